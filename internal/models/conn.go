@@ -1,0 +1,118 @@
+package models
+
+// SlotDir is what one side of a connection sent within one slot. Every field adds up, or is a minimum, maximum or
+// union, so that parts merge in any order.
+type SlotDir struct {
+	Packets    uint32
+	Bytes      uint64 // on the wire
+	Payload    uint64
+	EntropySum uint64 // over the packets with payload, 1e-4 bit
+	EntropyN   uint32 // packets with payload
+	SYN        uint32 // SYN without ACK
+	SYNACK     uint32
+	FIN        uint32
+	RST        uint32
+	GapSum     uint64 // microseconds between this direction's packets, the gap before the slot's first included
+	GapMax     uint32
+	MinLen     uint16 // wire length, capped at 65535
+	MaxLen     uint16
+	Flags      TCPFlags // union
+}
+
+// ConnSlot is what one connection did within one slot of 40 ms: what the detector is fed with. Its identity is that of
+// its Connection. Orig is the initiator's address.
+type ConnSlot struct {
+	Slot       int64
+	ConnID     uint64
+	Start      int64 // capture time of the connection's first packet
+	First      int64 // of the slot's first packet of this connection
+	Last       int64
+	Orig, Resp Addr
+	OrigPort   uint16
+	RespPort   uint16
+	Proto      Proto
+	VLAN       uint16
+	OrigMAC    MAC
+	RespMAC    MAC
+	State      ConnState
+	New        bool // the connection's first packet is in this slot
+	Answered   bool // the responder has sent something, in this slot or before
+	ICMPType   uint8
+	ICMPCode   uint8
+	Up, Down   SlotDir // what the originator and what the responder sent
+}
+
+// ConnState is how far a connection has come; for TCP the reduced state machine of RFC 9293, section 3.3.2, as one sees
+// it from outside.
+type ConnState uint8
+
+// The states. Protocols without a handshake are ConnActive until they expire.
+const (
+	ConnActive      ConnState = iota // not TCP, or TCP picked up in mid-stream
+	ConnSynSent                      // SYN seen, no answer
+	ConnSynReceived                  // SYN and SYN-ACK seen
+	ConnEstablished                  // three-way handshake complete
+	ConnClosing                      // one side has sent FIN
+	ConnClosed                       // both sides have sent FIN
+	ConnReset                        // RST seen
+)
+
+// connStates are the texts of all states, indexed by state; the API's filter accepts exactly these.
+var connStates = [...]string{"active", "syn_sent", "syn_received", "established", "closing", "closed", "reset"} //nolint:gochecknoglobals // constant table
+
+// String is the text of the "state" field.
+func (s ConnState) String() string {
+	if int(s) < len(connStates) {
+		return connStates[s]
+	}
+	return "active"
+}
+
+// ConnStateNames lists the texts of all states.
+func ConnStateNames() []string { return connStates[:] }
+
+// ConnEnd says why a connection left the table.
+type ConnEnd string
+
+// The reasons. ConnOpen is a connection that is still in the table.
+const (
+	ConnOpen    ConnEnd = ""
+	ConnIdle    ConnEnd = "idle"    // silent for its protocol's time-out
+	ConnDone    ConnEnd = "done"    // FIN or RST, and the linger after it
+	ConnReused  ConnEnd = "reused"  // a new SYN on a finished 5-tuple
+	ConnEvicted ConnEnd = "evicted" // the table was full and this was the oldest
+	ConnFlushed ConnEnd = "flushed" // the capture ended
+)
+
+// Connection is a bidirectional 5-tuple and what has been seen of it so far, as it is stored and served. "Orig" is the
+// initiator, "up" what it sent.
+type Connection struct {
+	ID          int64   `json:"id"           gorm:"primaryKey;autoIncrement:false"`
+	Sensor      string  `json:"sensor"`
+	SrcIP       string  `json:"src_ip"`
+	DstIP       string  `json:"dst_ip"`
+	SrcPort     uint16  `json:"src_port"`
+	DstPort     uint16  `json:"dst_port"`
+	Proto       string  `json:"proto"`
+	VLAN        uint16  `json:"vlan,omitempty"`
+	SrcMAC      string  `json:"src_mac,omitempty"`
+	DstMAC      string  `json:"dst_mac,omitempty"`
+	ICMPType    *uint8  `json:"icmp_type,omitempty"`
+	ICMPCode    *uint8  `json:"icmp_code,omitempty"`
+	CommunityID string  `json:"community_id"`
+	State       string  `json:"state"`
+	End         ConnEnd `json:"end,omitempty"` // why it ended; empty while it is open
+	FirstTS     Micros  `json:"first_ts"`
+	LastTS      Micros  `json:"last_ts"`
+	PacketsUp   uint64  `json:"packets_up"`
+	PacketsDown uint64  `json:"packets_down"`
+	BytesUp     uint64  `json:"bytes_up"` // on the wire
+	BytesDown   uint64  `json:"bytes_down"`
+	FlagsUp     string  `json:"flags_up,omitempty"` // all TCP flags that side has sent
+	FlagsDown   string  `json:"flags_down,omitempty"`
+	Entropy     float64 `json:"entropy"` // mean over the packets with payload, bits per byte
+	SNI         string  `json:"sni,omitempty"`
+	JA4         string  `json:"ja4,omitempty"`
+	Score       float64 `json:"score"`                         // of the highest alert that names this connection; 0: none
+	InsertedAt  int64   `json:"-"            gorm:"<-:create"` // wall clock, for retention
+}

@@ -1,0 +1,114 @@
+package models
+
+// Stats is the state of a running program in numbers, as `stats` in the API and on the WebSocket serves it. Counters
+// run from the program's start; rates are over the last second of capture time.
+type Stats struct {
+	Sensor        string            `json:"sensor"`
+	Source        string            `json:"source"`         // the interfaces or the file
+	LastPacketTS  Micros            `json:"last_packet_ts"` // null before the first packet
+	UptimeSeconds float64           `json:"uptime_seconds"`
+	Packets       uint64            `json:"packets"`
+	Bytes         uint64            `json:"bytes"`
+	PacketRate    float64           `json:"packet_rate"` // packets/s
+	ByteRate      float64           `json:"byte_rate"`   // bytes/s
+	Decoded       uint64            `json:"decoded"`
+	NonIP         uint64            `json:"non_ip"`
+	Fragments     Fragments         `json:"fragments"`
+	LatePackets   uint64            `json:"late_packets"` // stamped before the open slot, counted into it
+	ByProto       map[string]Volume `json:"by_proto"`
+	Connections   ConnStats         `json:"connections"`
+	Drops         []Drop            `json:"drops"`     // kernel to page; stages without drops are listed with 0
+	Malformed     map[string]uint64 `json:"malformed"` // by reason
+	Alerts        AlertStats        `json:"alerts"`
+	Detector      DetectorStats     `json:"detector"`
+	Interfaces    []Interface       `json:"interfaces"`
+	LatencyMS     []StageLatency    `json:"latency_ms"`
+	MemoryBytes   uint64            `json:"memory_bytes"`
+}
+
+// Volume is traffic.
+type Volume struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// Fragments counts the parts of fragmented datagrams.
+type Fragments struct {
+	First uint64 `json:"first"`
+	Later uint64 `json:"later"`
+}
+
+// ConnStats counts connections. Opened = Active + Expired + Evicted.
+type ConnStats struct {
+	Active   uint64 `json:"active"`
+	Opened   uint64 `json:"opened"`
+	Expired  uint64 `json:"expired"`
+	Evicted  uint64 `json:"evicted"`
+	Unstored uint64 `json:"unstored"` // counted, but not written to the database: one-packet connections of a flood
+}
+
+// Drop is what one stage lost for one reason.
+type Drop struct {
+	Stage  string `json:"stage"`
+	Reason string `json:"reason"`
+	Count  uint64 `json:"count"`
+}
+
+// AlertStats counts revisions. Raised = Stored + Suppressed + Dropped + those still on their way.
+type AlertStats struct {
+	Raised     uint64 `json:"raised"`
+	Stored     uint64 `json:"stored"`
+	Suppressed uint64 `json:"suppressed"`
+	Dropped    uint64 `json:"dropped"`
+}
+
+// DetectorStats says how far the detector has learned and how it keeps to its budget.
+type DetectorStats struct {
+	Name          string             `json:"name"`
+	Learning      float64            `json:"learning"` // 0 to 1
+	Parts         map[string]float64 `json:"parts"`
+	BudgetPerDay  float64            `json:"budget_per_day"`
+	ActualPerDay  float64            `json:"actual_per_day"` // alerts that are not due to an absolute limit
+	OpenIncidents uint64             `json:"open_incidents"`
+	Entities      map[string]uint64  `json:"entities"`
+	CapsHit       map[string]uint64  `json:"caps_hit"`
+}
+
+// Interface is a source's link state.
+type Interface struct {
+	Name string `json:"name"`
+	Link string `json:"link"` // "up", "down", "gone", "file", "ended"
+}
+
+// StageLatency is the distribution of the time from a packet's stamp to a stage, over the last minute.
+type StageLatency struct {
+	Stage string  `json:"stage"`
+	P50   float64 `json:"p50"` // ms
+	P99   float64 `json:"p99"`
+}
+
+// SeriesPoint is traffic in one step of time, as the store keeps it: 1 s for an hour, 1 min for 30 days.
+type SeriesPoint struct {
+	Step        int64  `json:"-"           gorm:"primaryKey;autoIncrement:false"` // seconds: 1 or 60
+	TS          int64  `json:"ts"          gorm:"primaryKey;autoIncrement:false"` // start of the step, seconds since the Unix epoch
+	Packets     uint64 `json:"packets"`
+	Bytes       uint64 `json:"bytes"`
+	TCPBytes    uint64 `json:"tcp_bytes"`
+	UDPBytes    uint64 `json:"udp_bytes"`
+	OtherBytes  uint64 `json:"other_bytes"`
+	Connections uint64 `json:"connections"` // opened
+	Drops       uint64 `json:"drops"`
+}
+
+// Host is an address that has been seen, as the store keeps it.
+type Host struct {
+	IP          string `json:"ip"          gorm:"primaryKey"`
+	MAC         string `json:"mac"`
+	FirstTS     Micros `json:"first_ts"`
+	LastTS      Micros `json:"last_ts"`
+	PacketsSent uint64 `json:"packets_sent"`
+	PacketsRecv uint64 `json:"packets_received"`
+	BytesSent   uint64 `json:"bytes_sent"`
+	BytesRecv   uint64 `json:"bytes_received"`
+	InsertedAt  int64  `json:"-"           gorm:"<-:create"`
+}

@@ -1,0 +1,95 @@
+package netlyra_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const internal = "netlyra/internal/"
+
+// mayImport is the design's import rule: which of our packages each of our packages may import beside itself and its
+// own subpackages. What is not listed here (a new package) fails the test until somebody decides where it belongs.
+func mayImport() map[string][]string {
+	leaf := []string{"models"}
+	return map[string][]string{
+		"models":    {},
+		"config":    {},
+		"telemetry": {},
+		"capture":   leaf,
+		"decode":    leaf,
+		"flow":      leaf,
+		"detect":    leaf,
+		"evidence":  leaf,
+		"bus":       leaf,
+		"store":     leaf,
+		"api":       leaf,
+		"pipeline":  {"models", "capture", "decode", "flow", "detect", "evidence"},
+		"bench":     {"models", "capture", "decode", "flow", "detect", "pipeline"},
+		"nettest":   leaf, // test helpers: see TestOnlyTestsImportNettest
+	}
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func ours(t *testing.T) []listed {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []listed
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// unit is the package below internal/ that a path belongs to: "detect" for detect/hst too; "" for what is not there.
+func unit(path string) string {
+	rest, ok := strings.CutPrefix(path, internal)
+	if !ok {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	return name
+}
+
+func TestImportRules(t *testing.T) {
+	rules := mayImport()
+	for _, p := range ours(t) {
+		from := unit(p.ImportPath)
+		if from == "" {
+			continue // cmd joins everything
+		}
+		allowed, known := rules[from]
+		if !known {
+			t.Errorf("%s has no import rule: add it to mayImport", p.ImportPath)
+		}
+		for _, imp := range p.Imports {
+			if to := unit(imp); to != "" && to != from && !slices.Contains(allowed, to) {
+				t.Errorf("%s imports %s: %q may import only %v of ours", p.ImportPath, imp, from, allowed)
+			}
+		}
+	}
+}
+
+func TestOnlyTestsImportNettest(t *testing.T) {
+	for _, p := range ours(t) {
+		if slices.Contains(p.Imports, internal+"nettest") {
+			t.Errorf("%s imports nettest outside its tests", p.ImportPath)
+		}
+	}
+}
