@@ -78,7 +78,7 @@ type entry struct {
 }
 
 // marks are the boolean facts of an entry.
-type marks uint8
+type marks uint16
 
 const (
 	origIsB   marks = 1 << iota // the initiator is key.b
@@ -89,6 +89,7 @@ const (
 	helloResp
 	dirty    // changed since the last Record of it
 	hasHello // Table.hellos has something for it
+	through  // the handshake is complete, or what has none has been answered
 )
 
 // Counters are what a table has done since it was made. Opened = Active + Expired + Evicted.

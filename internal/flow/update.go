@@ -83,6 +83,10 @@ func (t *Table) update(p *models.Packet, l *located, arena []byte) []byte {
 			arena = t.hello(e, p, dir, arena)
 		}
 	}
+	if c.marks&through == 0 && c.gotThrough(p, dir) {
+		c.marks |= through
+		slot.Completed = true
+	}
 	slot.State = c.state
 	slot.Answered = c.marks&answered != 0
 	p.Dir = models.DirOrig + models.Dir(dir)
@@ -205,6 +209,19 @@ func add(c *entry, slot *models.ConnSlot, p *models.Packet, dir int) {
 	}
 	if p.Flags&(models.SYN|models.FIN|models.RST) != 0 {
 		countFlags(s, p.Flags)
+	}
+}
+
+// gotThrough says whether p is what completes its connection: the end of TCP's handshake; without one (not TCP, or picked up in
+// mid-stream) the responder's first packet, unless it refuses.
+func (c *entry) gotThrough(p *models.Packet, dir int) bool {
+	switch c.state {
+	case models.ConnEstablished:
+		return true
+	case models.ConnSynSent, models.ConnSynReceived, models.ConnReset:
+		return false
+	default:
+		return dir == 1 && p.Flags&models.RST == 0
 	}
 }
 
