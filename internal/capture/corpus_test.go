@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"netlyra/internal/models"
+	"netlyra/internal/nettest"
 )
 
 // sharedCaptures is a directory below the captures that lie beside the project, or a skip: not everybody has them.
@@ -116,7 +117,7 @@ func capinfos(t *testing.T, dir string) map[string]models.Volume {
 	t.Helper()
 	tool, err := exec.LookPath("capinfos")
 	if err != nil {
-		unavailable(t, "capinfos is not installed: apt-get install wireshark-common")
+		nettest.Unavailable(t, "capinfos is not installed: apt-get install wireshark-common")
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {

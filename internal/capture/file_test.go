@@ -14,6 +14,7 @@ import (
 	"testing/iotest"
 
 	"netlyra/internal/models"
+	"netlyra/internal/nettest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -98,7 +99,7 @@ func TestFileFormats(t *testing.T) {
 func TestFileConversions(t *testing.T) {
 	editcap, err := exec.LookPath("editcap")
 	if err != nil {
-		unavailable(t, "editcap is not installed: apt-get install wireshark-common")
+		nettest.Unavailable(t, "editcap is not installed: apt-get install wireshark-common")
 	}
 	want := sample()
 	dir := t.TempDir()
@@ -134,15 +135,6 @@ func closeLater(t *testing.T, c io.Closer) {
 			t.Error(err)
 		}
 	})
-}
-
-// unavailable skips a test for want of something, which on a build server is an error.
-func unavailable(t *testing.T, remedy string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(remedy)
-	}
-	t.Skip(remedy)
 }
 
 func TestPcapng(t *testing.T) {
