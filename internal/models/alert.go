@@ -19,6 +19,14 @@ const (
 	CategoryAnomaly       Category = "anomaly"
 )
 
+// Categories lists all categories.
+func Categories() []Category {
+	return []Category{
+		CategoryPortScan, CategoryHostSweep, CategoryFlood, CategoryAmplification, CategoryBruteForce, CategoryBeacon,
+		CategoryTunnel, CategoryExfiltration, CategoryAnomaly,
+	}
+}
+
 // Severity ranks an incident for a person: a closed list, documented in docs/wire-format.md.
 type Severity string
 
@@ -29,6 +37,11 @@ const (
 	SeverityHigh     Severity = "high"
 	SeverityCritical Severity = "critical"
 )
+
+// Severities lists all severities, the lowest first.
+func Severities() []Severity {
+	return []Severity{SeverityLow, SeverityMedium, SeverityHigh, SeverityCritical}
+}
 
 // AlertState says whether an incident still goes on.
 type AlertState string

@@ -1,0 +1,165 @@
+// Package bus carries packets, connection slots, alerts and detector states between the parts of NetLyra, within one
+// process (Memory) or between many over a broker, and holds the one JSON codec of what travels there.
+//
+// A topic is a set of partitions; a record's key, the sensor's name, decides its partition, so the records of one sensor
+// are read in the order they were produced. Consumers share a topic's partitions with the others of their group, and
+// every group sees every record: at least once, and once only if every consumer commits before it closes.
+// docs/wire-format.md gives the topics, their keys and the JSON.
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"netlyra/internal/models"
+)
+
+// Topic names a stream of records.
+type Topic string
+
+// The topics.
+const (
+	TopicPackets   Topic = "netlyra.packets"   // PacketBatch, Watermark
+	TopicSlots     Topic = "netlyra.slots"     // SlotBatch, Watermark
+	TopicAlerts    Topic = "netlyra.alerts"    // Alert
+	TopicState     Topic = "netlyra.state"     // Blob: detector checkpoints, the newest of a key counts
+	TopicHeartbeat Topic = "netlyra.heartbeat" // Blob: a sign of life of a detector
+	TopicDLQ       Topic = "netlyra.dlq"       // Blob: what a reader could not make sense of
+)
+
+// Topics lists all topics.
+func Topics() []Topic {
+	return []Topic{TopicPackets, TopicSlots, TopicAlerts, TopicState, TopicHeartbeat, TopicDLQ}
+}
+
+// The errors that callers tell apart.
+var (
+	// ErrClosed: the producer, the consumer or the whole bus has been closed.
+	ErrClosed = errors.New("bus: closed")
+	// ErrRecord: the record's topic does not carry such a value.
+	ErrRecord = errors.New("bus: record does not fit its topic")
+)
+
+// The reasons for which Drops counts.
+const (
+	DropFull   = "full"   // TryProduce found no room in the topic's buffer
+	DropClosed = "closed" // TryProduce came after Close
+)
+
+// Value is what a record carries: a PacketBatch, a SlotBatch, a Watermark, an Alert or a Blob. Once produced it belongs
+// to the bus and its readers, several of which may hold it at the same time: nobody may change it any more.
+type Value interface {
+	// size is the memory that the value keeps alive, in bytes; it is what buffers are bounded by.
+	size() int
+	// count is the number of packets, slots or other things in the value; it is what drops are counted in.
+	count() int
+}
+
+// PacketBatch is a run of packets of one sensor in the order of capture, with the arena that holds their texts. On a
+// broker each packet is a record of its own.
+type PacketBatch struct {
+	Packets []models.PacketMeta
+	Arena   []byte
+}
+
+// SlotBatch is a run of connection slots of one sensor, all of the same slot or of later ones.
+type SlotBatch []models.ConnSlot
+
+// Watermark says that a sensor has given everything up to a capture time, so that time passes on an idle link too.
+type Watermark struct{ TS models.Micros }
+
+// Alert is one revision of an incident.
+type Alert struct{ *models.Alert }
+
+// Blob is an opaque body.
+type Blob []byte
+
+// alertSize is what an alert takes with its lists and sentences, on average and rounded up.
+const alertSize = 4096
+
+func (b PacketBatch) size() int {
+	return cap(b.Packets)*int(unsafe.Sizeof(models.PacketMeta{})) + cap(b.Arena)
+}
+func (b SlotBatch) size() int { return cap(b) * int(unsafe.Sizeof(models.ConnSlot{})) }
+func (Watermark) size() int   { return int(unsafe.Sizeof(models.Micros(0))) }
+func (Alert) size() int       { return alertSize }
+func (b Blob) size() int      { return cap(b) }
+
+func (b PacketBatch) count() int { return len(b.Packets) }
+func (b SlotBatch) count() int   { return len(b) }
+func (Watermark) count() int     { return 1 }
+func (Alert) count() int         { return 1 }
+func (Blob) count() int          { return 1 }
+
+// Record is one value on its way. The producer sets Topic, Key and Value; a consumer finds where it was as well.
+type Record struct {
+	Topic Topic
+	Key   string // the sensor's name
+	Value Value
+
+	Partition int32 // set by Poll
+	Offset    int64 // set by Poll: rises within a partition
+}
+
+// check says whether the record's topic carries its value.
+func (r Record) check() error {
+	ok := false
+	switch r.Topic {
+	case TopicPackets:
+		_, batch := r.Value.(PacketBatch)
+		_, mark := r.Value.(Watermark)
+		ok = batch || mark
+	case TopicSlots:
+		_, batch := r.Value.(SlotBatch)
+		_, mark := r.Value.(Watermark)
+		ok = batch || mark
+	case TopicAlerts:
+		a, alert := r.Value.(Alert)
+		ok = alert && a.Alert != nil
+	case TopicState, TopicHeartbeat, TopicDLQ:
+		_, ok = r.Value.(Blob)
+	}
+	if !ok {
+		return fmt.Errorf("%w: %T in topic %q", ErrRecord, r.Value, r.Topic)
+	}
+	return nil
+}
+
+// Producer puts records into topics. Its methods may be called by several goroutines; the order of one key's records is
+// that of the calls, where those are ordered.
+type Producer interface {
+	// Produce puts r into its topic and waits while the topic's buffer is full. It returns ErrClosed after Close,
+	// ErrRecord for a value in the wrong topic, and ctx's error when that ends first: then r has not been taken.
+	Produce(ctx context.Context, r Record) error
+	// TryProduce puts r into its topic if there is room at once; otherwise it returns false, and Drops has counted
+	// what was lost. A value in the wrong topic is a mistake of the program and panics.
+	TryProduce(r Record) bool
+	// Close ends the producer: calls that wait return ErrClosed. What was taken before is delivered.
+	Close() error
+}
+
+// Consumer reads topics as a member of a group. It belongs to one goroutine; only Close may be called by another.
+type Consumer interface {
+	// Poll waits for records and returns at least one of them, in order within each partition. It returns ctx's error
+	// when that ends first, and ErrClosed after Close or when a closed bus has nothing left for this group.
+	Poll(ctx context.Context) ([]Record, error)
+	// Commit marks everything that Poll has returned as done. What is not committed when the consumer closes, or when
+	// its partition goes to another member, is delivered again to the group.
+	Commit(ctx context.Context) error
+	// Close leaves the group without committing.
+	Close() error
+}
+
+// Bus makes producers and consumers.
+type Bus interface {
+	// Producer makes a producer for all topics.
+	Producer() (Producer, error)
+	// Consumer joins a group. A group that nobody has joined before starts with the oldest record that is kept.
+	Consumer(group string, topics ...Topic) (Consumer, error)
+	// Drops lists what was lost, by topic and reason; topics and reasons without losses are left out.
+	Drops() []models.Drop
+	// Close ends the bus: nothing is accepted any more. Consumers of a Memory go on to read what it still holds.
+	Close() error
+}

@@ -1,0 +1,150 @@
+// Package store keeps alerts, connections, hosts and traffic series in one SQLite file.
+//
+// One goroutine writes, over one connection: what callers hand in meanwhile shares the next transaction (group commit).
+// Alerts always go first, and SaveAlert returns only when its alert survives kill -9 and power loss (journal mode WAL,
+// synchronous FULL: https://sqlite.org/pragma.html#pragma_synchronous). The rest is queued, bounded, and may lose what
+// was not yet flushed; what a full queue turns away is counted in Drops. Readers have connections of their own and never
+// wait for the writer.
+//
+// The models of package models carry the GORM tags: columns and statements are derived from them, and a test holds the
+// migrations to them. Times are capture time in microseconds, but for inserted_at, which is the wall clock in
+// microseconds and what retention by age counts from.
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"gorm.io/gorm"
+
+	"netlyra/internal/models"
+)
+
+// The errors that callers tell apart.
+var (
+	// ErrClosed: Run has ended, nothing is saved any more.
+	ErrClosed = errors.New("store: closed")
+	// ErrNewerSchema: a newer program has written the database.
+	ErrNewerSchema = errors.New("store: the database is from a newer version of netlyra")
+)
+
+// Options sets up a Store.
+type Options struct {
+	Path string           // of the database file; its directory is made if it is missing
+	Log  *slog.Logger     // nil discards
+	Now  func() time.Time // the wall clock; nil means time.Now
+
+	GroupCommit  time.Duration // how long connections, hosts and series wait for company; 0 means 100 ms
+	QueryTimeout time.Duration // of each read; 0 means 2 s
+	DrainTimeout time.Duration // how long Run tries to write what is left after its context has ended; 0 means 5 s
+
+	AlertAge      time.Duration // since insertion; 0 means 90 days
+	ConnectionAge time.Duration // since insertion; hosts too, where they have been silent as long; 0 means 14 days
+	MaxBytes      int64         // size beyond which the oldest connections go, then the oldest alerts; 0 means 2 GiB
+	MaxHosts      int           // 0 means 100,000
+	RetainEvery   time.Duration // pause between two looks for what is too old; 0 means a minute
+
+	migrations fs.FS // tests put others in place of the embedded ones
+}
+
+func (o Options) withDefaults() Options {
+	const day = 24 * time.Hour
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.migrations == nil {
+		o.migrations = embedded()
+	}
+	o.GroupCommit = cmp.Or(o.GroupCommit, 100*time.Millisecond)
+	o.QueryTimeout = cmp.Or(o.QueryTimeout, 2*time.Second)
+	o.DrainTimeout = cmp.Or(o.DrainTimeout, 5*time.Second)
+	o.AlertAge = cmp.Or(o.AlertAge, 90*day)
+	o.ConnectionAge = cmp.Or(o.ConnectionAge, 14*day)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 2<<30)
+	o.MaxHosts = cmp.Or(o.MaxHosts, 100_000)
+	o.RetainEvery = cmp.Or(o.RetainEvery, time.Minute)
+	return o
+}
+
+// Store is an open database. Its methods may be called by any number of goroutines.
+type Store struct {
+	opts   Options
+	log    *slog.Logger
+	write  *sql.DB // one connection, the writer's
+	reads  *sql.DB // read-only connections
+	read   *gorm.DB
+	tables tables
+	stmts  statements
+	queue  *queue
+	health health
+}
+
+// New opens the database, or makes it: checks it, sets a damaged one aside, and brings its schema up to date. Nothing is
+// written by others until Run runs; Close releases it.
+func New(ctx context.Context, o Options) (*Store, error) {
+	o = o.withDefaults()
+	s := &Store{opts: o, log: o.Log, queue: newQueue()}
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close releases the files. Call it after Run has returned.
+func (s *Store) Close() error {
+	// The writer goes last: only it may fold the write-ahead log into the database.
+	return errors.Join(s.reads.Close(), s.stmts.close(), s.write.Close())
+}
+
+// Drops lists what was not written, by kind ("store.connections") and reason: "queue_full", "rejected" by the database,
+// "shutdown" for what could not be written before DrainTimeout ended.
+func (s *Store) Drops() []models.Drop { return s.queue.listDrops() }
+
+// Health says whether writing works, and what start has set aside.
+func (s *Store) Health() models.StoreHealth { return s.health.get() }
+
+// health is the state that Health shows.
+type health struct {
+	mu      sync.Mutex
+	state   models.StoreHealth
+	damaged bool // for good: SQLite goes on inserting into a file in which it has found damage
+}
+
+func (h *health) get() models.StoreHealth {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	st := h.state
+	st.Healthy = st.Problem == ""
+	return st
+}
+
+func (h *health) addSetAside(files []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state.SetAside = append(h.state.SetAside, files...)
+}
+
+// set records a problem, "" for none, and says whether that is news.
+func (h *health) set(problem string, damaged bool, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.damaged || h.state.Problem == problem {
+		return false
+	}
+	h.damaged = damaged
+	h.state.Problem = problem
+	h.state.Since = 0
+	if problem != "" {
+		h.state.Since = models.Micros(now.UnixMicro())
+	}
+	return true
+}

@@ -1,0 +1,333 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"netlyra/internal/models"
+)
+
+const (
+	jobRows   = 512  // rows of alerts in one transaction, about
+	flushRows = 2000 // other rows in one transaction: an alert waits for one of them at most
+	minPause  = 100 * time.Millisecond
+	maxPause  = 2 * time.Second // between two attempts while writing fails
+)
+
+// SaveAlert saves one alert, as SaveAlerts does.
+func (s *Store) SaveAlert(ctx context.Context, a *models.Alert) error {
+	return s.SaveAlerts(ctx, []*models.Alert{a})
+}
+
+// SaveAlerts saves revisions of alerts. nil means that every one of them, or a higher revision, is on the disk. While
+// the database cannot be written it waits and the writer tries again, until ctx ends; then the error names the problem,
+// and the alerts may or may not be stored. An alert that is there already keeps its triage. After Run has ended:
+// ErrClosed.
+func (s *Store) SaveAlerts(ctx context.Context, alerts []*models.Alert) error {
+	rows := make([][]any, len(alerts))
+	now := s.opts.Now().UnixMicro()
+	for i, a := range alerts {
+		row := *a
+		row.InsertedAt = now
+		row.Triage = models.TriageNew
+		args, err := s.tables.alerts.args(nil, &row)
+		if err != nil {
+			return fmt.Errorf("store: alert %s: %w", a.ID, err)
+		}
+		rows[i] = args
+	}
+	err := s.queue.do(ctx, len(rows), func(ctx context.Context, tx *sql.Tx) error {
+		return execAll(ctx, tx.StmtContext(ctx, s.stmts.alert), rows)
+	})
+	return s.explain(err)
+}
+
+// execAll writes rows. One that the database rejects does not keep the others from it.
+func execAll(ctx context.Context, stmt *sql.Stmt, rows [][]any) error {
+	var refused []error
+	for _, args := range rows {
+		if _, err := stmt.ExecContext(ctx, args...); rejected(err) {
+			refused = append(refused, fmt.Errorf("store: alert %v: %w", args[0], err))
+		} else if err != nil {
+			return err
+		}
+	}
+	return errors.Join(refused...)
+}
+
+// explain adds what is wrong with the database to the error of a caller that gave up waiting.
+func (s *Store) explain(err error) error {
+	if err == nil || errors.Is(err, ErrClosed) {
+		return err
+	}
+	if p := s.Health().Problem; p != "" {
+		return fmt.Errorf("store: not saved: %s: %w", p, err)
+	}
+	return err
+}
+
+// SetTriage records what a person has decided about an alert; models.ErrNotFound if there is none with this id.
+func (s *Store) SetTriage(ctx context.Context, id string, t models.Triage) error {
+	switch t {
+	case models.TriageNew, models.TriageAcknowledged, models.TriageHidden:
+	default:
+		return fmt.Errorf("store: triage %q: %w: it is new, acknowledged or hidden", t, models.ErrBadQuery)
+	}
+	found := int64(0)
+	err := s.queue.do(ctx, 1, func(ctx context.Context, tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, "UPDATE alerts SET triage = ? WHERE id = ?", string(t), id)
+		if err != nil {
+			return err
+		}
+		found, err = res.RowsAffected()
+		return err
+	})
+	if err != nil {
+		return s.explain(err)
+	}
+	if found == 0 {
+		return fmt.Errorf("store: alert %s: %w", id, models.ErrNotFound)
+	}
+	return nil
+}
+
+// OfferConnections queues connections in their present state for the next flush; one with the same id is replaced. It
+// never waits: it returns how many it took, from the start of cs, and counts the others as dropped. cs may be reused.
+func (s *Store) OfferConnections(cs []models.Connection) (accepted int) {
+	return s.queue.offerConnections(cs)
+}
+
+// OfferHosts queues what hosts have done since they were last offered: packets and bytes are added to what is stored,
+// the times widen, and a MAC that is not empty replaces the one before. Otherwise as OfferConnections, but any of hs may
+// be the one that is dropped.
+func (s *Store) OfferHosts(hs []models.Host) (accepted int) { return s.queue.offerHosts(hs) }
+
+// OfferSeries queues traffic to be added to the second that starts at each point's TS, and to its minute; Step is
+// ignored. Otherwise as OfferHosts.
+func (s *Store) OfferSeries(ps []models.SeriesPoint) (accepted int) { return s.queue.offerSeries(ps) }
+
+// writer is the state of Run.
+type writer struct {
+	*Store
+	batch  *rowBatch // taken, and not yet written
+	due    bool      // rows have waited long enough
+	pause  time.Duration
+	retain retention
+}
+
+// Run writes what callers hand in until ctx ends; then it writes what it has accepted so far, and returns nil. What the
+// database does not take within DrainTimeout is not lost silently: SaveAlerts returns an error, the rest is counted.
+func (s *Store) Run(ctx context.Context) error {
+	w := &writer{Store: s, batch: &rowBatch{}}
+	tick := time.NewTicker(s.opts.GroupCommit)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		worked, err := w.step(context.WithoutCancel(ctx))
+		if err != nil {
+			w.wait(ctx)
+			continue
+		}
+		if worked {
+			continue
+		}
+		select {
+		case <-s.queue.wake:
+		case <-tick.C:
+			w.due = true
+		case <-ctx.Done():
+		}
+	}
+	return w.drain(context.WithoutCancel(ctx))
+}
+
+// step does the most urgent thing there is to do: alerts, then a flush, then a piece of retention.
+func (w *writer) step(ctx context.Context) (worked bool, err error) {
+	if jobs := w.queue.takeJobs(jobRows); len(jobs) > 0 {
+		return true, w.note(ctx, w.commitJobs(ctx, jobs))
+	}
+	if w.due {
+		worked, err = w.flush(ctx)
+		w.due = worked
+		return true, w.note(ctx, err)
+	}
+	worked, err = w.retainStep(ctx)
+	return worked, w.note(ctx, err)
+}
+
+// note keeps Health up to date with the outcome of a write, and logs what changes.
+func (w *writer) note(ctx context.Context, err error) error {
+	text := ""
+	if err != nil {
+		text = problem(w.opts.Path, err)
+	} else {
+		w.pause = 0
+	}
+	if !w.health.set(text, damaged(err), w.opts.Now()) {
+		return err
+	}
+	if err != nil {
+		w.log.LogAttrs(ctx, slog.LevelError, "database cannot be written",
+			slog.String("problem", text), slog.String("error", err.Error()))
+	} else {
+		w.log.LogAttrs(ctx, slog.LevelInfo, "database can be written again", slog.String("path", w.opts.Path))
+	}
+	return err
+}
+
+// wait lets some time pass before the next attempt, longer each time.
+func (w *writer) wait(ctx context.Context) {
+	w.pause = min(max(2*w.pause, minPause), maxPause)
+	t := time.NewTimer(w.pause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// commitJobs writes jobs in one transaction and tells each how it went. An error means that none is written and all wait
+// for another attempt.
+func (w *writer) commitJobs(ctx context.Context, jobs []*job) error {
+	own := make([]error, len(jobs)) // errors of a job's own, which another attempt would not mend
+	err := w.transact(ctx, func(tx *sql.Tx) error {
+		for i, j := range jobs {
+			own[i] = j.run(ctx, tx)
+			if own[i] != nil && !rejected(own[i]) {
+				return own[i]
+			}
+		}
+		return nil
+	})
+	if err != nil && !damaged(err) {
+		w.queue.putBack(jobs)
+		return err
+	}
+	for i, j := range jobs {
+		if err != nil {
+			own[i] = err
+		}
+		j.done <- own[i]
+	}
+	return err
+}
+
+// transact runs do in a transaction.
+func (w *writer) transact(ctx context.Context, do func(*sql.Tx) error) error {
+	tx, err := w.write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("store: begin: %w", err)
+	}
+	if err := do(tx); err != nil {
+		// The transaction may be gone already: SQLite rolls back by itself on some errors, a full disk among them.
+		_ = tx.Rollback()
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("store: commit: %w", err)
+	}
+	return nil
+}
+
+// flush writes up to flushRows queued rows, and says whether there were any. After an error the same rows are next.
+func (w *writer) flush(ctx context.Context) (worked bool, err error) {
+	if w.batch.len() == 0 {
+		w.batch = w.queue.takeRows(flushRows)
+	}
+	if w.batch.len() == 0 {
+		return false, nil
+	}
+	lost := map[string]int{}
+	err = w.transact(ctx, func(tx *sql.Tx) error {
+		clear(lost)
+		return w.writeBatch(ctx, tx, lost)
+	})
+	if damaged(err) {
+		lost = map[string]int{
+			kindConnections: len(w.batch.connections), kindHosts: len(w.batch.hosts), kindSeries: len(w.batch.series),
+		}
+	} else if err != nil {
+		return true, err
+	}
+	for kind, n := range lost {
+		w.queue.countDrop(kind, dropRejected, n)
+	}
+	w.batch = &rowBatch{}
+	return true, err
+}
+
+// writeBatch writes the batch's rows within tx. lost counts those that the database will never take.
+func (w *writer) writeBatch(ctx context.Context, tx *sql.Tx, lost map[string]int) error {
+	now := w.opts.Now().UnixMicro()
+	var args []any
+	put := func(kind string, stmt *sql.Stmt, t *table, row any) error {
+		var err error
+		args, err = t.args(args[:0], row)
+		if err == nil {
+			_, err = stmt.ExecContext(ctx, args...)
+		}
+		if rejected(err) {
+			lost[kind]++
+			return nil
+		}
+		return err
+	}
+	point := tx.StmtContext(ctx, w.stmts.point)
+	for i := range w.batch.series {
+		for _, step := range []int64{stepSecond, stepMinute} {
+			p := w.batch.series[i]
+			p.Step, p.TS = step, floor(p.TS, step)
+			if err := put(kindSeries, point, &w.tables.series, &p); err != nil {
+				return err
+			}
+		}
+	}
+	host := tx.StmtContext(ctx, w.stmts.host)
+	for i := range w.batch.hosts {
+		w.batch.hosts[i].InsertedAt = now
+		if err := put(kindHosts, host, &w.tables.hosts, &w.batch.hosts[i]); err != nil {
+			return err
+		}
+	}
+	connection := tx.StmtContext(ctx, w.stmts.connection)
+	for i := range w.batch.connections {
+		w.batch.connections[i].InsertedAt = now
+		if err := put(kindConnections, connection, &w.tables.connections, &w.batch.connections[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// floor is the start of the step that t falls into.
+func floor(t, step int64) int64 { return t - ((t%step)+step)%step }
+
+// drain writes what is left, and ends the queue.
+func (w *writer) drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, w.opts.DrainTimeout)
+	defer cancel()
+	for ctx.Err() == nil {
+		if jobs := w.queue.takeJobs(jobRows); len(jobs) > 0 {
+			if w.note(ctx, w.commitJobs(ctx, jobs)) != nil {
+				w.wait(ctx)
+			}
+			continue
+		}
+		if worked, err := w.flush(ctx); w.note(ctx, err) != nil {
+			w.wait(ctx)
+		} else if !worked && w.queue.closeIfEmpty() {
+			return nil
+		}
+	}
+	w.queue.countDrop(kindConnections, dropShutdown, len(w.batch.connections))
+	w.queue.countDrop(kindHosts, dropShutdown, len(w.batch.hosts))
+	w.queue.countDrop(kindSeries, dropShutdown, len(w.batch.series))
+	left := w.queue.waiting() + w.batch.len()
+	w.queue.abandon(ErrClosed)
+	w.log.LogAttrs(ctx, slog.LevelError, "database did not take everything before the end",
+		slog.String("path", w.opts.Path), slog.Int("rows_lost", left))
+	return nil
+}
