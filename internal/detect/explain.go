@@ -142,9 +142,13 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 		}
 	}
 	a.Facts = []models.Fact{
-		{Name: "src_ip", Text: a.SrcIP}, {Name: "dst_ip", Text: a.DstIP}, {Name: "peers", Value: float64(peers), Unit: "hosts"},
-		{Name: "ports", Value: float64(ports), Unit: "ports"}, {Name: f.lead.feature, Value: f.lead.value, Unit: f.lead.unit},
-		{Name: "limit", Value: f.lead.limit, Unit: f.lead.unit}, {Name: "seconds", Value: float64(in.last-in.opened) / secondMicros, Unit: "s"},
+		{Name: "src_ip", Text: a.SrcIP},
+		{Name: "dst_ip", Text: a.DstIP},
+		{Name: "peers", Value: float64(peers), Unit: "hosts"},
+		{Name: "ports", Value: float64(ports), Unit: "ports"},
+		{Name: f.lead.feature, Value: f.lead.value, Unit: f.lead.unit},
+		{Name: "limit", Value: f.lead.limit, Unit: f.lead.unit},
+		{Name: "seconds", Value: float64(in.last-in.opened) / secondMicros, Unit: "s"},
 	}
 	switch f.category {
 	case models.CategoryPortScan:

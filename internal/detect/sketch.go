@@ -3,6 +3,7 @@ package detect
 import (
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // A sketch counts distinct values: exactly while they are few, then by linear counting (Whang, Vander-Zanden and Taylor, 1990) in
@@ -68,10 +69,8 @@ func (s *sketch) add(p *bitmaps, v uint32) {
 		p.all[s.bits-1].set(v)
 		return
 	}
-	for _, known := range s.few[:s.n] {
-		if known == v {
-			return
-		}
+	if slices.Contains(s.few[:s.n], v) {
+		return
 	}
 	if s.n < fewValues {
 		s.few[s.n] = v
@@ -100,7 +99,7 @@ func (s *sketch) union(o *sketch, p *bitmaps) int {
 	if s.bits == 0 && o.bits == 0 {
 		n := int(s.n)
 		for _, v := range o.few[:o.n] {
-			if !contains(s.few[:s.n], v) {
+			if !slices.Contains(s.few[:s.n], v) {
 				n++
 			}
 		}
@@ -119,13 +118,4 @@ func (s *sketch) union(o *sketch, p *bitmaps) int {
 		}
 	}
 	return b.estimate()
-}
-
-func contains(vs []uint32, v uint32) bool {
-	for _, w := range vs {
-		if w == v {
-			return true
-		}
-	}
-	return false
 }

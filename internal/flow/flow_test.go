@@ -58,7 +58,7 @@ func TestTCPStates(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			table := newTable(t, Options{Records: 10})
 			table.Update(tc.ps, nil)
-			table.Flush()
+			table.Flush(1 << 30)
 			rs := table.Drain()
 			if len(rs) != 1 || rs[0].State != tc.want {
 				t.Fatalf("%d records, state %v, want 1, %v", len(rs), rs[0].State, tc.want)
@@ -89,7 +89,7 @@ func TestICMPRequestAndReplyAreOneConnection(t *testing.T) {
 	}
 	table := newTable(t, Options{Records: 10})
 	table.Update([]models.Packet{icmp("10.0.0.2", "10.0.0.1", 0), icmp("10.0.0.1", "10.0.0.2", 8), icmp("10.0.0.2", "10.0.0.1", 3)}, nil)
-	table.Flush()
+	table.Flush(1 << 30)
 	rs := table.Drain()
 	if len(rs) != 2 {
 		t.Fatalf("%d connections, want the echo and the error", len(rs))
@@ -113,7 +113,7 @@ func TestSlotsAddUpToTheConnection(t *testing.T) {
 		up += s[0].Up.Bytes
 		down += s[0].Down.Bytes
 	}
-	table.Flush()
+	table.Flush(1 << 30)
 	if r := table.Drain()[0]; r.Bytes != [2]uint64{up, down} || up != 360 {
 		t.Errorf("connection %v, slots %d and %d", r.Bytes, up, down)
 	}
@@ -260,7 +260,7 @@ func TestConnectionsWithExpiryEqualANaiveImplementation(t *testing.T) {
 			table.Advance(batch[len(batch)-1].TS)
 			ps = ps[len(batch):]
 		}
-		table.Flush()
+		table.Flush(1 << 30)
 		got := map[string]int{}
 		for _, r := range table.Drain() {
 			got[text(netip.AddrPortFrom(r.Orig.Netip(), r.OrigPort), netip.AddrPortFrom(r.Resp.Netip(), r.RespPort), r.Proto, r.First, r.Last, r.Packets[0]+r.Packets[1], r.Bytes[0]+r.Bytes[1])]++

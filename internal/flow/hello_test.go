@@ -90,7 +90,7 @@ func TestHelloInAnySegmentation(t *testing.T) {
 					}
 				}
 			}
-			table.Flush()
+			table.Flush(1 << 30)
 			if r := table.Drain()[0]; r.Hello != want || found != 1 {
 				t.Errorf("record %+v, on %d packets, want %+v on 1", r.Hello, found, want)
 			}
@@ -182,7 +182,7 @@ func FuzzHello(f *testing.F) {
 		}
 		table.OpenSlot(0)
 		table.Update(segments(stream, 5, int(size)), nil)
-		table.Flush()
+		table.Flush(1 << 30)
 		if r := table.Drain(); status == helloWhole && r[0].Hello != h {
 			t.Fatalf("in segments %+v, in one piece %+v", r[0].Hello, h)
 		}

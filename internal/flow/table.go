@@ -269,6 +269,9 @@ func (t *Table) unlinkIndex(e uint32) {
 // live says whether the entry is a connection: free ones have no id.
 func (c *entry) live() bool { return c.id != 0 }
 
+// Capacity is how many connections the table holds at most.
+func (t *Table) Capacity() int { return len(t.entries) - 1 }
+
 // Counters returns the counts so far.
 func (t *Table) Counters() Counters { return t.counters }
 
@@ -282,3 +285,11 @@ func (t *Table) OpenSlot(n int64) {
 // Slots are the connections that moved in the open slot, in the order of their first packet in it. The slice is valid until
 // the next OpenSlot.
 func (t *Table) Slots() []models.ConnSlot { return t.slots }
+
+// TakeSlots hands the open slot's connections over for good and goes on in next, so that they can be judged while the
+// next slot fills. It must be followed by OpenSlot.
+func (t *Table) TakeSlots(next []models.ConnSlot) []models.ConnSlot {
+	taken := t.slots
+	t.slots = next[:0]
+	return taken
+}

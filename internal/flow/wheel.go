@@ -173,11 +173,17 @@ func (t *Table) evict() {
 	}
 }
 
-// Flush ends every connection: the capture is over.
-func (t *Table) Flush() {
+// Flush ends up to n connections, whatever their age, and says whether there are more: the capture is over.
+func (t *Table) Flush(n int) (more bool) {
 	for e := uint32(1); e <= t.used; e++ {
-		if t.entries[e].live() {
-			t.remove(e, models.ConnFlushed)
+		if !t.entries[e].live() {
+			continue
 		}
+		if n == 0 {
+			return true
+		}
+		t.remove(e, models.ConnFlushed)
+		n--
 	}
+	return false
 }
