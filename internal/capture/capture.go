@@ -3,8 +3,8 @@
 // and looks into no packet.
 //
 // Every source ([File], [Replay], [Ring]) has the same three methods: Read fills a batch whose bytes are valid until
-// the next Read, Stats may be called from any goroutine, and Close ends a Read that waits. Only one goroutine may call
-// Read. Times are microseconds since the Unix epoch, lengths are bytes on the wire without the frame check sequence.
+// the next Read, Stats may be called from any goroutine, and after Close, which may be called from any goroutine too, Read
+// returns io.EOF once it has brought what is left. Only one goroutine may call Read. Times are microseconds since the Unix epoch, lengths are bytes on the wire without the frame check sequence.
 //
 // Sources: pcap, draft-ietf-opsawg-pcap; pcapng, draft-ietf-opsawg-pcapng; link types, draft-ietf-opsawg-pcaplinktype;
 // the ring, Documentation/networking/packet_mmap.rst of the Linux kernel and packet(7).
@@ -24,8 +24,8 @@ const (
 	maxBatch = 256       // frames a Read of a file brings at most
 )
 
-// Stats counts what a source has seen since it was opened. Received = Frames + Dropped + Skipped once the source is
-// closed or at its end; before, a live source's Received runs ahead by what waits in the ring.
+// Stats counts what a source has seen since it was opened. Received = Frames + Dropped + Skipped once Read has
+// returned io.EOF; before, a live source's Received runs ahead by what waits in the ring.
 type Stats struct {
 	Received uint64
 	Frames   uint64 // delivered by Read

@@ -34,6 +34,7 @@ type File struct {
 	parser parser
 	high   int64 // highest capture time read
 	end    error // what ended the file, given once everything before it was delivered
+	closed atomic.Bool
 
 	frames, bytes, skipped atomic.Uint64
 }
@@ -230,10 +231,14 @@ func (f *File) broken(err error) string {
 }
 
 // Read brings the next frames, up to 256, and returns io.EOF after the last. A *DamageError or a read error comes once
-// everything before it has been delivered, and from then on. Where the file's pipe has been quiet, Read waits.
+// everything before it has been delivered, and from then on. Where the file is a pipe, Read waits for its writer. After Close
+// it returns io.EOF.
 func (f *File) Read(b *models.Batch) error {
 	b.Frames = b.Frames[:0]
 	b.Watermark = f.high
+	if f.closed.Load() {
+		return io.EOF
+	}
 	for f.end == nil {
 		var need int
 		var err error
@@ -257,6 +262,9 @@ func (f *File) Read(b *models.Batch) error {
 
 // endOf makes of the stream's end what the caller is told.
 func (f *File) endOf(err error) error {
+	if f.closed.Load() {
+		return io.EOF
+	}
 	if !errors.Is(err, io.EOF) {
 		return f.streamError(err)
 	}
@@ -300,6 +308,7 @@ func (f *File) Progress() (read, total int64) { return f.count.n.Load(), f.total
 
 // Close closes the file. It may be called while Read waits for a pipe, and more than once.
 func (f *File) Close() error {
+	f.closed.Store(true)
 	if f.closer == nil {
 		return nil
 	}

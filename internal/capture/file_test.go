@@ -482,8 +482,8 @@ func TestFilePipe(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := <-ended; !errors.Is(err, os.ErrClosed) {
-		t.Errorf("Read after Close: %v, want os.ErrClosed", err)
+	if err := <-ended; !errors.Is(err, io.EOF) {
+		t.Errorf("Read after Close: %v, want io.EOF", err)
 	}
 }
 
