@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -60,9 +61,9 @@ func TestAlertFilters(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			want := []string{}
-			for i := len(all) - 1; i >= 0; i-- {
-				if tt.match(i, all[i]) {
-					want = append(want, all[i].ID)
+			for i, a := range slices.Backward(all) {
+				if tt.match(i, a) {
+					want = append(want, a.ID)
 				}
 			}
 			if diff := cmp.Diff(want, allAlerts(t, s, tt.query, 7)); diff != "" {
@@ -163,9 +164,9 @@ func TestConnectionFilters(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			want := []int64{}
-			for i := len(all) - 1; i >= 0; i-- {
-				if tt.match(all[i]) {
-					want = append(want, all[i].ID)
+			for _, c := range slices.Backward(all) {
+				if tt.match(c) {
+					want = append(want, c.ID)
 				}
 			}
 			got := []int64{}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"gorm.io/gorm/schema"
-
 )
 
 // columns lists a table's columns with their types as the migrations have made them.
@@ -18,7 +17,7 @@ func columns(t *testing.T, db *sql.DB, table string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	out := map[string]string{}
 	for rows.Next() {
 		var name, typ string
@@ -97,7 +96,7 @@ func TestIndexedColumnsOfConnectionsNeverChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	_, set, _ := strings.Cut(s.tables.connections.upsert, "DO UPDATE SET")
 	n := 0
 	for ; rows.Next(); n++ {
@@ -121,7 +120,7 @@ func plan(t *testing.T, s *Store, query string, args []any) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var out []string
 	for rows.Next() {
 		var id, parent, unused int
