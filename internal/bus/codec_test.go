@@ -615,3 +615,47 @@ func BenchmarkDecodePacket(b *testing.B) {
 		}
 	}
 }
+
+// TestWireFormatPageIsComplete: docs/wire-format.md names every member that is ever written, every topic, and the closed
+// lists.
+func TestWireFormatPageIsComplete(t *testing.T) {
+	page, err := os.ReadFile("../../docs/wire-format.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	add := func(b []byte) {
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(b, &members); err != nil {
+			t.Fatal(err)
+		}
+		for name := range members {
+			names[name] = true
+		}
+	}
+	for seed := range uint64(200) {
+		p, arena := randomPacket(seed)
+		add(NewPacketEncoder("s").Append(nil, &p, arena))
+	}
+	for _, a := range goldenAlerts() {
+		b, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(b)
+	}
+	for _, topic := range Topics() {
+		names[string(topic)] = true
+	}
+	for _, c := range models.Categories() {
+		names[string(c)] = true
+	}
+	for _, s := range models.Severities() {
+		names[string(s)] = true
+	}
+	for name := range names {
+		if !bytes.Contains(page, []byte("`"+name+"`")) {
+			t.Errorf("docs/wire-format.md does not name `%s`", name)
+		}
+	}
+}

@@ -39,15 +39,26 @@ func embedded() fs.FS {
 // readConns bounds the readers; each has a page cache of its own.
 const readConns = 4
 
-// open does the work of New.
+// open does the work of New. An existing file is first looked at without the right to write, so that a damaged or a
+// newer one stays as it is.
 func (s *Store) open(ctx context.Context) error {
-	if err := s.preparePath(); err != nil {
+	there, err := s.preparePath()
+	if err != nil {
 		return err
 	}
-	if err := s.openWriter(ctx); err != nil {
+	have := int64(0)
+	if there {
+		if have, err = s.inspect(ctx); damaged(err) {
+			have, err = 0, s.setAside(err.Error())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := s.openWriter(); err != nil {
 		return err
 	}
-	err := s.migrate(ctx)
+	err = s.migrate(ctx, have)
 	if err == nil {
 		err = s.openReaders()
 	}
@@ -66,60 +77,62 @@ func (s *Store) open(ctx context.Context) error {
 	return nil
 }
 
-// preparePath makes the directory and proves that the file and its neighbours (the write-ahead log) can be written.
-func (s *Store) preparePath() error {
+// preparePath makes the directory and proves that the file and its neighbours (the write-ahead log) can be written. It
+// says whether there is a database to go on with.
+func (s *Store) preparePath() (there bool, err error) {
 	if s.opts.Path == "" {
-		return errors.New("store: no database path: set --database")
+		return false, errors.New("store: no database path: set --database")
 	}
 	path, err := filepath.Abs(s.opts.Path)
 	if err != nil {
-		return fmt.Errorf("store: database %s: %w", s.opts.Path, err)
+		return false, fmt.Errorf("store: database %s: %w", s.opts.Path, err)
 	}
 	s.opts.Path = path
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return unwritable(path, err)
+		return false, unwritable(path, err)
 	}
 	probe, err := os.CreateTemp(dir, ".netlyra-probe-*")
 	if err != nil {
-		return unwritable(path, err)
+		return false, unwritable(path, err)
 	}
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-		return unwritable(path, err)
+		return false, unwritable(path, err)
 	}
 	return s.prepareFile()
 }
 
 // prepareFile looks at the file itself: it sets garbage aside, and speaks up about an empty one.
-func (s *Store) prepareFile() error {
+func (s *Store) prepareFile() (there bool, err error) {
 	path := s.opts.Path
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return unwritable(path, err)
+		return false, unwritable(path, err)
 	}
 	if info.IsDir() {
-		return fmt.Errorf("store: database %s is a directory: name a file with --database", path)
+		return false, fmt.Errorf("store: database %s is a directory: name a file with --database", path)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return unwritable(path, err)
+		return false, unwritable(path, err)
 	}
 	head := make([]byte, len(fileHeader))
 	n, err := io.ReadFull(f, head)
 	if err := errors.Join(f.Close(), ignoreShort(err)); err != nil {
-		return fmt.Errorf("store: read database %s: %w", path, err)
+		return false, fmt.Errorf("store: read database %s: %w", path, err)
 	}
 	switch {
 	case n == 0:
 		s.log.LogAttrs(context.Background(), slog.LevelWarn, "database file is empty, starting a new one",
 			slog.String("path", path))
+		return false, nil
 	case !bytes.Equal(head, []byte(fileHeader)):
-		return s.setAside("its header is not that of an SQLite database")
+		return false, s.setAside("its header is not that of an SQLite database")
 	}
-	return nil
+	return true, nil
 }
 
 // fileHeader starts every SQLite database (https://sqlite.org/fileformat.html#magic_header_string).
@@ -138,36 +151,25 @@ func unwritable(path string, err error) error {
 		"or choose another place with --database", path, err, os.Geteuid())
 }
 
-// openWriter opens the one connection that writes and checks the file; a damaged one is set aside once.
-func (s *Store) openWriter(ctx context.Context) error {
-	err := s.tryWriter(ctx)
-	if !damaged(err) {
-		return err
-	}
-	if err := s.setAside(err.Error()); err != nil {
-		return err
-	}
-	return s.tryWriter(ctx)
-}
-
-func (s *Store) tryWriter(ctx context.Context) error {
-	db, err := sql.Open("sqlite", s.dsn("rwc", url.Values{
-		"_txlock": {"immediate"},
-		// The driver runs these in alphabetical order: auto_vacuum must come before the first page is written.
-		"_pragma": {
-			"busy_timeout(5000)", "auto_vacuum(INCREMENTAL)", "cache_size(-65536)", "journal_mode(WAL)",
-			"journal_size_limit(67108864)", "synchronous(FULL)", "temp_store(MEMORY)",
-		},
-	}))
+// inspect checks an existing database and reads the version of its schema, 0 for a database without ours.
+func (s *Store) inspect(ctx context.Context) (version int64, err error) {
+	db, err := sql.Open("sqlite", s.dsn("ro", url.Values{"_pragma": {"busy_timeout(5000)", "temp_store(MEMORY)"}}))
 	if err != nil {
-		return fmt.Errorf("store: database %s: %w", s.opts.Path, err)
+		return 0, fmt.Errorf("store: database %s: %w", s.opts.Path, err)
 	}
-	db.SetMaxOpenConns(1)
+	defer func() { err = errors.Join(err, db.Close()) }()
 	if err := s.quickCheck(ctx, db); err != nil {
-		return errors.Join(err, db.Close())
+		return 0, err
 	}
-	s.write = db
-	return nil
+	var ours bool
+	err = db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE name = 'goose_db_version'").Scan(&ours)
+	if err == nil && ours {
+		err = db.QueryRowContext(ctx, "SELECT COALESCE(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&version)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("store: schema version of %s: %w", s.opts.Path, err)
+	}
+	return version, nil
 }
 
 // quickCheck asks SQLite whether the file is sound (https://sqlite.org/pragma.html#pragma_quick_check).
@@ -182,6 +184,23 @@ func (s *Store) quickCheck(ctx context.Context, db *sql.DB) error {
 	}
 	s.log.LogAttrs(ctx, slog.LevelDebug, "database checked",
 		slog.String("path", s.opts.Path), slog.Duration("took", time.Since(start)))
+	return nil
+}
+
+// openWriter opens the one connection that writes.
+func (s *Store) openWriter() (err error) {
+	s.write, err = sql.Open("sqlite", s.dsn("rwc", url.Values{
+		"_txlock": {"immediate"},
+		// The driver runs these in alphabetical order: auto_vacuum must come before the first page is written.
+		"_pragma": {
+			"busy_timeout(5000)", "auto_vacuum(INCREMENTAL)", "cache_size(-65536)", "journal_mode(WAL)",
+			"journal_size_limit(67108864)", "synchronous(FULL)", "temp_store(MEMORY)",
+		},
+	}))
+	if err != nil {
+		return fmt.Errorf("store: database %s: %w", s.opts.Path, err)
+	}
+	s.write.SetMaxOpenConns(1)
 	return nil
 }
 
@@ -239,16 +258,14 @@ func (s *Store) dsn(mode string, q url.Values) string {
 	return "file:" + (&url.URL{Path: s.opts.Path}).EscapedPath() + "?" + q.Encode()
 }
 
-// migrate brings the schema up to date, after a copy of the file if it held an older one.
-func (s *Store) migrate(ctx context.Context) error {
+// migrate brings the schema from version have up to date, after a copy of the file if it held an older one.
+func (s *Store) migrate(ctx context.Context, have int64) error {
 	p, err := goose.NewProvider(goose.DialectSQLite3, s.write, s.opts.migrations, goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return fmt.Errorf("store: migrations: %w", err)
 	}
-	have, want, err := p.GetVersions(ctx)
-	if err != nil {
-		return fmt.Errorf("store: schema version of %s: %w", s.opts.Path, err)
-	}
+	sources := p.ListSources() // in order of version
+	want := sources[len(sources)-1].Version
 	if have > want {
 		return fmt.Errorf("%w: %s has schema version %d, this program knows %d: update the program, or choose another file "+
 			"with --database", ErrNewerSchema, s.opts.Path, have, want)

@@ -1,0 +1,440 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"netlyra/internal/models"
+)
+
+// logged collects what is logged.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func testLog() (*slog.Logger, *logged) {
+	l := &logged{}
+	return slog.New(slog.NewTextHandler(l, nil)), l
+}
+
+// fill makes a database with some rows, and closes it.
+func fill(t *testing.T, path string, alerts int) {
+	t.Helper()
+	s, err := New(t.Context(), Options{Path: path})
+	must(t, err)
+	stop := run(t, s)
+	batch := make([]*models.Alert, alerts)
+	for i := range batch {
+		batch[i] = testAlert(fmt.Sprint("a", i), models.Micros(i+1))
+	}
+	must(t, s.SaveAlerts(t.Context(), batch))
+	stop()
+	must(t, s.Close())
+}
+
+func TestUnusablePathsAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	must(t, os.WriteFile(file, []byte("x"), 0o600))
+	for _, tt := range []struct{ name, path, want string }{
+		{"no path", "", "--database"},
+		{"below a file", filepath.Join(file, "x.db"), filepath.Join(file, "x.db")},
+		{"a directory", dir, dir + " is a directory"},
+		{"where nobody may write", "/proc/netlyra/x.db", "/proc/netlyra/x.db"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := New(t.Context(), Options{Path: tt.path})
+			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "--database") {
+				t.Errorf("error %v, want one with %q and the remedy", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestReadOnlyDirectory(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Log("running as root, which may write everywhere: /proc above stands for a read-only directory")
+		return
+	}
+	dir := t.TempDir()
+	must(t, os.Chmod(dir, 0o500)) //nolint:gosec // a directory
+	if _, err := New(t.Context(), Options{Path: filepath.Join(dir, "x.db")}); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("%v, want a permission error", err)
+	}
+}
+
+func TestOddCharactersInThePath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a b?c#d%41&é", "x?mode=memory.db")
+	s := open(t, Options{Path: path})
+	run(t, s)
+	must(t, s.SaveAlert(t.Context(), testAlert("a", 1)))
+	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+		t.Errorf("nothing at %s: %v", path, err)
+	}
+}
+
+func TestEmptyFileIsLogged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	must(t, os.WriteFile(path, nil, 0o600))
+	log, text := testLog()
+	open(t, Options{Path: path, Log: log})
+	if !strings.Contains(text.String(), "level=WARN") || !strings.Contains(text.String(), path) {
+		t.Errorf("log %q, want a warning that names %s", text, path)
+	}
+}
+
+// TestDamagedDatabaseIsSetAside: whatever is wrong with the file, it is kept, a new one works, and everybody is told.
+func TestDamagedDatabaseIsSetAside(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		damage func(t *testing.T, path string)
+	}{
+		{"garbage header", func(t *testing.T, path string) { overwrite(t, path, 0, bytes.Repeat([]byte("garbage!"), 100)) }},
+		{"shorter than a header", func(t *testing.T, path string) { must(t, os.WriteFile(path, []byte("SQL"), 0o600)) }},
+		{"damaged pages", func(t *testing.T, path string) {
+			overwrite(t, path, 8192, bytes.Repeat([]byte{0xa5}, 16*4096))
+		}},
+		{"cut short", func(t *testing.T, path string) { must(t, os.Truncate(path, 9*4096)) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "x.db")
+			fill(t, path, 500)
+			tt.damage(t, path)
+			must(t, os.WriteFile(path+"-wal", []byte("wal"), 0o600))
+			damaged, err := os.ReadFile(path)
+			must(t, err)
+
+			log, text := testLog()
+			now := time.Date(2026, 11, 24, 5, 41, 33, 0, time.UTC)
+			s := open(t, Options{Path: path, Log: log, Now: func() time.Time { return now }})
+			run(t, s)
+			must(t, s.SaveAlert(t.Context(), testAlert("new", 1)))
+
+			aside := path + ".corrupt-20261124T054133Z"
+			kept, err := os.ReadFile(aside)
+			must(t, err)
+			if !bytes.Equal(damaged, kept) {
+				t.Error("what was set aside is not the file that was there")
+			}
+			if h := s.Health(); len(h.SetAside) == 0 || h.SetAside[0] != aside || !h.Healthy {
+				t.Errorf("health %+v, want %s in it", h, aside)
+			}
+			if !strings.Contains(text.String(), "level=ERROR") || !strings.Contains(text.String(), aside) {
+				t.Errorf("log %q, want an error that names %s", text, aside)
+			}
+		})
+	}
+}
+
+func overwrite(t *testing.T, path string, at int64, b []byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	_, err = f.WriteAt(b, at)
+	must(t, errors.Join(err, f.Close()))
+}
+
+// TestSetAsideNeverOverwrites: a second damaged database in the same second gets a name of its own.
+func TestSetAsideNeverOverwrites(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	now := time.Date(2026, 11, 24, 5, 41, 33, 0, time.UTC)
+	for _, garbage := range []string{"first garbage, long enough", "second garbage, long enough"} {
+		must(t, os.WriteFile(path, []byte(garbage), 0o600))
+		s, err := New(t.Context(), Options{Path: path, Now: func() time.Time { return now }})
+		must(t, err)
+		must(t, s.Close())
+	}
+	for name, want := range map[string]string{
+		path + ".corrupt-20261124T054133Z": "first garbage, long enough", path + ".corrupt-20261124T054133Z-2": "second garbage, long enough",
+	} {
+		if got, err := os.ReadFile(name); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+// versions is our first migration with others after it.
+func versions(t *testing.T, extra ...string) fstest.MapFS {
+	t.Helper()
+	first, err := migrationFiles.ReadFile("migrations/00001_init.sql")
+	must(t, err)
+	fsys := fstest.MapFS{"00001_init.sql": {Data: first}}
+	for i, sql := range extra {
+		fsys[fmt.Sprintf("%05d_more.sql", i+2)] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + sql)}
+	}
+	return fsys
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	s, err := New(t.Context(), Options{Path: path, migrations: versions(t, "CREATE TABLE later (x INTEGER);")})
+	must(t, err)
+	must(t, s.Close())
+	before, err := os.ReadFile(path)
+	must(t, err)
+	_, err = New(t.Context(), Options{Path: path})
+	if !errors.Is(err, ErrNewerSchema) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "2") {
+		t.Errorf("%v, want ErrNewerSchema naming the file and both versions", err)
+	}
+	after, err := os.ReadFile(path)
+	must(t, err)
+	if !bytes.Equal(before, after) {
+		t.Error("the refused database was changed")
+	}
+}
+
+func TestOlderSchemaIsCopiedAndMigrated(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	fill(t, path, 10)
+	s, err := New(t.Context(), Options{Path: path, migrations: versions(t, "CREATE TABLE later (x INTEGER);")})
+	must(t, err)
+	var n int
+	must(t, s.write.QueryRowContext(t.Context(), "SELECT count(*) FROM later").Scan(&n))
+	c, err := s.Counts(t.Context())
+	must(t, err)
+	must(t, s.Close())
+	copied := open(t, Options{Path: path + ".before-v2"}) // a database of version 1 with everything in it
+	old, err := copied.Counts(t.Context())
+	must(t, err)
+	if c.Alerts != 10 || old.Alerts != 10 {
+		t.Errorf("%d alerts after, %d in the copy, want 10 and 10", c.Alerts, old.Alerts)
+	}
+}
+
+func TestFailedMigrationLeavesTheOldSchema(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	fill(t, path, 10)
+	broken := versions(t, "CREATE TABLE half (x INTEGER); SELECT nonsense FROM nowhere;")
+	for range 2 { // the second attempt finds the first one's copy
+		if _, err := New(t.Context(), Options{Path: path, migrations: broken}); err == nil || !strings.Contains(err.Error(), path) {
+			t.Fatalf("%v, want an error that names %s", err, path)
+		}
+	}
+	s := open(t, Options{Path: path})
+	c, err := s.Counts(t.Context())
+	must(t, err)
+	if c.Alerts != 10 {
+		t.Errorf("%d alerts, want 10", c.Alerts)
+	}
+	if cols := columns(t, s.write, "half"); len(cols) > 0 {
+		t.Error("half of the migration is left")
+	}
+}
+
+// TestLockedDatabase: while another program holds the lock alerts wait, nobody is told that they are saved, and they are
+// saved when it lets go.
+func TestLockedDatabase(t *testing.T) {
+	s := open(t, Options{})
+	_, err := s.write.ExecContext(t.Context(), "PRAGMA busy_timeout = 1") // not to wait 5 s in a test
+	must(t, err)
+	run(t, s)
+	other, err := sql.Open("sqlite", s.dsn("rw", map[string][]string{"_txlock": {"immediate"}}))
+	must(t, err)
+	t.Cleanup(func() { must(t, other.Close()) })
+	tx, err := other.BeginTx(t.Context(), nil)
+	must(t, err)
+	saved := make(chan error, 1)
+	go func() { saved <- s.SaveAlert(t.Context(), testAlert("waits", 1)) }()
+	waitHealth(t, s, false, "locked")
+
+	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	err = s.SaveAlert(short, testAlert("gives up", 1))
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "locked") {
+		t.Errorf("%v, want the context's error with what is wrong", err)
+	}
+	select {
+	case err := <-saved:
+		t.Fatalf("acknowledged while locked: %v", err)
+	default:
+	}
+	must(t, tx.Rollback())
+	must(t, <-saved)
+	waitHealth(t, s, true, "")
+}
+
+// waitHealth waits until the store is as healthy as that.
+func waitHealth(t *testing.T, s *Store, healthy bool, problem string) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		h := s.Health()
+		if h.Healthy == healthy && strings.Contains(h.Problem, problem) && (h.Since == 0) == healthy {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("health %+v, want healthy=%v with %q", h, healthy, problem)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// needsPrivilege skips a test with the remedy, or fails it where everything must run.
+func needsPrivilege(t *testing.T, err error, remedy string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%v: %s", err, remedy)
+	}
+	t.Skipf("%v: %s", err, remedy)
+}
+
+// TestDiskFull: on a full disk reading goes on, nothing is acknowledged, the state is shown; once there is space again
+// writing goes on by itself, and nothing that was acknowledged is lost.
+func TestDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=3m"); err != nil {
+		needsPrivilege(t, err, "run the test as root, which may mount a small tmpfs")
+	}
+	t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })
+	s := open(t, Options{Path: filepath.Join(dir, "x.db"), GroupCommit: 5 * time.Millisecond})
+	run(t, s)
+	must(t, s.SaveAlert(t.Context(), testAlert("before", 1)))
+
+	ballast := filepath.Join(dir, "ballast")
+	fillDisk(t, ballast)
+	acked := []string{"before"}
+	for i := 0; ; i++ { // what fits into the files as they are may still be saved
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		id := fmt.Sprint("full", i)
+		err := s.SaveAlert(ctx, testAlert(id, models.Micros(i+2)))
+		cancel()
+		if err != nil {
+			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "is full") {
+				t.Fatalf("%v, want the context's error with what is wrong", err)
+			}
+			break
+		}
+		acked = append(acked, id)
+	}
+	waitHealth(t, s, false, "is full")
+	if _, err := s.Alerts(t.Context(), models.AlertQuery{}); err != nil {
+		t.Errorf("reading on a full disk: %v", err)
+	}
+	queued := make([]models.Connection, 300)
+	for i := range queued {
+		queued[i] = testConnection(int64(i + 1))
+	}
+	if n := s.OfferConnections(queued); n != len(queued) {
+		t.Errorf("accepted %d of %d connections on a full disk", n, len(queued))
+	}
+	waiting := make(chan error, 1)
+	go func() { waiting <- s.SaveAlert(t.Context(), testAlert("waits", 9999)) }()
+
+	must(t, os.Remove(ballast))
+	must(t, <-waiting)
+	waitHealth(t, s, true, "")
+	for _, id := range append(acked, "waits") {
+		if _, err := s.Alert(t.Context(), id); err != nil {
+			t.Errorf("alert %s was acknowledged: %v", id, err)
+		}
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		c, err := s.Counts(t.Context())
+		must(t, err)
+		if c.Connections == int64(len(queued)) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections, want the %d that waited", c.Connections, len(queued))
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if diff := cmp.Diff([]models.Drop{}, s.Drops()); diff != "" {
+		t.Errorf("drops (-want +got):\n%s", diff)
+	}
+	var verdict string
+	must(t, s.reads.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&verdict))
+	if verdict != "ok" {
+		t.Errorf("integrity: %s", verdict)
+	}
+}
+
+// fillDisk writes until there is no space left.
+func fillDisk(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	must(t, err)
+	for size := 64 << 10; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	must(t, f.Close())
+}
+
+// TestDrainGivesUpOnAFullDisk: the end comes in time, alerts are told, the rest is counted.
+func TestDrainGivesUp(t *testing.T) {
+	s := open(t, Options{DrainTimeout: 50 * time.Millisecond})
+	_, err := s.write.ExecContext(t.Context(), "PRAGMA busy_timeout = 1")
+	must(t, err)
+	other, err := sql.Open("sqlite", s.dsn("rw", map[string][]string{"_txlock": {"immediate"}}))
+	must(t, err)
+	t.Cleanup(func() { must(t, other.Close()) })
+	tx, err := other.BeginTx(t.Context(), nil)
+	must(t, err)
+	stop := run(t, s)
+	saved := make(chan error, 1)
+	go func() { saved <- s.SaveAlert(context.WithoutCancel(t.Context()), testAlert("lost", 1)) }()
+	waitHealth(t, s, false, "locked")
+	s.OfferConnections([]models.Connection{testConnection(1), testConnection(2)})
+	s.OfferHosts([]models.Host{{IP: "192.0.2.1"}})
+	stop()
+	if err := <-saved; !errors.Is(err, ErrClosed) {
+		t.Errorf("the waiting alert: %v, want ErrClosed", err)
+	}
+	want := []models.Drop{
+		{Stage: "store.connections", Reason: "shutdown", Count: 2}, {Stage: "store.hosts", Reason: "shutdown", Count: 1},
+	}
+	if diff := cmp.Diff(want, s.Drops()); diff != "" {
+		t.Errorf("drops (-want +got):\n%s", diff)
+	}
+	must(t, tx.Rollback())
+}
+
+// TestDamageWhileRunning: damage that shows only later ends acknowledgements for good, and says what to do.
+func TestDamageWhileRunning(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	fill(t, path, 2000)
+	s := open(t, Options{Path: path})
+	_, err := s.write.ExecContext(t.Context(), "PRAGMA cache_size = 1")
+	must(t, err)
+	info, err := os.Stat(path)
+	must(t, err)
+	overwrite(t, path, 4096, bytes.Repeat([]byte{0xa5}, int(info.Size())-4096)) // all but the header and the schema
+	run(t, s)
+	if err := s.SaveAlert(t.Context(), testAlert("a1", 1)); err == nil {
+		t.Fatal("acknowledged in a damaged database")
+	}
+	h := s.Health()
+	if h.Healthy || !strings.Contains(h.Problem, "damaged") || !strings.Contains(h.Problem, "restart") {
+		t.Errorf("health %+v, want it damaged with the remedy", h)
+	}
+}

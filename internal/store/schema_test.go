@@ -1,0 +1,207 @@
+package store
+
+import (
+	"database/sql"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"gorm.io/gorm/schema"
+)
+
+// columns lists a table's columns with their types as the migrations have made them.
+func columns(t *testing.T, db *sql.DB, table string) map[string]string {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "SELECT name, type FROM pragma_table_info(?)", table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	out := map[string]string{}
+	for rows.Next() {
+		var name, typ string
+		if err := rows.Scan(&name, &typ); err != nil {
+			t.Fatal(err)
+		}
+		out[name] = typ
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// sqlType is the type that a model's field has in a STRICT table.
+func sqlType(f *schema.Field) string {
+	switch {
+	case f.Serializer != nil:
+		return "TEXT"
+	case f.DataType == schema.Int || f.DataType == schema.Uint:
+		return "INTEGER"
+	case f.DataType == schema.Float:
+		return "REAL"
+	}
+	return "TEXT"
+}
+
+// TestMigrationsMatchTheModels: every field of a stored model is a column of the right type, and there is no other one.
+func TestMigrationsMatchTheModels(t *testing.T) {
+	s := open(t, Options{})
+	for _, tab := range []table{s.tables.alerts, s.tables.connections, s.tables.hosts, s.tables.series} {
+		t.Run(tab.name, func(t *testing.T) {
+			want := map[string]string{}
+			for _, f := range tab.fields {
+				want[f.DBName] = sqlType(f)
+			}
+			if diff := cmp.Diff(want, columns(t, s.write, tab.name)); diff != "" {
+				t.Errorf("columns (-model +migrations):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestKeptColumnsExist: a merge rule that names a column which is not there would protect nothing.
+func TestKeptColumnsExist(t *testing.T) {
+	s := open(t, Options{})
+	for _, tt := range []struct {
+		tab  table
+		kept []string
+	}{
+		{s.tables.alerts, []string{"triage", "inserted_at"}},
+		{s.tables.connections, []string{"src_ip", "dst_ip", "first_ts", "inserted_at", "community_id"}},
+		{s.tables.hosts, []string{"inserted_at"}},
+	} {
+		cols := columns(t, s.write, tt.tab.name)
+		_, set, _ := strings.Cut(tt.tab.upsert, "DO UPDATE SET")
+		for _, k := range tt.kept {
+			if cols[k] == "" {
+				t.Errorf("%s has no column %s", tt.tab.name, k)
+			}
+			if strings.Contains(set, quote(k)) {
+				t.Errorf("%s sets %s again: %s", tt.tab.name, k, tt.tab.upsert)
+			}
+		}
+	}
+	if strings.Contains(s.tables.connections.upsert, "WHERE") {
+		t.Error("connections are merged under a condition")
+	}
+}
+
+// TestIndexedColumnsOfConnectionsNeverChange: an index on a column that every flush sets doubles the flush's cost.
+func TestIndexedColumnsOfConnectionsNeverChange(t *testing.T) {
+	s := open(t, Options{})
+	rows, err := s.write.QueryContext(t.Context(), `SELECT DISTINCT ii.name FROM pragma_index_list('connections') il
+		JOIN pragma_index_info(il.name) ii WHERE ii.name <> 'id'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	_, set, _ := strings.Cut(s.tables.connections.upsert, "DO UPDATE SET")
+	n := 0
+	for ; rows.Next(); n++ {
+		var col string
+		if err := rows.Scan(&col); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(set, quote(col)+" =") {
+			t.Errorf("%s is indexed and set by every flush", col)
+		}
+	}
+	if err := rows.Err(); err != nil || n == 0 {
+		t.Fatalf("%d indexed columns, %v", n, err)
+	}
+}
+
+// plan is what SQLite would do for a statement.
+func plan(t *testing.T, s *Store, query string, args []any) []string {
+	t.Helper()
+	rows, err := s.reads.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	var out []string
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, detail)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestFilteredPagesRunAlongAnIndex: no page of a single filter sorts or scans a whole table.
+func TestFilteredPagesRunAlongAnIndex(t *testing.T) {
+	s := open(t, Options{})
+	equal := func(col string) (f filter) {
+		f.equal(col, "x")
+		return f
+	}
+	keyset := func() (f filter) {
+		f.add("(ts, id) < (?, ?)", 1, "x")
+		return f
+	}
+	for _, tt := range []struct {
+		name, index string
+		list        list
+	}{
+		{"alerts", "alerts_ts", list{table: "alerts", order: "ts DESC, id DESC"}},
+		{"alerts further on", "alerts_ts", list{table: "alerts", order: "ts DESC, id DESC", filter: keyset()}},
+		{"alerts by protocol", "alerts_proto", list{table: "alerts", order: "ts DESC, id DESC", filter: equal("proto")}},
+		{"alerts by state", "alerts_state", list{table: "alerts", order: "ts DESC, id DESC", filter: equal("state")}},
+		{"alerts by category", "alerts_category", list{table: "alerts", order: "ts DESC, id DESC", filter: equal("category")}},
+		{"alerts by triage", "alerts_triage", list{table: "alerts", order: "ts DESC, id DESC", filter: equal("triage")}},
+		{"alerts by source", "alerts_src_ip", list{table: "alerts", order: "ts DESC, id DESC", host: "x"}},
+		{"alerts by destination", "alerts_dst_ip", list{table: "alerts", order: "ts DESC, id DESC", host: "x"}},
+		{"alerts by port", "alerts_dst_port", list{table: "alerts", order: "ts DESC, id DESC", port: 1}},
+		{"connections by host", "connections_dst_ip", list{table: "connections", order: "id DESC", host: "x"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			query, args := tt.list.sql(51)
+			steps := plan(t, s, query, args)
+			if !slices.ContainsFunc(steps, func(step string) bool { return strings.Contains(step, "USING INDEX "+tt.index) }) {
+				t.Errorf("index %s is not used:\n%s", tt.index, strings.Join(steps, "\n"))
+			}
+			branches := strings.Count(query, "UNION ALL") + 1
+			for _, step := range steps {
+				if strings.HasPrefix(step, "USE TEMP B-TREE") && branches == 1 {
+					t.Errorf("sorts: %s", strings.Join(steps, "\n"))
+				}
+			}
+		})
+	}
+}
+
+// TestPragmas: what durability and retention rest on is really set.
+func TestPragmas(t *testing.T) {
+	s := open(t, Options{})
+	for _, tt := range []struct {
+		db           *sql.DB
+		pragma, want string
+	}{
+		{s.write, "journal_mode", "wal"},
+		{s.write, "synchronous", "2"},
+		{s.write, "auto_vacuum", "2"},
+		{s.write, "busy_timeout", "5000"},
+		{s.write, "cache_size", "-65536"},
+		{s.write, "temp_store", "2"},
+		{s.reads, "query_only", "1"},
+	} {
+		var got string
+		if err := tt.db.QueryRowContext(t.Context(), "PRAGMA "+tt.pragma).Scan(&got); err != nil {
+			t.Fatal(err)
+		}
+		if got != tt.want {
+			t.Errorf("%s is %s, want %s", tt.pragma, got, tt.want)
+		}
+	}
+	if _, err := s.reads.ExecContext(t.Context(), "DELETE FROM alerts"); err == nil {
+		t.Error("a reader could write")
+	}
+}
