@@ -50,6 +50,7 @@ type client struct {
 	slow     bool // has asked for one a second
 	missed   uint64
 	passed   uint64 // the generation that it was last passed over in
+	lastSeq  uint64 // of what was queued
 
 	acking    bool      // has ever acknowledged
 	inFlight  []uint64  // the last seq of each update not acknowledged, oldest first
@@ -67,6 +68,7 @@ type clientView struct {
 	slow                bool
 	wantStats, wantRows bool
 	since               *sinceData
+	lastSeq             uint64 // of what it has been sent
 	statGen, rowsGen    uint64
 	statAt, rowsAt      time.Time
 }
@@ -102,7 +104,7 @@ func (c *client) view(now time.Time) clientView {
 	return clientView{
 		greeted: c.greeted, welcomed: c.welcomed, since: c.since,
 		slow: c.slow || stalled, blocked: spent && !stalled || c.queued > maxWaiting,
-		wantStats: c.stats, wantRows: c.rows,
+		wantStats: c.stats, wantRows: c.rows, lastSeq: c.lastSeq,
 		statGen: c.statGen, rowsGen: c.rowsGen, statAt: c.statAt, rowsAt: c.rowsAt,
 	}
 }
@@ -121,6 +123,7 @@ func (c *client) passOver(gen uint64) {
 func (c *client) push(m *message) {
 	c.queue = append(c.queue, m)
 	c.queued += len(m.b)
+	c.lastSeq = m.seq
 	c.hub.metrics.messages.WithLabelValues(m.typ).Inc()
 	select {
 	case c.wake <- struct{}{}:

@@ -259,10 +259,10 @@ func (h *hub) serve(c *client, gen uint64, now time.Time) time.Duration {
 		update = append(update, h.aside(typeResync, resyncData{"missed", n}))
 	}
 	if v.wantStats && statsDue(v, gen, now) {
-		update = append(update, h.statsMessage(gen, now))
+		update = append(update, h.statsMessage(v, gen, now))
 	}
 	if v.wantRows && now.Sub(v.rowsAt) >= v.every(connectionsEvery) {
-		if m := h.rowsMessage(v.rowsGen, gen, now); m != nil {
+		if m := h.rowsMessage(v, gen, now); m != nil {
 			update = append(update, m)
 		}
 	}
@@ -287,9 +287,9 @@ func wait(v clientView, gen uint64, now time.Time) time.Duration {
 	return every
 }
 
-// statsMessage is one for all clients that are served while nothing changes.
-func (h *hub) statsMessage(gen uint64, now time.Time) *message {
-	if h.lastStat == nil || h.statGen != gen || now.Sub(h.statAt) >= slowEvery/2 {
+// statsMessage is one for all clients that are served while nothing changes, but for one that has had a later message.
+func (h *hub) statsMessage(v clientView, gen uint64, now time.Time) *message {
+	if h.lastStat == nil || h.statGen != gen || now.Sub(h.statAt) >= slowEvery/2 || h.lastStat.seq <= v.lastSeq {
 		h.lastStat = h.message(typeStats, now, encode(h.stats()))
 		h.lastStat.gen, h.statGen, h.statAt = gen, gen, now
 	}
@@ -306,18 +306,19 @@ func (h *hub) refresh(gen uint64, now time.Time) {
 	clear(h.blocks)
 }
 
-// rowsMessage is one for all clients that know the same; nil if there is nothing new to them.
-func (h *hub) rowsMessage(known, gen uint64, now time.Time) *message {
+// rowsMessage is one for all clients that know the same, but for one that has had a later message; nil if there is nothing
+// new to them.
+func (h *hub) rowsMessage(v clientView, gen uint64, now time.Time) *message {
 	h.refresh(gen, now)
-	if !h.rows.news(known) {
+	if !h.rows.news(v.rowsGen) {
 		return nil
 	}
-	m := h.blocks[known]
-	if m == nil {
-		block := h.rows.since(known)
+	m := h.blocks[v.rowsGen]
+	if m == nil || m.seq <= v.lastSeq {
+		block := h.rows.since(v.rowsGen)
 		m = h.message(typeConnection, now, block.columns())
 		m.gen = block.gen
-		h.blocks[known] = m
+		h.blocks[v.rowsGen] = m
 	}
 	return m
 }

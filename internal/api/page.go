@@ -21,11 +21,11 @@ func (s *Server) page(c *gin.Context) {
 	if name == "" {
 		name = "index.html"
 	}
-	read := c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead
+	read := c.Request.Method == http.MethodGet
 	switch {
 	case name == "index.html" && !read:
-		c.Header("Allow", "GET, HEAD")
-		s.abort(c, fail(codeBadMethod, c.Request.Method+" is not possible here; possible: GET, HEAD"))
+		c.Header("Allow", "GET")
+		s.abort(c, fail(codeBadMethod, c.Request.Method+" is not possible here; possible: GET"))
 	case name == "index.html" && s.opts.UI == nil:
 		c.String(http.StatusOK, noPage)
 	case s.opts.UI == nil || !read || strings.HasPrefix(name, "api/"):

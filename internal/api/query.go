@@ -97,7 +97,7 @@ func quote(s string) string {
 func parseAlertQuery(raw string) (models.AlertQuery, error) {
 	q := models.AlertQuery{Limit: models.DefaultPageLimit}
 	err := parseQuery(raw, map[string]setter{
-		"host": host(&q.Host), "port": portNumber(&q.Port), "proto": proto(&q.Proto),
+		"host": hostAddress(&q.Host), "port": portNumber(&q.Port), "proto": proto(&q.Proto),
 		"from": instant(&q.From), "to": instant(&q.To), "min_score": score(&q.MinScore),
 		"state": oneOf(&q.State, alertStates()), "category": oneOf(&q.Category, categories()),
 		"triage": oneOf(&q.Triage, triages()),
@@ -116,7 +116,7 @@ type connectionQuery struct {
 func parseConnectionQuery(raw string) (connectionQuery, error) {
 	q := connectionQuery{ConnectionQuery: models.ConnectionQuery{Limit: models.DefaultPageLimit}}
 	err := parseQuery(raw, map[string]setter{
-		"host": host(&q.Host), "port": portNumber(&q.Port), "proto": proto(&q.Proto),
+		"host": hostAddress(&q.Host), "port": portNumber(&q.Port), "proto": proto(&q.Proto),
 		"from": instant(&q.From), "to": instant(&q.To), "min_score": score(&q.MinScore),
 		"state": oneOf(&q.State, models.ConnStateNames()), "live": boolean(&q.live),
 		"limit": limit(&q.Limit), "cursor": cursor(&q.Cursor),
@@ -131,7 +131,7 @@ func errorOr(err error, from, to models.Micros) error {
 	return err
 }
 
-func host(into *string) setter {
+func hostAddress(into *string) setter {
 	return func(v string) error {
 		a, err := netip.ParseAddr(v)
 		if err != nil || a.Zone() != "" {

@@ -22,7 +22,7 @@ const (
 )
 
 // routes are all that a listener serves: everything, or only the WebSocket.
-func (s *Server) routes(everything bool) http.Handler {
+func (s *Server) routes(everything bool) *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.HandleMethodNotAllowed = true
@@ -56,6 +56,17 @@ func (s *Server) apiRoutes(v1 *gin.RouterGroup) {
 	v1.GET("/alerts", s.checkAuth, busy, s.listAlerts)
 	v1.GET("/alerts/:id", s.checkAuth, busy, s.getAlert)
 	v1.GET("/connections", s.checkAuth, busy, s.listConnections)
+}
+
+// headAsGet lets every GET be a HEAD too (RFC 9110, section 9.1); net/http leaves the body out.
+func headAsGet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			r = r.Clone(r.Context())
+			r.Method = http.MethodGet
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // observe counts and times requests. The route is the pattern, so that the label is bounded.
