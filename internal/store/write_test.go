@@ -175,9 +175,10 @@ func TestHostsAddUp(t *testing.T) {
 	}
 }
 
-// reopen opens a second store on the file of one whose Run has ended.
+// reopen closes a store whose Run has ended, and opens its file again.
 func reopen(t *testing.T, s *Store) *Store {
 	t.Helper()
+	must(t, s.Close())
 	return open(t, Options{Path: s.opts.Path, Now: s.opts.Now})
 }
 
