@@ -247,25 +247,37 @@ func TestFailedMigrationLeavesTheOldSchema(t *testing.T) {
 	}
 }
 
-// TestLockedDatabase: while another program holds the lock alerts wait, nobody is told that they are saved, and they are
-// saved when it lets go.
-func TestLockedDatabase(t *testing.T) {
-	s := open(t, Options{})
+// lockDatabase holds the lock for writing from another connection, as another program would.
+func lockDatabase(t *testing.T, s *Store) (unlock func()) {
+	t.Helper()
 	_, err := s.write.ExecContext(t.Context(), "PRAGMA busy_timeout = 1") // not to wait 5 s in a test
 	must(t, err)
-	run(t, s)
-	other, err := sql.Open("sqlite", s.dsn("rw", map[string][]string{"_txlock": {"immediate"}}))
+	other, err := sql.Open("sqlite", s.dsn("rw", map[string][]string{
+		"_txlock": {"immediate"}, "_pragma": {"busy_timeout(5000)"},
+	}))
 	must(t, err)
 	t.Cleanup(func() { must(t, other.Close()) })
 	tx, err := other.BeginTx(t.Context(), nil)
 	must(t, err)
+	return func() {
+		t.Helper()
+		must(t, tx.Rollback())
+	}
+}
+
+// TestLockedDatabase: while another program holds the lock alerts wait, nobody is told that they are saved, and they are
+// saved when it lets go.
+func TestLockedDatabase(t *testing.T) {
+	s := open(t, Options{})
+	run(t, s)
+	unlock := lockDatabase(t, s)
 	saved := make(chan error, 1)
 	go func() { saved <- s.SaveAlert(t.Context(), testAlert("waits", 1)) }()
 	waitHealth(t, s, false, "locked")
 
 	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	err = s.SaveAlert(short, testAlert("gives up", 1))
+	err := s.SaveAlert(short, testAlert("gives up", 1))
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "locked") {
 		t.Errorf("%v, want the context's error with what is wrong", err)
 	}
@@ -274,7 +286,7 @@ func TestLockedDatabase(t *testing.T) {
 		t.Fatalf("acknowledged while locked: %v", err)
 	default:
 	}
-	must(t, tx.Rollback())
+	unlock()
 	must(t, <-saved)
 	waitHealth(t, s, true, "")
 }
@@ -309,14 +321,8 @@ func TestSecondOpenIsRefused(t *testing.T) {
 // TestHealthRecoversWithoutAWrite: a problem that is over is not shown until somebody happens to write.
 func TestHealthRecoversWithoutAWrite(t *testing.T) {
 	s := open(t, Options{})
-	_, err := s.write.ExecContext(t.Context(), "PRAGMA busy_timeout = 1")
-	must(t, err)
 	run(t, s)
-	other, err := sql.Open("sqlite", s.dsn("rw", map[string][]string{"_txlock": {"immediate"}}))
-	must(t, err)
-	t.Cleanup(func() { must(t, other.Close()) })
-	tx, err := other.BeginTx(t.Context(), nil)
-	must(t, err)
+	unlock := lockDatabase(t, s)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := s.SaveAlert(ctx, testAlert("a", 1)); err == nil {
@@ -324,20 +330,14 @@ func TestHealthRecoversWithoutAWrite(t *testing.T) {
 	}
 	time.Sleep(20 * time.Millisecond) // nobody waits any more; it must not look well by itself
 	waitHealth(t, s, false, "locked")
-	must(t, tx.Rollback())
+	unlock()
 	waitHealth(t, s, true, "")
 }
 
 // TestDrainGivesUp: the end comes in time, alerts are told, the rest is counted.
 func TestDrainGivesUp(t *testing.T) {
 	s := open(t, Options{DrainTimeout: 50 * time.Millisecond})
-	_, err := s.write.ExecContext(t.Context(), "PRAGMA busy_timeout = 1")
-	must(t, err)
-	other, err := sql.Open("sqlite", s.dsn("rw", map[string][]string{"_txlock": {"immediate"}}))
-	must(t, err)
-	t.Cleanup(func() { must(t, other.Close()) })
-	tx, err := other.BeginTx(t.Context(), nil)
-	must(t, err)
+	unlock := lockDatabase(t, s)
 	stop := run(t, s)
 	saved := make(chan error, 1)
 	go func() { saved <- s.SaveAlert(context.WithoutCancel(t.Context()), testAlert("lost", 1)) }()
@@ -354,7 +354,7 @@ func TestDrainGivesUp(t *testing.T) {
 	if diff := cmp.Diff(want, s.Drops()); diff != "" {
 		t.Errorf("drops (-want +got):\n%s", diff)
 	}
-	must(t, tx.Rollback())
+	unlock()
 }
 
 // TestDamageWhileRunning: damage that shows only later ends acknowledgements for good, and says what to do.

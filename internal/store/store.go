@@ -49,7 +49,7 @@ type Options struct {
 
 	AlertAge      time.Duration // since insertion; 0 means 90 days
 	ConnectionAge time.Duration // since insertion; hosts too, where they have been silent as long; 0 means 14 days
-	MaxBytes      int64         // size beyond which the oldest connections go, then the oldest alerts; 0 means 2 GiB
+	MaxBytes      int64         // size beyond which the oldest connections go, then the oldest alerts; 0 means 1 GiB
 	MaxHosts      int           // 0 means 100,000
 	MinFree       int64         // free bytes on the disk below which only alerts are written; 0 means 64 MiB
 	RetainEvery   time.Duration // pause between two looks for what is too old; 0 means a minute
@@ -73,7 +73,7 @@ func (o Options) withDefaults() Options {
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, 5*time.Second)
 	o.AlertAge = cmp.Or(o.AlertAge, 90*day)
 	o.ConnectionAge = cmp.Or(o.ConnectionAge, 14*day)
-	o.MaxBytes = cmp.Or(o.MaxBytes, 2<<30)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 1<<30)
 	o.MaxHosts = cmp.Or(o.MaxHosts, 100_000)
 	o.MinFree = cmp.Or(o.MinFree, 64<<20)
 	o.RetainEvery = cmp.Or(o.RetainEvery, time.Minute)
@@ -94,8 +94,8 @@ type Store struct {
 	health health
 }
 
-// New opens the database, or makes it: checks it, sets a damaged one aside, and brings its schema up to date. Nothing is
-// written by others until Run runs; Close releases it.
+// New opens the database, or makes it: checks it (about 4 s for 1 GiB), sets a damaged one aside, and brings its schema up
+// to date. What callers hand in waits until Run runs; Close releases the files.
 func New(ctx context.Context, o Options) (*Store, error) {
 	o = o.withDefaults()
 	s := &Store{opts: o, log: o.Log, queue: newQueue()}
