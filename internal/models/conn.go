@@ -37,6 +37,7 @@ type ConnSlot struct {
 	State      ConnState
 	New        bool // the connection's first packet is in this slot
 	Answered   bool // the responder has sent something, in this slot or before
+	Completed  bool // in this slot the connection got through: TCP's handshake complete, others' first answer
 	ICMPType   uint8
 	ICMPCode   uint8
 	Up, Down   SlotDir // what the originator and what the responder sent

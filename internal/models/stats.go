@@ -15,6 +15,7 @@ type Stats struct {
 	NonIP         uint64            `json:"non_ip"`
 	Fragments     Fragments         `json:"fragments"`
 	LatePackets   uint64            `json:"late_packets"` // stamped before the open slot, counted into it
+	ClockJumps    uint64            `json:"clock_jumps"`  // capture time was set back by more than 10 s
 	ByProto       map[string]Volume `json:"by_proto"`
 	Connections   ConnStats         `json:"connections"`
 	Drops         []Drop            `json:"drops"`     // kernel to page; stages without drops are listed with 0

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"netlyra/internal/capture"
+	"netlyra/internal/config"
+	"netlyra/internal/detect"
+	"netlyra/internal/flow"
+	"netlyra/internal/models"
+	"netlyra/internal/pipeline"
+)
+
+// analysisSeed seeds hash and trees: the same capture gives the same alerts.
+const analysisSeed = 1
+
+// analyze reads captures to their end and prints each incident once, in its final state.
+func (p *program) analyze(ctx context.Context, c *config.Analyze) error {
+	started := time.Now()
+	src, err := capture.NewSequence(c.Files, totalSize(c.Files), capture.FileOptions{Stdin: p.stdin})
+	if err != nil {
+		return err
+	}
+	filter, err := packetFilter(&c.Detection)
+	if err != nil {
+		return err
+	}
+	final := map[string]models.Alert{}
+	span := &timeSpan{}
+	pipe, err := pipeline.New(pipeline.Options{
+		Sensor: c.Sensor, Sources: []pipeline.Source{span.watch(filter.apply(src))}, Workers: c.Workers,
+		Flow:        flow.Options{MaxConnections: c.MaxConnections, Seed: analysisSeed},
+		Detect:      detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
+		DetectorOff: c.Detector == "off",
+		Outputs: pipeline.Outputs{Alerts: func(_ context.Context, alerts []models.Alert) error {
+			for _, a := range alerts {
+				final[a.ID] = a
+			}
+			return nil
+		}},
+	})
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	bar := p.progress(c, src, done)
+	runErr := pipe.Run(ctx)
+	close(done)
+	<-bar
+
+	alerts := inOrder(final)
+	if err := printAlerts(p.stdout, c.Format, alerts); err != nil {
+		return err
+	}
+	s := summarise(pipe.Stats(), src.Results(), len(alerts), span, time.Since(started))
+	if !c.Quiet {
+		s.print(p.stderr)
+	}
+	if c.Summary != "" {
+		if err := s.write(c.Summary); err != nil {
+			return errors.Join(runErr, err)
+		}
+	}
+	if runErr == nil && ctx.Err() != nil {
+		runErr = fmt.Errorf("interrupted after %d packets: the results are of what was read", s.Packets)
+	}
+	return errors.Join(runErr, damages(src.Results()))
+}
+
+func totalSize(files []string) (total int64) {
+	for _, f := range files {
+		info, err := os.Stat(f)
+		if err != nil || !info.Mode().IsRegular() {
+			return 0
+		}
+		total += info.Size()
+	}
+	return total
+}
+
+func inOrder(final map[string]models.Alert) []models.Alert {
+	alerts := make([]models.Alert, 0, len(final))
+	for _, a := range final {
+		alerts = append(alerts, a)
+	}
+	slices.SortFunc(alerts, func(a, b models.Alert) int { return cmp.Or(cmp.Compare(a.TS, b.TS), cmp.Compare(a.ID, b.ID)) })
+	return alerts
+}
+
+func printAlerts(w io.Writer, format string, alerts []models.Alert) error {
+	out := bufio.NewWriter(w)
+	enc := json.NewEncoder(out)
+	for i := range alerts {
+		a := &alerts[i]
+		if format == "jsonl" {
+			if err := enc.Encode(a); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := fmt.Fprintf(out, "%s  %-8s %.2f  %-13s %s\n", a.TS, a.Severity, a.Score, a.Category, a.Summary); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// progress draws a bar on a terminal until done is closed; the channel it returns is closed when it has left the line.
+func (p *program) progress(c *config.Analyze, src *capture.Sequence, done <-chan struct{}) <-chan struct{} {
+	left := make(chan struct{})
+	file, ok := p.stderr.(*os.File)
+	if !ok || c.Quiet || !term.IsTerminal(int(file.Fd())) {
+		close(left)
+		return left
+	}
+	_, total := src.Progress()
+	if total == 0 {
+		total = -1 // a spinner
+	}
+	bar := progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.stderr), progressbar.OptionShowBytes(true),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetDescription("analysing"), progressbar.OptionFullWidth())
+	go func() {
+		defer close(left)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				read, _ := src.Progress()
+				_ = bar.Set64(read) // only a picture
+			case <-done:
+				_ = bar.Finish()
+				return
+			}
+		}
+	}()
+	return left
+}
+
+// damages joins what is damaged.
+func damages(files []capture.FileResult) error {
+	var errs []error
+	for _, f := range files {
+		if f.Damage != nil {
+			errs = append(errs, f.Damage)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// summary is the JSON of --summary.
+type summary struct {
+	Files          []fileSummary     `json:"files"`
+	Packets        uint64            `json:"packets"`
+	Bytes          uint64            `json:"bytes"`
+	Connections    uint64            `json:"connections"`
+	Alerts         int               `json:"alerts"`
+	Malformed      map[string]uint64 `json:"malformed"`
+	Dropped        map[string]uint64 `json:"dropped"`
+	CaptureSeconds float64           `json:"capture_seconds"`
+	WallSeconds    float64           `json:"wall_seconds"`
+}
+
+type fileSummary struct {
+	Path    string         `json:"path"`
+	Packets uint64         `json:"packets"`
+	Bytes   uint64         `json:"bytes"`
+	Damaged *damageSummary `json:"damaged"`
+}
+
+type damageSummary struct {
+	Offset int64  `json:"offset"`
+	Reason string `json:"reason"`
+}
+
+func summarise(st models.Stats, files []capture.FileResult, alerts int, span *timeSpan, wall time.Duration) *summary {
+	s := &summary{
+		Files: []fileSummary{}, Packets: st.Packets, Bytes: st.Bytes, Connections: st.Connections.Opened, Alerts: alerts,
+		Malformed: st.Malformed, Dropped: map[string]uint64{}, CaptureSeconds: span.seconds(), WallSeconds: wall.Seconds(),
+	}
+	for _, f := range files {
+		one := fileSummary{Path: f.Path, Packets: f.Packets, Bytes: f.Bytes}
+		if f.Damage != nil {
+			one.Damaged = &damageSummary{f.Damage.Offset, f.Damage.Reason}
+		}
+		s.Files = append(s.Files, one)
+	}
+	for _, d := range st.Drops {
+		if d.Count > 0 {
+			s.Dropped[d.Stage+"."+d.Reason] = d.Count
+		}
+	}
+	return s
+}
+
+func (s *summary) print(w io.Writer) {
+	malformed := uint64(0)
+	for _, n := range s.Malformed {
+		malformed += n
+	}
+	_, _ = fmt.Fprintf(w, "%d packets, %d bytes, %d connections in %.1f s of traffic: %d alerts, %d malformed packets; read in %.2f s\n",
+		s.Packets, s.Bytes, s.Connections, s.CaptureSeconds, s.Alerts, malformed, s.WallSeconds)
+}
+
+func (s *summary) write(path string) error {
+	raw, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, append(raw, '\n'), 0o644); err != nil {
+		return fmt.Errorf("summary: %w", err)
+	}
+	return nil
+}
+
+// timeSpan notes the first and last capture time that come through a source.
+type timeSpan struct {
+	pipeline.Source
+	first, last int64
+}
+
+func (t *timeSpan) watch(src pipeline.Source) pipeline.Source {
+	t.Source = src
+	return t
+}
+
+// Read passes the batch on.
+func (t *timeSpan) Read(b *models.Batch) error {
+	err := t.Source.Read(b)
+	for i := range b.Frames {
+		ts := b.Frames[i].TS
+		if t.first == 0 || ts < t.first {
+			t.first = ts
+		}
+		t.last = max(t.last, ts)
+	}
+	return err
+}
+
+func (t *timeSpan) seconds() float64 { return float64(t.last-t.first) / 1e6 }

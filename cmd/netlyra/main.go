@@ -1,0 +1,91 @@
+// Command netlyra watches a network and says what is abnormal there, and why. Each command is one file, nothing but wiring.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"netlyra/internal/capture"
+	"netlyra/internal/config"
+	"netlyra/internal/telemetry"
+)
+
+// The exit statuses, part of the contract of the command line.
+const (
+	exitOK      = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitDamaged = 3 // everything up to the damage was analysed
+)
+
+// program is what the commands need of the world around them.
+type program struct {
+	stdin   io.Reader
+	stdout  io.Writer
+	stderr  io.Writer
+	environ []string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	// The first signal asks for an orderly end; after it the default is back, so that a second one ends at once.
+	context.AfterFunc(ctx, stop)
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}
+	status := p.run(ctx, os.Args[1:])
+	stop()
+	os.Exit(status)
+}
+
+// run executes one command and returns the exit status.
+func (p *program) run(ctx context.Context, args []string) int {
+	cli, command, err := config.Parse(args, p.environ, ".env", p.stdout)
+	if errors.Is(err, config.ErrHelp) {
+		return exitOK
+	}
+	if err == nil {
+		err = p.dispatch(ctx, cli, command)
+	}
+	return p.status(err)
+}
+
+func (p *program) dispatch(ctx context.Context, cli *config.CLI, command string) error {
+	log, err := telemetry.Logger(p.stderr, cli.LogLevel, cli.LogFormat)
+	if err != nil {
+		return &config.UsageError{Err: err}
+	}
+	name, rest, _ := strings.Cut(command, " ")
+	switch name {
+	case "run":
+		return p.watch(ctx, &cli.Run, log)
+	case "analyze":
+		return p.analyze(ctx, &cli.Analyze)
+	case "config":
+		return p.config(rest, cli)
+	default:
+		_, err := fmt.Fprintln(p.stdout, "netlyra", version())
+		return err
+	}
+}
+
+// status prints what went wrong and says it as an exit status.
+func (p *program) status(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	_, _ = fmt.Fprintf(p.stderr, "netlyra: %v\n", err)
+	var usage *config.UsageError
+	var damage *capture.DamageError
+	switch {
+	case errors.As(err, &usage), errors.Is(err, capture.ErrPrivilege):
+		return exitUsage
+	case errors.As(err, &damage):
+		return exitDamaged
+	}
+	return exitFailed
+}

@@ -1,0 +1,321 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"netlyra/internal/api"
+	"netlyra/internal/bus"
+	"netlyra/internal/capture"
+	"netlyra/internal/config"
+	"netlyra/internal/detect"
+	"netlyra/internal/flow"
+	"netlyra/internal/models"
+	"netlyra/internal/pipeline"
+	"netlyra/internal/store"
+	"netlyra/internal/telemetry"
+	"netlyra/ui"
+)
+
+// watch captures, detects, stores and serves until ctx ends.
+func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger) (err error) {
+	w := &watcher{config: c, log: log}
+	if err := w.openSource(p); err != nil {
+		return err
+	}
+	defer func() {
+		for _, s := range w.sources {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if w.store, err = store.New(ctx, store.Options{
+		Path: c.Database, Log: log, AlertAge: c.AlertAge, ConnectionAge: c.ConnectionAge, MaxBytes: c.DatabaseMaxMB << 20,
+	}); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.store.Close()) }()
+	if err := w.openPipeline(ctx); err != nil {
+		return err
+	}
+	if err := w.openServer(); err != nil {
+		return err
+	}
+	return w.run(ctx)
+}
+
+// watcher holds the parts of a running program.
+type watcher struct {
+	config  *config.Run
+	log     *slog.Logger
+	sources []pipeline.Source
+	name    string // of what is watched
+	links   func() []models.Interface
+	store   *store.Store
+	bus     *bus.Memory
+	pipe    *pipeline.Pipeline
+	server  *api.Server
+	ended   atomic.Bool // the file has been played to its end
+	changed atomic.Pointer[func()]
+	stored  atomic.Uint64 // revisions of alerts
+	lost    atomic.Uint64
+}
+
+// run runs the parts in the order in which data flows. The packet path ends first; what it has handed on is stored and served
+// before the others end.
+func (w *watcher) run(ctx context.Context) error {
+	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRest()
+	consumer, err := w.bus.Consumer("store", bus.TopicAlerts)
+	if err != nil {
+		return err
+	}
+	w.log.LogAttrs(ctx, slog.LevelInfo, "watching", slog.String("source", w.name), slog.String("page", w.server.URL()))
+	g, gctx := errgroup.WithContext(rest)
+	g.Go(func() error { return w.store.Run(gctx) })
+	g.Go(func() error { return w.server.Run(gctx) })
+	keep, done := context.WithCancel(gctx)
+	kept := make(chan struct{})
+	g.Go(func() error {
+		defer close(kept)
+		return w.keepAlerts(keep, consumer)
+	})
+	g.Go(func() error {
+		// Ends with ctx, or when another part has failed.
+		run, stop := context.WithCancel(ctx)
+		defer stop()
+		context.AfterFunc(gctx, stop)
+		err := w.pipe.Run(run)
+		w.ended.Store(true)
+		if err == nil && run.Err() == nil {
+			w.log.LogAttrs(ctx, slog.LevelInfo, "the file has ended; serving on", slog.String("source", w.name))
+		}
+		if err != nil {
+			w.log.LogAttrs(ctx, slog.LevelError, "reading has ended", slog.String("source", w.name), slog.Any("error", err))
+		}
+		if err == nil || errors.As(err, new(*capture.DamageError)) {
+			<-run.Done() // serve on after the end of a file
+		}
+		_ = w.bus.Close() // what it holds is still read
+		<-kept
+		done()
+		stopRest()
+		return err
+	})
+	err = g.Wait()
+	done()
+	return err
+}
+
+// keepAlerts stores each revision of an alert, and only then shows it: what a client has seen survives a power cut.
+func (w *watcher) keepAlerts(ctx context.Context, consumer bus.Consumer) error {
+	for {
+		records, err := consumer.Poll(ctx)
+		switch {
+		case errors.Is(err, bus.ErrClosed), errors.Is(err, context.Canceled):
+			return nil
+		case err != nil:
+			return err
+		}
+		alerts := make([]*models.Alert, 0, len(records))
+		for _, r := range records {
+			if a, ok := r.Value.(bus.Alert); ok {
+				alerts = append(alerts, a.Alert)
+			}
+		}
+		if err := w.store.SaveAlerts(ctx, alerts); err != nil {
+			w.lost.Add(uint64(len(alerts)))
+			w.log.LogAttrs(ctx, slog.LevelError, "alerts not stored", slog.Int("alerts", len(alerts)), slog.Any("error", err))
+		} else {
+			w.stored.Add(uint64(len(alerts)))
+		}
+		for _, a := range alerts {
+			w.server.PublishAlert(a)
+		}
+		if err := consumer.Commit(ctx); err != nil && !errors.Is(err, bus.ErrClosed) {
+			return err
+		}
+	}
+}
+
+// openSource opens the interfaces' rings or the file.
+func (w *watcher) openSource(p *program) error {
+	c := w.config
+	filter, err := packetFilter(&c.Detection)
+	if err != nil {
+		return err
+	}
+	if c.Read != "" {
+		return w.openReplay(p, filter)
+	}
+	names := c.Interface
+	if len(names) == 0 {
+		if names, err = capture.DefaultInterfaces(); err != nil {
+			return err
+		}
+	}
+	rings, err := capture.OpenLive(capture.LiveOptions{Interfaces: names, Workers: c.Workers, RingBytes: c.RingMB << 20, Filter: filter.kernel})
+	if err != nil {
+		return err
+	}
+	for _, r := range rings {
+		w.sources = append(w.sources, r)
+	}
+	w.name = strings.Join(names, ", ")
+	w.links = rings[0].Links
+	return nil
+}
+
+func (w *watcher) openReplay(p *program, filter *programFilter) error {
+	c := w.config
+	open := func() (*capture.File, error) { return capture.OpenFile(c.Read, capture.FileOptions{Stdin: p.stdin}) }
+	if c.Read != "-" {
+		f, err := open() // a missing file is known at once, not when the first frame is due
+		if err != nil {
+			return err
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	speed := capture.RealTime
+	if c.Speed == "max" {
+		speed = capture.MaxSpeed
+	}
+	replay := capture.NewReplay(open, capture.ReplayOptions{Speed: speed, Loop: c.Loop, KeepTime: c.KeepTime})
+	w.sources = []pipeline.Source{filter.apply(replay)}
+	w.name = filepath.Base(c.Read)
+	w.links = func() []models.Interface {
+		state := "file"
+		if w.ended.Load() {
+			state = "ended"
+		}
+		return []models.Interface{{Name: w.name, Link: state}}
+	}
+	return nil
+}
+
+func (w *watcher) openPipeline(ctx context.Context) error {
+	c := w.config
+	last, err := w.store.MaxConnectionID(ctx)
+	if err != nil {
+		return err
+	}
+	var seed [8]byte
+	_, _ = rand.Read(seed[:]) // never fails
+	w.bus = bus.NewMemory(bus.MemoryOptions{})
+	producer, err := w.bus.Producer()
+	if err != nil {
+		return err
+	}
+	w.pipe, err = pipeline.New(pipeline.Options{
+		Sensor: c.Sensor, SourceName: w.name, Sources: w.sources, Workers: c.Workers, Live: true,
+		Flow:        flow.Options{MaxConnections: c.MaxConnections, Seed: binary.LittleEndian.Uint64(seed[:]), FirstID: last + 1},
+		Detect:      detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
+		DetectorOff: c.Detector == "off",
+		Outputs: pipeline.Outputs{
+			Alerts: func(ctx context.Context, alerts []models.Alert) error {
+				for i := range alerts {
+					a := alerts[i]
+					if err := producer.Produce(ctx, bus.Record{Topic: bus.TopicAlerts, Key: c.Sensor, Value: bus.Alert{Alert: &a}}); err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+			Connections: func(cs []models.Connection) { w.store.OfferConnections(cs) },
+			Hosts:       func(hs []models.Host) { w.store.OfferHosts(hs) },
+			Series:      func(ps []models.SeriesPoint) { w.store.OfferSeries(ps) },
+			Changed: func() {
+				if f := w.changed.Load(); f != nil {
+					(*f)()
+				}
+			},
+		},
+		Links: w.links, Drops: w.drops, Log: w.log,
+	})
+	return err
+}
+
+func (w *watcher) drops() []models.Drop { return append(w.bus.Drops(), w.store.Drops()...) }
+
+func (w *watcher) openServer() error {
+	c := w.config
+	page, err := fs.Sub(ui.Dist, "dist")
+	if err != nil {
+		return err
+	}
+	if _, err := fs.Stat(page, "index.html"); err != nil {
+		page = nil
+	}
+	o := api.Options{
+		Listen: c.Listen, WSListen: c.WSListen, AllowedHosts: c.AllowedHosts, Token: c.Token,
+		TLS:     api.TLS{CertFile: c.TLSCert, KeyFile: c.TLSKey, Dir: filepath.Join(filepath.Dir(c.Database), "tls")},
+		Version: version(), Store: storeReader{w.store}, Live: liveState{w}, Health: w.health,
+		Registry: telemetry.Registry(), Log: w.log,
+	}
+	if page != nil {
+		o.UI = page
+	}
+	if w.server, err = api.New(o); err != nil {
+		return err
+	}
+	changed := w.server.Changed
+	w.changed.Store(&changed)
+	return nil
+}
+
+// health lists why the program is not at its best.
+func (w *watcher) health() []api.Reason {
+	var reasons []api.Reason
+	h := w.store.Health()
+	if !h.Healthy {
+		reasons = append(reasons, api.Reason{Code: "store_failing", Message: h.Problem})
+	}
+	for _, file := range h.SetAside {
+		reasons = append(reasons, api.Reason{Code: "database_set_aside", Message: "The database was damaged and has been set aside as " + file + "."})
+	}
+	for _, l := range w.links() {
+		if l.Link == "gone" || l.Link == "down" {
+			reasons = append(reasons, api.Reason{Code: "interface_" + l.Link, Message: "The interface " + l.Name + " is " + l.Link + "."})
+		}
+	}
+	return reasons
+}
+
+// liveState shows the API the pipeline.
+type liveState struct{ w *watcher }
+
+func (l liveState) Stats() models.Stats {
+	s := l.w.pipe.Stats()
+	s.Alerts.Stored, s.Alerts.Dropped = l.w.stored.Load(), l.w.lost.Load()
+	return s
+}
+
+func (l liveState) Generation() uint64               { return l.w.pipe.Generation() }
+func (l liveState) Connections() []models.Connection { return l.w.pipe.Connections() }
+
+func (l liveState) ConnectionChanges(since uint64, limit int) api.ConnectionChanges {
+	c := l.w.pipe.Changes(since, limit)
+	return api.ConnectionChanges{Generation: c.Generation, Full: c.Full, Rows: c.Rows, Gone: c.Gone, Omitted: c.Omitted}
+}
+
+// storeReader shows the API the store.
+type storeReader struct{ *store.Store }
+
+// Alert reads one alert.
+func (s storeReader) Alert(ctx context.Context, id string) (models.Alert, error) {
+	a, err := s.Store.Alert(ctx, id)
+	if err != nil {
+		return models.Alert{}, err
+	}
+	return *a, nil
+}

@@ -1,0 +1,404 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+const (
+	// credit is how many updates may be under way to a client. Two keep the page busy; more only pile up when it stalls,
+	// because the socket swallows megabytes before a write blocks.
+	credit = 2
+	// maxQueue bounds what waits for one client, in bytes. An update is queued only while less than maxWaiting waits; the
+	// rest is room for alerts.
+	maxQueue   = 256 << 10
+	maxWaiting = 32 << 10
+	// maxClientMessage bounds what a client may send at a time, in bytes.
+	maxClientMessage = 8 << 10
+
+	writeTime   = 2 * time.Second
+	stallTime   = 5 * time.Second  // without an acknowledgement: once a second
+	abandonTime = 30 * time.Second // without an acknowledgement: closed
+	pingEvery   = 15 * time.Second
+)
+
+// client is one WebSocket connection. Its reader and its writer are goroutines of its own; the hub hands it messages and
+// never waits for it.
+type client struct {
+	conn *websocket.Conn
+	hub  *hub
+	wake chan struct{} // holds one: the queue has something
+	quit chan struct{} // closed when the client is to stop; why is set then
+
+	mu       sync.Mutex
+	why      leaveReason
+	queue    []*message
+	queued   int  // bytes
+	greeted  bool // has said hello, or has had its time to
+	welcomed bool // knows where it starts
+	since    *sinceData
+	stats    bool // topics
+	alerts   bool
+	rows     bool
+	slow     bool // has asked for one a second
+	missed   uint64
+	passed   uint64 // the generation that it was last passed over in
+	lastSeq  uint64 // of what was queued
+
+	acking    bool      // has ever acknowledged
+	inFlight  []uint64  // the last seq of each update not acknowledged, oldest first
+	waitSince time.Time // since when the oldest has waited
+	statGen   uint64    // what it knows, and when that was queued
+	rowsGen   uint64
+	statAt    time.Time
+	rowsAt    time.Time
+}
+
+// clientView is what the hub decides on.
+type clientView struct {
+	greeted, welcomed   bool
+	blocked             bool // has no credit, or no room
+	slow                bool
+	wantStats, wantRows bool
+	since               *sinceData
+	lastSeq             uint64 // of what it has been sent
+	statGen, rowsGen    uint64
+	statAt, rowsAt      time.Time
+}
+
+func (v clientView) every(fast time.Duration) time.Duration {
+	if v.slow {
+		return slowEvery
+	}
+	return fast
+}
+
+func newClient(conn *websocket.Conn, h *hub) *client {
+	return &client{
+		conn: conn, hub: h, wake: make(chan struct{}, 1), quit: make(chan struct{}),
+		stats: true, alerts: true, rows: true,
+	}
+}
+
+// view also decides whether the client is to be waited for, slowed down or given up. A client that has never acknowledged
+// does not know of credit: it gets one update a second, however long. One that has and stops gets that after five seconds.
+func (c *client) view(now time.Time) clientView {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var waited time.Duration
+	if len(c.inFlight) > 0 {
+		waited = now.Sub(c.waitSince)
+	}
+	if c.acking && waited >= abandonTime {
+		c.stopLocked(leaveAbandon)
+	}
+	spent := len(c.inFlight) >= credit
+	stalled := spent && (!c.acking || waited >= stallTime)
+	return clientView{
+		greeted: c.greeted, welcomed: c.welcomed, since: c.since,
+		slow: c.slow || stalled, blocked: spent && !stalled || c.queued > maxWaiting,
+		wantStats: c.stats, wantRows: c.rows, lastSeq: c.lastSeq,
+		statGen: c.statGen, rowsGen: c.rowsGen, statAt: c.statAt, rowsAt: c.rowsAt,
+	}
+}
+
+// passOver counts the news that a blocked client gets as part of a later update.
+func (c *client) passOver(gen uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if gen > c.statGen && gen > c.passed {
+		c.passed = gen
+		c.hub.metrics.merged.Inc()
+	}
+}
+
+// push queues a message, whatever its size; the callers bound what they push.
+func (c *client) push(m *message) {
+	c.queue = append(c.queue, m)
+	c.queued += len(m.b)
+	c.lastSeq = m.seq
+	c.hub.metrics.messages.WithLabelValues(m.typ).Inc()
+	select {
+	case c.wake <- struct{}{}:
+	default: // it is awake, or about to be
+	}
+}
+
+func (c *client) send(m *message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.push(m)
+}
+
+// offerAlert needs no credit, but room.
+func (c *client) offerAlert(m *message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.welcomed {
+		c.offerLocked(m)
+	}
+}
+
+func (c *client) offerLocked(m *message) {
+	switch {
+	case !c.alerts:
+	case c.queued+len(m.b) > maxQueue:
+		c.missed++
+		c.hub.droppedQueue.Add(1)
+		c.hub.metrics.dropped.WithLabelValues("client_slow").Inc()
+	default:
+		c.push(m)
+	}
+}
+
+// lost adds alerts that were lost before they became messages.
+func (c *client) lost(n uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.alerts {
+		c.missed += n
+	}
+}
+
+func (c *client) takeMissed() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.missed
+	c.missed = 0
+	return n
+}
+
+// update queues the messages of one update, which cost one credit together.
+func (c *client) update(all []*message, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range all {
+		c.push(m)
+		switch m.typ {
+		case typeStats:
+			c.statGen, c.statAt = m.gen, now
+		case typeConnection:
+			c.rowsGen, c.rowsAt = m.gen, now
+		}
+	}
+	c.spend(all[len(all)-1].seq, now)
+}
+
+// snapshot queues the message that a client starts with; statGen is the generation of its stats.
+func (c *client) snapshot(m *message, statGen uint64, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.push(m)
+	c.welcomed = true
+	c.statGen, c.statAt = statGen, now
+	c.rowsGen, c.rowsAt = m.gen, now
+	c.spend(m.seq, now)
+}
+
+// resume goes on with the alerts that the client has not had, and from the generation of connections that it knows; nil: it
+// knows none.
+func (c *client) resume(gen *uint64, alerts []*message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.welcomed = true
+	if gen != nil {
+		c.rowsGen = *gen
+	}
+	for _, m := range alerts {
+		c.offerLocked(m)
+	}
+}
+
+// spend takes a credit. Beyond the credit only the latest update is remembered: its acknowledgement covers all.
+func (c *client) spend(seq uint64, now time.Time) {
+	if len(c.inFlight) == 0 {
+		c.waitSince = now
+	}
+	if len(c.inFlight) < credit {
+		c.inFlight = append(c.inFlight, seq)
+		return
+	}
+	c.inFlight[credit-1] = seq
+}
+
+func (c *client) acknowledge(seq uint64, now time.Time) {
+	c.acking = true
+	n := 0
+	for n < len(c.inFlight) && c.inFlight[n] <= seq {
+		n++
+	}
+	if n > 0 {
+		c.inFlight = slices.Delete(c.inFlight, 0, n)
+		c.waitSince = now
+	}
+}
+
+func (c *client) stop(why leaveReason) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopLocked(why)
+}
+
+func (c *client) stopLocked(why leaveReason) {
+	if c.why == leaveNot {
+		c.why = why
+		close(c.quit)
+	}
+}
+
+// pop takes the next message to write; nil: there is none.
+func (c *client) pop() *message {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) == 0 {
+		return nil
+	}
+	m := c.queue[0]
+	c.queue[0] = nil // may go as soon as it is written
+	c.queue = c.queue[1:]
+	c.queued -= len(m.b)
+	return m
+}
+
+// write sends what is queued until the client is to stop.
+func (c *client) write(ctx context.Context) {
+	for {
+		select {
+		case <-c.quit:
+			return
+		case <-c.wake:
+		}
+		if err := c.drain(ctx); err != nil {
+			c.stop(writeFailure(err))
+			return
+		}
+	}
+}
+
+func (c *client) drain(ctx context.Context) error {
+	for m := c.pop(); m != nil; m = c.pop() {
+		select {
+		case <-c.quit:
+			return nil
+		default:
+		}
+		if err := c.writeOne(ctx, m.b); err != nil {
+			return err
+		}
+	}
+	c.hub.poke() // there is room again
+	return nil
+}
+
+func writeFailure(err error) leaveReason {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return leaveSlow
+	}
+	return leaveGone
+}
+
+func (c *client) writeOne(ctx context.Context, b []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTime)
+	defer cancel()
+	if err := c.conn.Write(ctx, websocket.MessageText, b); err != nil {
+		return fmt.Errorf("api: write: %w", err)
+	}
+	c.hub.metrics.bytes.Add(float64(len(b)))
+	return nil
+}
+
+// read takes in what the client sends until it fails.
+func (c *client) read(ctx context.Context) {
+	for {
+		_, b, err := c.conn.Read(ctx)
+		if err != nil {
+			c.stop(leaveGone)
+			return
+		}
+		var m clientMessage
+		if json.Unmarshal(b, &m) != nil || !c.handle(m, time.Now()) {
+			c.stop(leaveProtocol)
+			continue // until the closing handshake is over
+		}
+		c.hub.poke()
+	}
+}
+
+// handle does what a message says; false: it says nothing that is allowed.
+func (c *client) handle(m clientMessage, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch m.Type {
+	case typeHello:
+		if !c.greeted {
+			c.since, c.greeted = m.Since, true
+		}
+		return c.subscribe(m.subData)
+	case typeSub:
+		return c.subscribe(m.subData)
+	case typeAck:
+		c.acknowledge(m.Seq, now)
+	case typeBye:
+		c.stopLocked(leaveGone)
+	default:
+		return false
+	}
+	return true
+}
+
+func (c *client) subscribe(s subData) bool {
+	for _, t := range s.Topics {
+		if !slices.Contains(topics(), t) {
+			return false
+		}
+	}
+	if s.Topics != nil {
+		c.stats = slices.Contains(s.Topics, typeStats)
+		c.alerts = slices.Contains(s.Topics, typeAlert)
+		c.rows = slices.Contains(s.Topics, typeConnection)
+	}
+	if s.Rate != nil {
+		c.slow = *s.Rate <= 1
+	}
+	return true
+}
+
+func topics() []string { return []string{typeStats, typeAlert, typeConnection} }
+
+// greet ends the time that a client has to say where it left off.
+func (c *client) greet() {
+	c.mu.Lock()
+	c.greeted = true
+	c.mu.Unlock()
+	c.hub.poke()
+}
+
+// ping asks for signs of life until ctx ends.
+func (c *client) ping(ctx context.Context) {
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := c.pingOne(ctx); err != nil && ctx.Err() == nil {
+			c.stop(leavePing)
+			return
+		}
+	}
+}
+
+func (c *client) pingOne(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingEvery)
+	defer cancel()
+	return c.conn.Ping(ctx)
+}

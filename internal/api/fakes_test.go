@@ -1,0 +1,341 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"netlyra/internal/models"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// memoryStore is a Store over slices, which are in the order of the lists.
+type memoryStore struct {
+	mu     sync.Mutex
+	alerts []models.Alert
+	conns  []models.Connection
+	err    error // returned by everything
+	block  chan struct{}
+}
+
+func (s *memoryStore) wait(ctx context.Context) error {
+	s.mu.Lock()
+	block, err := s.block, s.err
+	s.mu.Unlock()
+	if block != nil {
+		select {
+		case <-block:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return err
+}
+
+func (s *memoryStore) Alert(ctx context.Context, id string) (models.Alert, error) {
+	if err := s.wait(ctx); err != nil {
+		return models.Alert{}, err
+	}
+	for _, a := range s.alerts {
+		if a.ID == id {
+			return a, nil
+		}
+	}
+	return models.Alert{}, fmt.Errorf("alert %s: %w", id, models.ErrNotFound)
+}
+
+func (s *memoryStore) Alerts(ctx context.Context, q models.AlertQuery) (models.Page[models.Alert], error) {
+	if err := s.wait(ctx); err != nil {
+		return models.Page[models.Alert]{}, err
+	}
+	return slice(s.alerts, q.Cursor, q.Limit, func(a *models.Alert) bool {
+		return (q.Host == "" || a.SrcIP == q.Host || a.DstIP == q.Host) &&
+			(q.Port == 0 || a.SrcPort == q.Port || a.DstPort == q.Port) &&
+			(q.Proto == "" || a.Proto == q.Proto) &&
+			(q.From == 0 || a.TS >= q.From) && (q.To == 0 || a.TS < q.To) &&
+			a.Score >= q.MinScore && (q.State == "" || a.State == q.State) &&
+			(q.Category == "" || a.Category == q.Category) && (q.Triage == "" || a.Triage == q.Triage)
+	})
+}
+
+func (s *memoryStore) Connections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
+	if err := s.wait(ctx); err != nil {
+		return models.Page[models.Connection]{}, err
+	}
+	return slice(s.conns, q.Cursor, q.Limit, func(c *models.Connection) bool { return matches(c, &q) })
+}
+
+// slice pages through all; its cursors are offsets.
+func slice[T any](all []T, cursor models.Cursor, limit int, keep func(*T) bool) (models.Page[T], error) {
+	var p models.Page[T]
+	start := 0
+	if cursor != "" {
+		n, err := strconv.Atoi(string(cursor))
+		if err != nil {
+			return p, fmt.Errorf("%w: cursor", models.ErrBadQuery)
+		}
+		start = n
+	}
+	hits := slices.DeleteFunc(slices.Clone(all), func(v T) bool { return !keep(&v) })
+	hits = hits[min(start, len(hits)):]
+	if len(hits) > limit {
+		hits = hits[:limit]
+		p.Next = models.Cursor(strconv.Itoa(start + limit))
+	}
+	p.Items = hits
+	return p, nil
+}
+
+// memoryLive is a Live whose generations are made by set.
+type memoryLive struct {
+	mu    sync.Mutex
+	gen   uint64
+	stats models.Stats
+	conns map[int64]models.Connection
+	gens  map[int64]uint64
+	gone  map[int64]uint64
+	asked int // times that Stats was called
+}
+
+func newLive() *memoryLive {
+	return &memoryLive{
+		gen: 1, stats: exampleStats(), conns: map[int64]models.Connection{}, gens: map[int64]uint64{}, gone: map[int64]uint64{},
+	}
+}
+
+func (l *memoryLive) Stats() models.Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked++
+	return l.stats
+}
+
+func (l *memoryLive) Generation() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.gen
+}
+
+func (l *memoryLive) Connections() []models.Connection {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []models.Connection
+	for _, c := range l.conns {
+		all = append(all, c)
+	}
+	return all
+}
+
+func (l *memoryLive) ConnectionChanges(since uint64, limit int) ConnectionChanges {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ch := ConnectionChanges{Generation: l.gen, Full: since == 0}
+	for id, c := range l.conns {
+		switch {
+		case l.gens[id] <= since:
+		case len(ch.Rows) == limit:
+			ch.Omitted++
+		default:
+			ch.Rows = append(ch.Rows, c)
+		}
+	}
+	for id, gen := range l.gone {
+		if gen > since && since > 0 {
+			ch.Gone = append(ch.Gone, id)
+		}
+	}
+	return ch
+}
+
+// count makes a generation in which n packets have come.
+func (l *memoryLive) count(n uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gen++
+	l.stats.Packets += n
+}
+
+// put makes a generation in which these connections are new or changed.
+func (l *memoryLive) put(conns ...models.Connection) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gen++
+	for _, c := range conns {
+		l.conns[c.ID], l.gens[c.ID] = c, l.gen
+		delete(l.gone, c.ID)
+	}
+}
+
+// end makes a generation in which these connections have left.
+func (l *memoryLive) end(ids ...int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gen++
+	for _, id := range ids {
+		delete(l.conns, id)
+		l.gone[id] = l.gen
+	}
+}
+
+func exampleStats() models.Stats {
+	return models.Stats{
+		Sensor: "s1", Source: "eth0", LastPacketTS: t0, UptimeSeconds: 12.5, Packets: 1000, Bytes: 64000,
+		PacketRate: 100, ByteRate: 6400, Decoded: 990, NonIP: 4, Fragments: models.Fragments{First: 1, Later: 2},
+		ByProto:     map[string]models.Volume{"TCP": {Packets: 900, Bytes: 60000}, "47": {Packets: 7, Bytes: 700}, "132": {Packets: 1, Bytes: 90}},
+		Connections: models.ConnStats{Active: 3, Opened: 9, Expired: 5, Evicted: 1},
+		Drops:       []models.Drop{{Stage: "kernel", Reason: "ring_full", Count: 0}, {Stage: "store", Reason: "queue_full", Count: 2}},
+		Malformed:   map[string]uint64{"truncated": 6},
+		Alerts:      models.AlertStats{Raised: 4, Stored: 3, Suppressed: 1},
+		Detector: models.DetectorStats{
+			Name: "netlyra", Learning: .5, Parts: map[string]float64{"trees": .5}, BudgetPerDay: 5, ActualPerDay: 1,
+			OpenIncidents: 1, Entities: map[string]uint64{"source": 7}, CapsHit: map[string]uint64{"sources": 0},
+		},
+		Interfaces: []models.Interface{{Name: "eth0", Link: "up"}},
+		LatencyMS:  []models.StageLatency{{Stage: "decode", P50: 2, P99: 5}}, MemoryBytes: 1 << 26,
+	}
+}
+
+// t0 is 2026-01-31T12:00:00Z.
+const t0 = models.Micros(1769860800000000)
+
+const minute = models.Micros(60_000_000)
+
+func exampleAlert(id string, ts models.Micros) models.Alert {
+	return models.Alert{
+		TS: ts, LastTS: ts + 5, SrcIP: "192.0.2.7", DstIP: "192.0.2.80", SrcPort: 0, DstPort: 443, Proto: "TCP", Score: .9,
+		Features: map[string]float64{"entropy": 7.9, "packet_rate": 12, "byte_rate": 1200, "hst_score": .8},
+		ID:       id, Rev: 2, Count: 3, State: models.AlertOpen, Sensor: "s1", Category: models.CategoryPortScan,
+		Severity: models.SeverityHigh, Summary: "192.0.2.7 <b>tried</b> 900 ports of 192.0.2.80 in 4 s.",
+		Facts:          []models.Fact{{Name: "ports", Value: 900}},
+		Reasons:        []models.Reason{{Feature: "ports", Value: 900, Unit: "ports", Expected: models.Range{Low: 1, High: 20}, Contribution: .7}},
+		Counterfactual: "fewer than 60 ports in 4 s", Peers: models.Top{Total: 1, Top: []models.Count{{Name: "192.0.2.80", Count: 900}}},
+		Ports: models.Top{Total: 900}, Detector: models.DetectorInfo{Name: "netlyra", Version: "1", Learning: .5},
+		CaptureConfidence: 1, Triage: models.TriageNew, InsertedAt: 1,
+	}
+}
+
+func exampleConnection(id int64) models.Connection {
+	return models.Connection{
+		ID: id, Sensor: "s1", SrcIP: "192.0.2.7", DstIP: "198.51.100.9", SrcPort: 50000, DstPort: 443, Proto: "TCP",
+		CommunityID: "1:LQU9qZlK+B5F3KDmev6m5PMibrg=", State: "established", FirstTS: t0, LastTS: t0 + minute,
+		PacketsUp: 10, PacketsDown: 20, BytesUp: 1000, BytesDown: 20000, FlagsUp: "ACK,SYN", Entropy: 7.5, SNI: "example.org", Score: 0,
+	}
+}
+
+// populated is a store with 120 alerts and connections, of which every third differs in all that can be filtered by.
+func populated() *memoryStore {
+	s := &memoryStore{}
+	for i := range 120 {
+		ts := t0 - models.Micros(i)*minute
+		a := exampleAlert(fmt.Sprintf("%016x", i), ts)
+		c := exampleConnection(1<<62 - int64(i))
+		c.FirstTS, c.LastTS = ts-minute, ts
+		if i%3 == 0 {
+			a.SrcIP, a.DstPort, a.Proto, a.Score = "2001:db8::7", 53, "UDP", .81
+			a.State, a.Category, a.Triage = models.AlertClosed, models.CategoryFlood, models.TriageAcknowledged
+			c.SrcIP, c.DstPort, c.Proto, c.State, c.Score = "2001:db8::7", 53, "UDP", "active", .81
+			c.VLAN, c.SrcMAC, c.End = 7, "02:00:00:00:00:01", models.ConnIdle
+		}
+		s.alerts, s.conns = append(s.alerts, a), append(s.conns, c)
+	}
+	return s
+}
+
+// fixture is a server that runs.
+type fixture struct {
+	*Server
+	store *memoryStore
+	live  *memoryLive
+	reg   *prometheus.Registry
+	base  string // URL of the REST listener, without slash
+	http  *http.Client
+	stop  context.CancelFunc
+	ended chan error
+}
+
+// start runs a server on free ports until the test ends.
+func start(t *testing.T, change func(*Options)) *fixture {
+	t.Helper()
+	f := &fixture{store: populated(), live: newLive(), reg: prometheus.NewRegistry(), ended: make(chan error, 1)}
+	f.live.put(exampleConnection(1), exampleConnection(2))
+	o := Options{
+		Listen: "127.0.0.1:0", WSListen: "127.0.0.1:0", Version: "test", Store: f.store, Live: f.live, Registry: f.reg,
+		Log: slog.New(slog.DiscardHandler),
+	}
+	if change != nil {
+		change(&o)
+	}
+	var err error
+	if f.Server, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	f.base = strings.TrimSuffix(f.URL(), "/")
+	transport := &http.Transport{}
+	f.http = &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	var ctx context.Context
+	ctx, f.stop = context.WithCancel(context.Background())
+	go func() { f.ended <- f.Run(ctx) }()
+	t.Cleanup(func() {
+		f.stop()
+		if err := <-f.ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		transport.CloseIdleConnections()
+	})
+	return f
+}
+
+// wsURL is the WebSocket's, on its own port.
+func (f *fixture) wsURL() string {
+	return "ws://" + f.Addrs()[1].String() + "/ws"
+}
+
+// answer is what a request has given.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (f *fixture) get(t *testing.T, path string, header ...string) answer {
+	t.Helper()
+	return f.do(t, http.MethodGet, path, "", header...)
+}
+
+// do makes a request; header is names and values in turn.
+func (f *fixture) do(t *testing.T, method, path, body string, header ...string) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, f.base+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+			continue
+		}
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := f.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, string(b)}
+}

@@ -1,0 +1,176 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"netlyra/internal/models"
+
+	"github.com/gin-gonic/gin"
+)
+
+// storeTime is how long a request waits for the database: longer than the database waits for its own lock.
+const storeTime = 8 * time.Second
+
+// maxID bounds what is looked up, in bytes.
+const maxID = 128
+
+// recover answers 500 to a handler that panicked, instead of cutting the connection.
+func (s *Server) recover(c *gin.Context) {
+	defer func() {
+		v := recover()
+		switch v {
+		case nil:
+			return
+		case http.ErrAbortHandler:
+			panic(v) // net/http's own way to cut a connection
+		}
+		s.log.LogAttrs(c, slog.LevelError, "handler panicked", slog.String("route", c.FullPath()),
+			slog.String("panic", fmt.Sprint(v)), slog.String("stack", string(debug.Stack())))
+		if !c.Writer.Written() {
+			s.abort(c, fail(codeInternal, "a fault of this program; its log has the details"))
+		}
+	}()
+	c.Next()
+}
+
+type healthBody struct {
+	Status        string   `json:"status"` // "ok" or "degraded"
+	Reasons       []Reason `json:"reasons"`
+	Version       string   `json:"version"`
+	UptimeSeconds float64  `json:"uptime_seconds"`
+	WebSocketPort int      `json:"websocket_port"` // where else /ws is; 0: only here
+}
+
+func (s *Server) health(c *gin.Context) {
+	if err := parseQuery(c.Request.URL.RawQuery, nil); err != nil {
+		s.abort(c, err)
+		return
+	}
+	h := healthBody{
+		Status: "ok", Reasons: s.reasons(), Version: s.opts.Version, UptimeSeconds: time.Since(s.started).Seconds(),
+	}
+	if len(h.Reasons) > 0 {
+		h.Status = "degraded"
+	}
+	if s.ws.listener != nil {
+		h.WebSocketPort, _ = strconv.Atoi(port(s.ws.listener.Addr())) // of a bound address: always a number
+	}
+	writeJSON(c.Writer, http.StatusOK, h)
+}
+
+// reasons are what the program's parts report, and what the numbers tell.
+func (s *Server) reasons() []Reason {
+	all := []Reason{}
+	if s.opts.Health != nil {
+		all = append(all, s.opts.Health()...)
+	}
+	st := s.stats()
+	for _, i := range st.Interfaces {
+		if i.Link == "gone" || i.Link == "down" {
+			all = append(all, Reason{"interface_" + i.Link, fmt.Sprintf("interface %s is %s: no packets come from it", i.Name, i.Link)})
+		}
+	}
+	if n := s.drops.recent(st); n > 0 {
+		all = append(all, Reason{"drops", fmt.Sprintf("%d lost in the last minute; stats has them by stage and reason", n)})
+	}
+	return all
+}
+
+func (s *Server) getStats(c *gin.Context) {
+	if err := parseQuery(c.Request.URL.RawQuery, nil); err != nil {
+		s.abort(c, err)
+		return
+	}
+	writeJSON(c.Writer, http.StatusOK, s.stats())
+}
+
+func (s *Server) listAlerts(c *gin.Context) {
+	q, err := parseAlertQuery(c.Request.URL.RawQuery)
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
+	defer cancel()
+	page, err := s.opts.Store.Alerts(ctx, q)
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	writePage(c, page)
+}
+
+func (s *Server) getAlert(c *gin.Context) {
+	if err := parseQuery(c.Request.URL.RawQuery, nil); err != nil {
+		s.abort(c, err)
+		return
+	}
+	id := c.Param("id")
+	if len(id) > maxID {
+		s.abort(c, models.ErrNotFound)
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
+	defer cancel()
+	a, err := s.opts.Store.Alert(ctx, id)
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	writeJSON(c.Writer, http.StatusOK, a)
+}
+
+// connectionRow is a connection with its id as text: it is a 63-bit number, which JavaScript would round.
+type connectionRow struct {
+	ID string `json:"id"`
+	models.Connection
+}
+
+func (s *Server) listConnections(c *gin.Context) {
+	q, err := parseConnectionQuery(c.Request.URL.RawQuery)
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	page, err := s.connections(c.Request.Context(), q)
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	rows := make([]connectionRow, len(page.Items))
+	for i, conn := range page.Items {
+		rows[i] = connectionRow{strconv.FormatInt(conn.ID, 10), conn}
+	}
+	writePage(c, models.Page[connectionRow]{Items: rows, Next: page.Next})
+}
+
+func (s *Server) connections(ctx context.Context, q connectionQuery) (models.Page[models.Connection], error) {
+	if q.live {
+		return liveConnections(s.opts.Live.Connections(), q.ConnectionQuery)
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	return s.opts.Store.Connections(ctx, q.ConnectionQuery)
+}
+
+// writePage answers with a list; an empty one is [], not null, whoever made it.
+func writePage[T any](c *gin.Context, p models.Page[T]) {
+	if p.Items == nil {
+		p.Items = []T{}
+	}
+	writeJSON(c.Writer, http.StatusOK, p)
+}
+
+type connKey struct{}
+
+// withConn remembers a request's connection, which the WebSocket bounds the send buffer of.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}

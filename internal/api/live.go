@@ -1,0 +1,68 @@
+package api
+
+import (
+	"cmp"
+	"encoding/base64"
+	"fmt"
+	"slices"
+
+	"netlyra/internal/models"
+)
+
+// liveCursorFormat holds the id of a page's last connection; the word tells it from the store's cursors.
+const liveCursorFormat = "live %d"
+
+func liveCursor(id int64) models.Cursor {
+	return models.Cursor(base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, liveCursorFormat, id)))
+}
+
+func readLiveCursor(c models.Cursor) (int64, error) {
+	b, err := base64.RawURLEncoding.DecodeString(string(c))
+	if err != nil {
+		return 0, fmt.Errorf("%w: live cursor: %w", models.ErrBadQuery, err)
+	}
+	var id int64
+	if _, err := fmt.Sscanf(string(b), liveCursorFormat, &id); err != nil || liveCursor(id) != c {
+		return 0, fmt.Errorf("%w: not a live cursor", models.ErrBadQuery)
+	}
+	return id, nil
+}
+
+// liveConnections answers a query from the connections in the table, newest first by ID as the store does. A connection that
+// rests or moves between two pages comes exactly once, as its ID does not change.
+func liveConnections(all []models.Connection, q models.ConnectionQuery) (models.Page[models.Connection], error) {
+	var page models.Page[models.Connection]
+	below := int64(0)
+	if q.Cursor != "" {
+		var err error
+		if below, err = readLiveCursor(q.Cursor); err != nil {
+			return page, err
+		}
+	}
+	var hits []*models.Connection
+	for i := range all {
+		if c := &all[i]; (q.Cursor == "" || c.ID < below) && matches(c, &q) {
+			hits = append(hits, c)
+		}
+	}
+	slices.SortFunc(hits, func(a, b *models.Connection) int { return cmp.Compare(b.ID, a.ID) })
+	if len(hits) > q.Limit {
+		hits = hits[:q.Limit]
+		page.Next = liveCursor(hits[q.Limit-1].ID)
+	}
+	for _, c := range hits {
+		page.Items = append(page.Items, *c)
+	}
+	return page, nil
+}
+
+// matches is a ConnectionQuery's filters, as the store applies them in SQL.
+func matches(c *models.Connection, q *models.ConnectionQuery) bool {
+	return (q.Host == "" || c.SrcIP == q.Host || c.DstIP == q.Host) &&
+		(q.Port == 0 || c.SrcPort == q.Port || c.DstPort == q.Port) &&
+		(q.Proto == "" || c.Proto == q.Proto) &&
+		(q.State == "" || c.State == q.State) &&
+		(q.From == 0 || c.LastTS >= q.From) &&
+		(q.To == 0 || c.FirstTS < q.To) &&
+		c.Score >= q.MinScore
+}

@@ -1,0 +1,77 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+)
+
+const noPage = "NetLyra runs, but this build has no page in it: build it with ./task build. " +
+	"The API is at /api/v1/health, its description at /openapi.yaml.\n"
+
+// page serves the files of the page, and 404 for what is none. It needs no token: the page asks for it, and has no data.
+func (s *Server) page(c *gin.Context) {
+	name := strings.TrimPrefix(path.Clean(c.Request.URL.Path), "/")
+	if name == "" {
+		name = "index.html"
+	}
+	read := c.Request.Method == http.MethodGet
+	switch {
+	case name == "index.html" && !read:
+		c.Header("Allow", "GET")
+		s.abort(c, fail(codeBadMethod, c.Request.Method+" is not possible here; possible: GET"))
+	case name == "index.html" && s.opts.UI == nil:
+		c.String(http.StatusOK, noPage)
+	case s.opts.UI == nil || !read || strings.HasPrefix(name, "api/"):
+		s.noRoute(c)
+	default:
+		s.file(c, name)
+	}
+}
+
+func (s *Server) noRoute(c *gin.Context) {
+	s.abort(c, fail(codeNoRoute, "there is nothing at "+quote(c.Request.URL.Path)+"; /openapi.yaml lists what there is"))
+}
+
+func (s *Server) file(c *gin.Context, name string) {
+	b, err := readFile(s.opts.UI, name)
+	if err != nil {
+		s.noRoute(c)
+		return
+	}
+	cache := "no-cache"
+	if strings.HasPrefix(name, "assets/") {
+		cache = "public, max-age=31536000, immutable" // the name has the content's hash
+	}
+	c.Header("Cache-Control", cache)
+	kind := mime.TypeByExtension(path.Ext(name))
+	if kind == "" {
+		kind = "application/octet-stream"
+	}
+	c.Data(http.StatusOK, kind, b)
+}
+
+func readFile(files fs.FS, name string) ([]byte, error) {
+	if !fs.ValidPath(name) {
+		return nil, fs.ErrNotExist
+	}
+	f, err := files.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // read only: nothing to lose
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return nil, errors.New("api: a directory")
+	}
+	return io.ReadAll(f)
+}

@@ -1,0 +1,395 @@
+// Package api serves what NetLyra knows: REST under /api/v1 with its OpenAPI description, Prometheus metrics, live events
+// over WebSocket, and the page.
+//
+// What it serves it reads through two interfaces of its own, Store (the past) and Live (the present); alerts are pushed in
+// with PublishAlert. docs/asyncapi.yaml specifies the WebSocket, openapi.yaml in this directory the rest.
+//
+// It trusts no web page: the Host header must name this server (DNS rebinding), the Origin of a WebSocket and of a
+// request that changes something must be this server's page, and beyond loopback a token and TLS are demanded.
+//
+// Times are capture time in microseconds unless said otherwise; sizes are bytes.
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"netlyra/internal/models"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+// Store is what the API asks of the database. Queries have been checked: Limit is 1 to models.MaxPageLimit, texts are of their
+// closed lists. An error that wraps neither models.ErrNotFound nor models.ErrBadQuery is answered with 503.
+type Store interface {
+	Alerts(ctx context.Context, q models.AlertQuery) (models.Page[models.Alert], error)
+	Alert(ctx context.Context, id string) (models.Alert, error)
+	Connections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error)
+}
+
+// Live is the present state of the pipeline. Its methods are called from several goroutines, never block, and what they
+// return is not changed afterwards by either side.
+type Live interface {
+	// Stats is called up to 60 times a second.
+	Stats() models.Stats
+	// Generation rises whenever Stats or a connection has changed; it starts above 0.
+	Generation() uint64
+	// Connections lists the connections in the table, in any order.
+	Connections() []models.Connection
+	// ConnectionChanges tells what has changed after the generation since; at most limit rows. since 0 asks for all.
+	// Only one goroutine calls it, with the Generation of the answer before, up to 20 times a second while somebody
+	// listens.
+	ConnectionChanges(since uint64, limit int) ConnectionChanges
+}
+
+// ConnectionChanges is what happened to the connections between two generations.
+type ConnectionChanges struct {
+	Generation uint64              // what the reader knows after this
+	Full       bool                // Rows are all there is: what the reader knew before is void
+	Rows       []models.Connection // new or changed, each at most once, in their present state
+	Gone       []int64             // have left the table
+	Omitted    uint64              // rows that were left out because of the limit
+}
+
+// Reason is why the program is not at its best: Code for programs (snake_case), Message for people.
+type Reason struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// TLS says how the listeners encrypt.
+type TLS struct {
+	CertFile, KeyFile string // PEM; both or none
+	SelfSigned        bool   // make an own certificate, also on loopback
+	Dir               string // where the own certificate is kept; it is made when there is none or it expires soon
+}
+
+// Options configure a Server. Store, Live, Registry and Log are required.
+type Options struct {
+	Listen       string   // "" means 127.0.0.1:8090
+	WSListen     string   // "" means 127.0.0.1:8091; "off": only /ws on Listen
+	AllowedHosts []string // names in the Host header beside localhost, loopback and the listen addresses
+	Token        string   // "": no authentication, loopback only; else at least 16 characters
+	TLS          TLS
+	MaxClients   int             // WebSocket clients at a time; 0 means 64
+	Version      string          // of the program
+	Store        Store           // the past
+	Live         Live            // the present
+	Health       func() []Reason // nil: only what Live.Stats tells; called for each request for health, must not block
+	UI           fs.FS           // index.html and assets/; nil: a note in its place
+	Registry     *prometheus.Registry
+	Log          *slog.Logger
+}
+
+const (
+	defaultListen   = "127.0.0.1:8090"
+	defaultWSListen = "127.0.0.1:8091"
+	wsOff           = "off"
+	defaultClients  = 64
+	minToken        = 16
+
+	shutdownTime = 3 * time.Second
+)
+
+// Server is the API with its listeners bound.
+type Server struct {
+	opts        Options
+	log         *slog.Logger
+	started     time.Time
+	main        endpoint
+	ws          endpoint // listener nil: off
+	hosts       hostGuard
+	auth        authenticator
+	hub         *hub
+	metrics     *metrics
+	drops       dropWatch
+	fingerprint string
+}
+
+// endpoint is one listener and what it serves.
+type endpoint struct {
+	flag     string
+	listener net.Listener
+	server   *http.Server
+}
+
+// New checks the options and binds the listeners, so that a port in use is known before a capture starts; nothing is
+// served until Run. An error names the flag and says what to do. A Server that is not run is to be closed.
+func New(o Options) (*Server, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{opts: o, log: o.Log, started: time.Now(), auth: newAuthenticator(o.Token)}
+	if err := s.bind(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if err := s.build(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Listen == "" {
+		o.Listen = defaultListen
+	}
+	if o.WSListen == "" {
+		o.WSListen = defaultWSListen
+	}
+	if o.MaxClients == 0 {
+		o.MaxClients = defaultClients
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	var errs []error
+	if o.Store == nil || o.Live == nil || o.Registry == nil || o.Log == nil {
+		errs = append(errs, errors.New("api: Options needs Store, Live, Registry and Log"))
+	}
+	if o.Token != "" && len(o.Token) < minToken {
+		errs = append(errs, fmt.Errorf("api: the token has %d characters: use at least %d", len(o.Token), minToken))
+	}
+	if (o.TLS.CertFile == "") != (o.TLS.KeyFile == "") {
+		errs = append(errs, errors.New("api: a certificate needs its key: give both files or none"))
+	}
+	if o.MaxClients < 0 {
+		errs = append(errs, fmt.Errorf("api: %d WebSocket clients: use 1 or more", o.MaxClients))
+	}
+	errs = append(errs, o.validateListen("--listen", o.Listen))
+	if o.WSListen != wsOff {
+		errs = append(errs, o.validateListen("--ws-listen", o.WSListen))
+	}
+	return errors.Join(errs...)
+}
+
+// validateListen refuses addresses that others can reach unless there is a token, and somewhere to keep a certificate.
+func (o Options) validateListen(flag, addr string) error {
+	tcp, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("api: %s %s: not a host:port: %w", flag, addr, err)
+	}
+	if tcp.IP.IsLoopback() {
+		return nil
+	}
+	if o.Token == "" {
+		return fmt.Errorf("api: %s %s can be reached from other machines, which needs a token: set --token or NETLYRA_TOKEN "+
+			"(%d characters or more), or listen on 127.0.0.1", flag, addr, minToken)
+	}
+	if o.TLS.CertFile == "" && o.TLS.Dir == "" {
+		return fmt.Errorf("api: %s %s can be reached from other machines, which needs TLS: give a certificate and its key, "+
+			"or a directory to keep an own one in", flag, addr)
+	}
+	return nil
+}
+
+// bind opens the listeners, wrapped in TLS where it is needed or asked for.
+func (s *Server) bind() error {
+	var err error
+	s.main.flag, s.ws.flag = "--listen", "--ws-listen"
+	if s.main.listener, err = listen(s.main.flag, s.opts.Listen); err != nil {
+		return err
+	}
+	if s.opts.WSListen != wsOff {
+		if s.ws.listener, err = listen(s.ws.flag, s.opts.WSListen); err != nil {
+			return err
+		}
+	}
+	s.hosts = newHostGuard(s.opts.AllowedHosts, s.listeners())
+	return s.encrypt()
+}
+
+func (s *Server) listeners() []net.Listener {
+	all := []net.Listener{s.main.listener}
+	if s.ws.listener != nil {
+		all = append(all, s.ws.listener)
+	}
+	return all
+}
+
+func listen(flag, addr string) (net.Listener, error) {
+	// Multipath TCP, Go's default, is refused by the sandbox: Landlock's TCP rules do not cover it.
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	l, err := lc.Listen(context.Background(), "tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("api: %s %s: the port is in use by another program: stop that or choose another with %s", flag, addr, flag)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("api: %s %s: this machine does not have that address: choose another with %s", flag, addr, flag)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("api: %s %s: not permitted: choose a port above 1023 with %s", flag, addr, flag)
+	case err != nil:
+		return nil, fmt.Errorf("api: %s %s: %w", flag, addr, err)
+	}
+	return l, nil
+}
+
+// encrypt wraps the listeners in TLS, if any of them can be reached from elsewhere or the options ask for it.
+func (s *Server) encrypt() error {
+	t := s.opts.TLS
+	need := t.CertFile != "" || t.SelfSigned
+	for _, l := range s.listeners() {
+		need = need || !isLoopback(l.Addr())
+	}
+	if !need {
+		return nil
+	}
+	cert, err := t.certificate(s.hosts.names(), time.Now())
+	if err != nil {
+		return err
+	}
+	s.fingerprint = fingerprint(cert)
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	s.main.listener = tls.NewListener(s.main.listener, config)
+	if s.ws.listener != nil {
+		s.ws.listener = tls.NewListener(s.ws.listener, config)
+	}
+	return nil
+}
+
+// build makes everything that serves.
+func (s *Server) build() error {
+	s.metrics = newMetrics()
+	if err := s.metrics.register(s.opts.Registry, s.stats); err != nil {
+		return fmt.Errorf("api: metrics: %w", err)
+	}
+	var epoch [8]byte
+	rand.Read(epoch[:])
+	s.hub = newHub(hubOptions{
+		live: s.opts.Live, stats: s.stats, epoch: hex.EncodeToString(epoch[:]), version: s.opts.Version,
+		max: s.opts.MaxClients, metrics: s.metrics,
+	})
+	s.main.server = s.httpServer(s.routes(true))
+	s.ws.server = s.httpServer(s.routes(false))
+	return nil
+}
+
+func (s *Server) httpServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           headAsGet(h),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext:       withConn,
+	}
+}
+
+// Run serves until ctx ends, which is no error, or a listener fails. WebSocket clients are told bye; requests under way have
+// three seconds.
+func (s *Server) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.hub.run(ctx) })
+	g.Go(func() error { return s.drops.run(ctx, s.stats) })
+	g.Go(func() error { return s.serve(ctx, s.main) })
+	if s.ws.listener != nil {
+		g.Go(func() error { return s.serve(ctx, s.ws) })
+	}
+	return g.Wait()
+}
+
+func (s *Server) serve(ctx context.Context, e endpoint) error {
+	failed := make(chan error, 1)
+	go func() { failed <- e.server.Serve(e.listener) }()
+	s.log.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("flag", e.flag),
+		slog.String("address", e.listener.Addr().String()), slog.String("certificate_sha256", s.fingerprint))
+	select {
+	case err := <-failed:
+		return fmt.Errorf("api: %s %s: %w", e.flag, e.listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	if err := e.server.Shutdown(grace); err != nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "requests cut off", slog.Any("error", err))
+		_ = e.server.Close() // what is left is cut off: there is nobody to report it to
+	}
+	<-failed //nolint:errcheck // http.ErrServerClosed, which was asked for
+	return nil
+}
+
+// Close releases the listeners of a Server that will not be run.
+func (s *Server) Close() error {
+	var errs []error
+	for _, l := range []net.Listener{s.main.listener, s.ws.listener} {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Addrs are the addresses that the listeners are bound to: Listen's, then WSListen's unless that is off.
+func (s *Server) Addrs() []net.Addr {
+	var all []net.Addr
+	for _, l := range s.listeners() {
+		all = append(all, l.Addr())
+	}
+	return all
+}
+
+// URL is where the page is, with the address as it was bound.
+func (s *Server) URL() string {
+	scheme := "http"
+	if s.fingerprint != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + s.main.listener.Addr().String() + "/"
+}
+
+// Fingerprint is the SHA-256 of the certificate in use, upper-case hex with colons, as browsers show it; "" without TLS.
+func (s *Server) Fingerprint() string { return s.fingerprint }
+
+// PublishAlert sends a revision of an alert to the WebSocket clients. It is called after the store has committed it, never
+// blocks, and keeps no reference to a.
+func (s *Server) PublishAlert(a *models.Alert) { s.hub.publishAlert(a) }
+
+// Changed says that Live has something new, so that clients hear of it at once if nothing was sent for a while. It never
+// blocks; without it they hear within 16 ms.
+func (s *Server) Changed() { s.hub.changed() }
+
+// stats are Live's, with what this package itself has dropped.
+func (s *Server) stats() models.Stats {
+	st := s.opts.Live.Stats()
+	drops := make([]models.Drop, 0, len(st.Drops)+2)
+	st.Drops = append(append(drops, st.Drops...), s.hub.drops()...)
+	return st
+}
+
+// port of a listener's address.
+func port(a net.Addr) string {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return strconv.Itoa(tcp.Port)
+	}
+	return ""
+}
+
+func isLoopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// hostOnly strips port and brackets from a Host header or a listen address.
+func hostOnly(hostport string) string {
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		return h
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
+}

@@ -1,0 +1,150 @@
+package capture
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"netlyra/internal/models"
+	"netlyra/internal/nettest"
+)
+
+// sharedCaptures is a directory below the captures that lie beside the project, or a skip: not everybody has them.
+func sharedCaptures(t *testing.T, name string) string {
+	t.Helper()
+	shared := os.Getenv("NETLYRA_SHARED")
+	if shared == "" {
+		root, err := os.Getwd()
+		for err == nil {
+			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil || root == filepath.Dir(root) {
+				break
+			}
+			root = filepath.Dir(root)
+		}
+		shared = filepath.Join(root, "..", "shared")
+	}
+	dir := filepath.Join(shared, "captures", name)
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("the collected captures are not here: put them at ../shared or name their place in NETLYRA_SHARED (%v)", err)
+	}
+	return dir
+}
+
+// TestMalformedCorpus reads every collected file, broken ones among them, and holds frames and bytes to what Wireshark
+// reads where Wireshark reads the file to its end.
+func TestMalformedCorpus(t *testing.T) {
+	dir := sharedCaptures(t, "malformed")
+	oracle := capinfos(t, dir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compared, unsupported, damaged int
+	for _, e := range entries {
+		got, err := volume(filepath.Join(dir, e.Name()))
+		var link *LinkTypeError
+		var damage *DamageError
+		want, ok := oracle[e.Name()]
+		switch {
+		case errors.As(err, &link):
+			unsupported++
+			continue
+		case errors.As(err, &damage):
+			damaged++
+			t.Log(err)
+		case !errors.Is(err, io.EOF):
+			t.Errorf("%s: %v", e.Name(), err)
+			continue
+		}
+		if !ok {
+			t.Logf("%s: no oracle", e.Name())
+			continue
+		}
+		compared++
+		if got.Bytes != want.Bytes {
+			want.Bytes = wireBytes(t, filepath.Join(dir, e.Name()))
+		}
+		if got != want {
+			t.Errorf("%s: %+v, capinfos %+v (%v)", e.Name(), got, want, err)
+		}
+	}
+	t.Logf("%d files: %d compared, %d of unsupported link types, %d damaged", len(entries), compared, unsupported, damaged)
+}
+
+// volume reads a file and says what was in it.
+func volume(path string) (models.Volume, error) {
+	f, err := OpenFile(path, FileOptions{})
+	if err != nil {
+		return models.Volume{}, err
+	}
+	var b models.Batch
+	for err == nil {
+		err = f.Read(&b)
+	}
+	s := f.Stats()
+	return models.Volume{Packets: s.Received, Bytes: s.Bytes}, errors.Join(err, f.Close())
+}
+
+// wireBytes sums tshark's frame lengths, taking the captured length where a record claims to have been shorter on the
+// wire than what was captured of it: capinfos takes the claim.
+func wireBytes(t *testing.T, path string) uint64 {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "tshark", "-n", "-r", path, "-T", "fields", "-e", "frame.len", "-e", "frame.cap_len").Output()
+	if err != nil {
+		t.Logf("tshark: %v", err)
+	}
+	var sum uint64
+	for line := range strings.Lines(string(out)) {
+		wire, captured, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		w, err1 := strconv.ParseUint(wire, 10, 64)
+		c, err2 := strconv.ParseUint(captured, 10, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		sum += max(w, c)
+	}
+	return sum
+}
+
+// capinfos asks Wireshark's tool for packets and bytes of every file in a directory that it can read.
+func capinfos(t *testing.T, dir string) map[string]models.Volume {
+	t.Helper()
+	tool, err := exec.LookPath("capinfos")
+	if err != nil {
+		nettest.Unavailable(t, "capinfos is not installed: apt-get install wireshark-common")
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A table of name, packets and bytes, without a header; files that cannot be read make the exit status 1.
+	args := append([]string{"-T", "-r", "-m", "-M", "-Q", "-c", "-d"}, files...)
+	cmd := exec.CommandContext(t.Context(), tool, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Run(); err != nil && out.Len() == 0 {
+		t.Fatalf("capinfos: %v", err)
+	}
+	all := map[string]models.Volume{}
+	for line := range strings.Lines(out.String()) {
+		fields := strings.Split(strings.TrimSpace(line), ",")
+		if len(fields) != 3 {
+			continue
+		}
+		packets, err1 := strconv.ParseUint(strings.Trim(fields[1], `"`), 10, 64)
+		size, err2 := strconv.ParseUint(strings.Trim(fields[2], `"`), 10, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Logf("capinfos: %s: %v", line, err)
+			continue
+		}
+		all[filepath.Base(strings.Trim(fields[0], `"`))] = models.Volume{Packets: packets, Bytes: size}
+	}
+	return all
+}

@@ -1,0 +1,336 @@
+package capture
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+
+	"netlyra/internal/models"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// maxZstdWindow is the most history a zstd stream may ask for: what `zstd -d` allows too. It is allocated only as the
+// stream's header demands.
+const maxZstdWindow = 128 << 20
+
+// FileOptions are the settings of OpenFile.
+type FileOptions struct {
+	Stdin io.Reader // what the path "-" reads; nil means os.Stdin
+}
+
+// File reads a capture file: pcap in microseconds and nanoseconds and either byte order, pcapng, and both of them
+// compressed with gzip or zstd, all told by their first bytes. It streams; its memory does not depend on the file.
+type File struct {
+	path   string
+	closer io.Closer
+	count  *countingReader
+	total  int64
+	win    *window
+	parser parser
+	high   int64 // highest capture time read
+	end    error // what ended the file, given once everything before it was delivered
+	closed atomic.Bool
+
+	frames, bytes, skipped atomic.Uint64
+}
+
+// parser knows a file format.
+type parser interface {
+	// parse appends the frames of the records that are whole in w to frames, up to maxBatch of them. need is how many
+	// bytes the record it stopped at wants to have in w. An error is damage; it is given in words for DamageError.
+	parse(w *window, frames []models.Frame) (_ []models.Frame, need int, err error)
+	// skipped counts frames of unsupported link types, and names one of these.
+	skipped() (n uint64, link uint32)
+}
+
+// OpenFile opens a capture file; "-" is standard input. The error is a *DamageError if the file is empty or ends in its
+// header, a *LinkTypeError if nothing in it could be decoded.
+func OpenFile(path string, o FileOptions) (*File, error) {
+	f := &File{path: path}
+	src, err := f.open(o)
+	if err != nil {
+		return nil, err
+	}
+	f.count = &countingReader{src: src}
+	if err := f.readHeader(); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// open finds the bytes.
+func (f *File) open(o FileOptions) (io.Reader, error) {
+	if f.path == "-" {
+		f.path = "standard input"
+		if o.Stdin != nil {
+			return o.Stdin, nil
+		}
+		return f.use(reopenPipe(os.Stdin))
+	}
+	file, err := os.Open(f.path)
+	if err != nil {
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	return f.use(file)
+}
+
+func (f *File) use(file *os.File) (io.Reader, error) {
+	st, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("capture: %w", err), file.Close())
+	case st.IsDir():
+		return nil, errors.Join(fmt.Errorf("capture: %s is a directory; name the capture files in it", f.path), file.Close())
+	case st.Mode().IsRegular():
+		f.total = st.Size()
+	}
+	f.closer = file
+	return file, nil
+}
+
+// reopenPipe opens a pipe on standard input once more where that is possible. The second one belongs to Go's poller,
+// so that Close ends a Read that waits for the writer; a read of os.Stdin itself would go on waiting.
+func reopenPipe(stdin *os.File) *os.File {
+	st, err := stdin.Stat()
+	if err != nil || st.Mode()&os.ModeNamedPipe == 0 {
+		return stdin
+	}
+	again, err := os.Open("/proc/self/fd/0")
+	if err != nil {
+		return stdin
+	}
+	return again
+}
+
+// readHeader looks through compression and picks the parser.
+func (f *File) readHeader() error {
+	f.win = newWindow(f.count)
+	if err := f.fill(magicBytes); err != nil {
+		return f.headerError(err)
+	}
+	if err := f.decompress(); err != nil {
+		return err
+	}
+	if err := f.fill(magicBytes); err != nil {
+		return f.headerError(err)
+	}
+	if isNg(f.win.rest()) {
+		f.parser = &ngReader{}
+		return nil
+	}
+	p, ok := newPcapReader(f.win.rest())
+	if !ok {
+		return f.notCapture()
+	}
+	if err := f.fill(pcapHeaderBytes); err != nil {
+		return f.headerError(err)
+	}
+	field := p.readHeader(f.win.rest())
+	f.win.take(pcapHeaderBytes)
+	link, ok := linkType(field)
+	if !ok {
+		return &LinkTypeError{Name: f.path, Link: field & 0xffff}
+	}
+	p.link = link
+	f.parser = p
+	return nil
+}
+
+// decompress puts a decompressor between the file and the window if the file's first bytes ask for one.
+func (f *File) decompress() error {
+	head := f.win.rest()
+	var open func(io.Reader) (io.Reader, error)
+	switch {
+	case bytes.HasPrefix(head, gzipMagic()):
+		open = func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }
+	case bytes.HasPrefix(head, zstdMagic()):
+		open = openZstd
+	default:
+		return nil
+	}
+	src, err := open(io.MultiReader(bytes.NewReader(head), f.count))
+	if err != nil {
+		return f.damage(0, f.broken(err))
+	}
+	f.win = newWindow(src)
+	return nil
+}
+
+// openZstd decodes in the caller's goroutine: there is then nothing to close.
+func openZstd(r io.Reader) (io.Reader, error) {
+	return zstd.NewReader(r,
+		zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
+}
+
+const magicBytes = 4
+
+func gzipMagic() []byte  { return []byte{0x1f, 0x8b} }             // RFC 1952, section 2.3.1
+func zstdMagic() []byte  { return []byte{0x28, 0xb5, 0x2f, 0xfd} } // RFC 8878, section 3.1.1
+func isNg(b []byte) bool { return bytes.HasPrefix(b, ngMagic()) }  // reads the same in both byte orders
+func ngMagic() []byte    { return []byte{'\n', '\r', '\r', '\n'} } // a section header's block type
+
+func (f *File) fill(n int) error {
+	if len(f.win.rest()) >= n {
+		return nil
+	}
+	return f.win.fill(n)
+}
+
+// headerError names what is wrong with a file that ended in its header.
+func (f *File) headerError(err error) error {
+	head := f.win.rest()
+	switch {
+	case !errors.Is(err, io.EOF):
+		return f.streamError(err)
+	case len(head) == 0:
+		return f.damage(0, "the file is empty")
+	case len(head) >= magicBytes || startsMagic(head):
+		return f.damage(0, "the file ends in its header")
+	default:
+		return f.notCapture()
+	}
+}
+
+// startsMagic tells whether a file of fewer than magicBytes bytes may be the start of a capture file.
+func startsMagic(head []byte) bool {
+	for _, m := range append(pcapMagics(), gzipMagic(), zstdMagic(), ngMagic()) {
+		if bytes.HasPrefix(m, head) || bytes.HasPrefix(head, m) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *File) notCapture() error {
+	return fmt.Errorf("capture: %s is not a capture file: it starts like neither pcap nor pcapng, nor like either compressed with gzip or zstd",
+		f.path)
+}
+
+func (f *File) damage(offset int64, reason string) error {
+	return &DamageError{Path: f.path, Offset: offset, Reason: reason}
+}
+
+// streamError tells a file that cannot be read from one whose compression is broken.
+func (f *File) streamError(err error) error {
+	if f.count.err != nil {
+		return fmt.Errorf("capture: read %s: %w", f.path, f.count.err)
+	}
+	return f.damage(f.win.offset(), f.broken(err))
+}
+
+func (f *File) broken(err error) string {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return "the compressed data is cut short"
+	}
+	return "the compressed data is broken: " + err.Error()
+}
+
+// Read brings the next frames, up to 256, and returns io.EOF after the last. A *DamageError or a read error comes once
+// everything before it has been delivered, and from then on. Where the file is a pipe, Read waits for its writer. After Close
+// it returns io.EOF.
+func (f *File) Read(b *models.Batch) error {
+	b.Frames = b.Frames[:0]
+	b.Watermark = f.high
+	if f.closed.Load() {
+		return io.EOF
+	}
+	for f.end == nil {
+		var need int
+		var err error
+		b.Frames, need, err = f.parser.parse(f.win, b.Frames)
+		switch {
+		case err != nil:
+			f.end = f.damage(f.win.offset(), err.Error())
+		case len(b.Frames) == 0:
+			if err := f.win.fill(need); err != nil {
+				f.end = f.endOf(err)
+			}
+		}
+		if len(b.Frames) > 0 {
+			f.account(b)
+			return nil
+		}
+	}
+	f.countSkipped()
+	return f.end
+}
+
+// endOf makes of the stream's end what the caller is told.
+func (f *File) endOf(err error) error {
+	if f.closed.Load() {
+		return io.EOF
+	}
+	if !errors.Is(err, io.EOF) {
+		return f.streamError(err)
+	}
+	if !f.win.clean() {
+		return f.damage(f.win.offset(), "the file ends inside this record")
+	}
+	if n, link := f.parser.skipped(); n > 0 && f.frames.Load() == 0 {
+		return &LinkTypeError{Name: f.path, Link: link}
+	}
+	return io.EOF
+}
+
+// account counts a batch and finds its watermark.
+func (f *File) account(b *models.Batch) {
+	var wire uint64
+	for i := range b.Frames {
+		wire += uint64(b.Frames[i].WireLen)
+		f.high = max(f.high, b.Frames[i].TS)
+	}
+	b.Watermark = f.high
+	f.frames.Add(uint64(len(b.Frames)))
+	f.bytes.Add(wire)
+	f.countSkipped()
+}
+
+func (f *File) countSkipped() {
+	n, _ := f.parser.skipped()
+	f.skipped.Store(n)
+}
+
+// Stats counts the frames read so far.
+func (f *File) Stats() Stats {
+	s := Stats{Frames: f.frames.Load(), Bytes: f.bytes.Load(), Skipped: f.skipped.Load()}
+	s.Received = s.Frames + s.Skipped
+	return s
+}
+
+// Progress says how many bytes of the file have been read, before decompression, and how many it has; total is 0 where
+// that is not known, as for a pipe.
+func (f *File) Progress() (read, total int64) { return f.count.n.Load(), f.total }
+
+// Close closes the file. It may be called while Read waits for a pipe, and more than once.
+func (f *File) Close() error {
+	f.closed.Store(true)
+	if f.closer == nil {
+		return nil
+	}
+	if err := f.closer.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("capture: %w", err)
+	}
+	return nil
+}
+
+// countingReader counts bytes for Progress, and remembers an error of the file itself, so that it is not taken for
+// broken compression.
+type countingReader struct {
+	src io.Reader
+	n   atomic.Int64
+	err error
+}
+
+func (c *countingReader) Read(b []byte) (int, error) {
+	n, err := c.src.Read(b)
+	c.n.Add(int64(n))
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.err = err
+	}
+	return n, err
+}

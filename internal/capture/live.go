@@ -1,0 +1,42 @@
+package capture
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/net/bpf"
+
+	"netlyra/internal/models"
+)
+
+// ErrPrivilege says that the process may not open packet sockets. What wraps it names the remedy.
+var ErrPrivilege = errors.New("operation not permitted")
+
+const (
+	defaultRingBytes = 64 << 20 // 0.3 s of the smallest frames at 1 Gbit/s
+	blockBytes       = 256 << 10
+	blockTimeout     = 4 * time.Millisecond // how long the kernel keeps a block that does not fill
+)
+
+// idleMargin is how far a live source's watermark stays behind the clock on an idle link. A packet may wait in an open
+// block for up to two block timeouts, since the kernel's timer gives a block that was begun after its last look one more
+// round; and where the kernel ticks 250 times a second, either may take a tick of 4 ms more.
+const idleMargin = 2*blockTimeout + 8*time.Millisecond
+
+// LiveOptions are the settings of OpenLive.
+type LiveOptions struct {
+	Interfaces []string
+	Workers    int // rings that share the interfaces' packets by connection; 0 means 1
+	RingBytes  int // kernel memory of each ring for each interface; 0 means 64 MiB
+	// Filter gives the kernel's program for an interface's link type: packets for which it returns 0 are not captured,
+	// nor counted. A VLAN tag is in the packet's metadata, not in its bytes. nil, or no instruction, takes everything.
+	Filter func(link models.LinkType) ([]bpf.RawInstruction, error)
+}
+
+// InterfaceStats are the kernel's counters of one interface in one ring. Received includes Dropped.
+type InterfaceStats struct {
+	Name     string
+	Received uint64
+	Dropped  uint64
+	Freezes  uint64 // how often the ring became full
+}

@@ -1,0 +1,265 @@
+// Package config is the program's command line and environment as one struct: flags win over the environment, the environment over a
+// file named .env in the working directory, that over the defaults given here. Every flag has a variable NETLYRA_ with its
+// name; .env.example lists them all, held to this struct by a test.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/joho/godotenv"
+)
+
+// EnvPrefix begins every environment variable of ours.
+const EnvPrefix = "NETLYRA_"
+
+// CLI is everything that can be said to the program.
+type CLI struct {
+	LogLevel  string `help:"Least severe level that is logged: ${enum}." enum:"debug,info,warn,error" default:"info"`
+	LogFormat string `help:"How log lines look: ${enum}." enum:"text,json" default:"text"`
+
+	Run     Run     `cmd:"" help:"Watch network interfaces, or play a capture file, and serve what is seen."`
+	Analyze Analyze `cmd:"" help:"Read capture files as fast as they can be read and print what is abnormal."`
+	Config  Config  `cmd:"" help:"Show or check the configuration."`
+	Version Version `cmd:"" help:"Print the version."`
+}
+
+// Detection are the settings of the packet path that every command with a detector has.
+type Detection struct {
+	Sensor         string  `help:"Name of this sensor, on everything it reports." default:"${hostname}"`
+	Workers        int     `help:"Goroutines that analyse packets." default:"1"`
+	Filter         string  `help:"Look only at packets that this expression matches: a subset of tcpdump's syntax, see docs/filter.md." placeholder:"EXPR" xor:"filter"`
+	FilterBPF      string  `help:"Look only at packets that the program in this file accepts: the output of tcpdump -ddd." placeholder:"FILE" type:"path" xor:"filter"`
+	Detector       string  `help:"Who detects: ${enum}." enum:"go,off" default:"go"`
+	AlertBudget    float64 `help:"Alerts a day that may be raised by what has been learned; absolute limits come on top." default:"5"`
+	MaxConnections int     `help:"Connections kept at the same time; beyond, the ones nearest to their expiry are evicted." default:"262144"`
+}
+
+// Run is the command that watches.
+type Run struct {
+	Detection
+	Interface []string `short:"i" help:"Interface to watch; may be repeated. Without one: that of the default route." placeholder:"IFACE" xor:"source"`
+	Read      string   `short:"r" help:"Play this capture file instead of watching an interface; - is standard input." placeholder:"FILE" xor:"source"`
+	Speed     string   `help:"How fast --read plays: ${enum}, real time or as fast as it can be read." enum:"1,max" default:"1"`
+	Loop      bool     `help:"Play --read again and again."`
+	KeepTime  bool     `help:"Leave the times of --read as they are; otherwise they are shifted to now."`
+	RingMB    int      `help:"Kernel memory per interface and worker for packets that wait, MiB." default:"64" name:"ring-mb"`
+
+	Listen       string   `help:"Address of the page and the API." default:"127.0.0.1:8090"`
+	WSListen     string   `help:"Address of a second WebSocket listener; off for none." default:"127.0.0.1:8091" name:"ws-listen"`
+	AllowedHosts []string `help:"Further names by which browsers may call this server." placeholder:"NAME"`
+	Token        string   `help:"Secret that clients must show; demanded for addresses other than loopback." placeholder:"TOKEN"`
+	TLSCert      string   `help:"Certificate for TLS, PEM; without one, one is made where TLS is needed." placeholder:"FILE" type:"path" name:"tls-cert"`
+	TLSKey       string   `help:"Key of --tls-cert, PEM." placeholder:"FILE" type:"path" name:"tls-key"`
+
+	Database      string        `help:"SQLite file with alerts, connections and traffic." default:"data/netlyra.db" type:"path"`
+	AlertAge      time.Duration `help:"How long alerts are kept." default:"2160h"`
+	ConnectionAge time.Duration `help:"How long connections are kept." default:"336h"`
+	DatabaseMaxMB int64         `help:"Size of the database beyond which the oldest connections go, MB." default:"2048" name:"database-max-mb"`
+	EvidenceMB    int           `help:"Memory for copies of recent packets, MiB; 0 for none." default:"32" name:"evidence-mb"`
+}
+
+// Analyze is the command that reads captures.
+type Analyze struct {
+	Detection
+	Files   []string `arg:"" help:"Capture files: pcap or pcapng, plain, gzip or zstd; - is standard input."`
+	Format  string   `help:"How alerts are printed: ${enum}." enum:"text,jsonl" default:"text"`
+	Summary string   `help:"Write a summary as JSON to this file." placeholder:"FILE" type:"path"`
+	Quiet   bool     `short:"q" help:"No progress bar and no summary on standard error."`
+}
+
+// Config is the command about the configuration.
+type Config struct {
+	Print struct{} `cmd:"" help:"Print every setting of run and where it comes from."`
+	Check struct{} `cmd:"" help:"Check the configuration of run and report every error."`
+}
+
+// Version is the command that prints the version.
+type Version struct{}
+
+// UsageError is a mistake in flags, environment or .env: exit status 2.
+type UsageError struct{ Err error }
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// ErrHelp says that help has been printed, and there is nothing more to do.
+var ErrHelp = errors.New("help was asked for")
+
+// Parse reads args and environ ("NAME=value") and, below them, the file dotenv if it exists. It returns the name of the command. Mistakes
+// come back as *UsageError.
+func Parse(args, environ []string, dotenv string, stdout io.Writer) (*CLI, string, error) {
+	env, err := environment(environ, dotenv)
+	if err != nil {
+		return nil, "", &UsageError{err}
+	}
+	cli := &CLI{}
+	exited := false
+	parser, err := newParser(cli, env, kong.Writers(stdout, stdout), kong.Exit(func(int) { exited = true }))
+	if err != nil {
+		return nil, "", err
+	}
+	if err := unknownVariables(parser, env); err != nil {
+		return nil, "", &UsageError{err}
+	}
+	ctx, err := parser.Parse(args)
+	if exited {
+		return nil, "", ErrHelp
+	}
+	if err != nil {
+		return nil, "", &UsageError{err}
+	}
+	if err := cli.validate(ctx.Command()); err != nil {
+		return nil, "", &UsageError{err}
+	}
+	return cli, ctx.Command(), nil
+}
+
+// newParser maps the struct to flags, and gives each flag its variable's value as its default.
+func newParser(cli *CLI, env map[string]string, options ...kong.Option) (*kong.Kong, error) {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "netlyra"
+	}
+	resolver := kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		if v, ok := env[Variable(flag.Name)]; ok {
+			return v, nil
+		}
+		return nil, nil //nolint:nilnil // kong's way to say: not set here
+	})
+	return kong.New(cli, append([]kong.Option{
+		kong.Name("netlyra"), kong.UsageOnError(),
+		kong.Vars{"hostname": host},
+		kong.Resolvers(resolver),
+		kong.Description("NetLyra watches a network and says what is abnormal there, and why."),
+	}, options...)...)
+}
+
+// Variable is the environment variable of a flag: --ws-listen is NETLYRA_WS_LISTEN.
+func Variable(flag string) string {
+	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// Flags lists the flags of all commands, each name once, with its help and default.
+func Flags() ([]*kong.Flag, error) {
+	parser, err := newParser(&CLI{}, nil)
+	if err != nil {
+		return nil, err
+	}
+	var all []*kong.Flag
+	seen := map[string]bool{"help": true}
+	var visit func(n *kong.Node)
+	visit = func(n *kong.Node) {
+		for _, f := range n.Flags {
+			if !seen[f.Name] {
+				seen[f.Name] = true
+				all = append(all, f)
+			}
+		}
+		for _, child := range n.Children {
+			visit(child)
+		}
+	}
+	visit(parser.Model.Node)
+	return all, nil
+}
+
+// environment is .env overlaid by the process's own variables.
+func environment(environ []string, dotenv string) (map[string]string, error) {
+	env := map[string]string{}
+	if dotenv != "" {
+		file, err := godotenv.Read(dotenv)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, fmt.Errorf("configuration file %s: %w", dotenv, err)
+		default:
+			env = file
+		}
+	}
+	for _, v := range environ {
+		if name, value, ok := strings.Cut(v, "="); ok && strings.HasPrefix(name, EnvPrefix) {
+			env[name] = value
+		}
+	}
+	return env, nil
+}
+
+// unknownVariables reports every variable with our prefix that no flag has: a misspelt setting must not be silently without effect.
+func unknownVariables(parser *kong.Kong, env map[string]string) error {
+	flags, err := Flags()
+	if err != nil {
+		return err
+	}
+	known := []string{EnvPrefix + "SHARED"} // where the tests find labelled captures
+	for _, f := range flags {
+		known = append(known, Variable(f.Name))
+	}
+	_ = parser
+	var errs []error
+	for name := range env {
+		if strings.HasPrefix(name, EnvPrefix) && !slices.Contains(known, name) {
+			errs = append(errs, fmt.Errorf("unknown setting %s: `netlyra config print` lists the known ones", name))
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+// validate checks what kong's tags cannot say, and reports all of it.
+func (c *CLI) validate(command string) error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	d := &c.Run.Detection
+	if strings.HasPrefix(command, "analyze") {
+		d = &c.Analyze.Detection
+	}
+	if d.Workers < 1 || d.Workers > 64 {
+		bad("--workers %d: must be 1 to 64", d.Workers)
+	}
+	if d.AlertBudget <= 0 {
+		bad("--alert-budget %v: must be positive", d.AlertBudget)
+	}
+	if d.MaxConnections < 1024 || d.MaxConnections > 1<<24 {
+		bad("--max-connections %d: must be 1024 to %d", d.MaxConnections, 1<<24)
+	}
+	if d.Sensor == "" || len(d.Sensor) > 64 || strings.ContainsAny(d.Sensor, " \t\r\n\"") {
+		bad("--sensor %q: must be 1 to 64 characters without blanks or quotes", d.Sensor)
+	}
+	r := &c.Run
+	if strings.HasPrefix(command, "run") {
+		if r.RingMB < 1 || r.RingMB > 4096 {
+			bad("--ring-mb %d: must be 1 to 4096", r.RingMB)
+		}
+		if r.Read == "" && (r.Loop || r.KeepTime || r.Speed != "1") {
+			bad("--loop, --keep-time and --speed are about a capture file: add --read FILE")
+		}
+		if r.Loop && r.KeepTime {
+			bad("--loop with --keep-time would set the clock back at every round: leave one out")
+		}
+		if r.Loop && r.Read == "-" {
+			bad("--loop cannot read standard input again: give a file to --read")
+		}
+		if (r.TLSCert == "") != (r.TLSKey == "") {
+			bad("--tls-cert and --tls-key belong together: give both or none")
+		}
+		if r.EvidenceMB < 0 || r.EvidenceMB > 16384 {
+			bad("--evidence-mb %d: must be 0 to 16384", r.EvidenceMB)
+		}
+		if r.AlertAge <= 0 || r.ConnectionAge <= 0 || r.DatabaseMaxMB <= 0 {
+			bad("--alert-age, --connection-age and --database-max-mb must be positive")
+		}
+		if filepath.Base(r.Database) == "." {
+			bad("--database is empty: give a file name")
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,150 @@
+package detect
+
+import (
+	"math/bits"
+
+	"netlyra/internal/models"
+)
+
+// moved is what one entity did within one slot, as one worker saw it. Every field adds up. "Out" is what the initiators sent.
+type moved struct {
+	addr       models.Addr
+	opened     uint32 // connections
+	completed  uint32 // connections that got through
+	packetsOut uint32
+	packetsIn  uint32
+	bytesOut   uint64
+	bytesIn    uint64
+	entropySum uint64 // of what the initiators sent, 1e-4 bit
+	entropyN   uint32
+	entity     uint32 // where the judge has put it; set by the judge
+	main       uint32 // index of the slot's heaviest connection
+	unasked    uint64 // bytes from a service port that nobody has answered yet
+}
+
+// Accumulator rolls up the slots of one worker. It is not for concurrent use; the judge reads it between Reset and Reset.
+type Accumulator struct {
+	slots   []models.ConnSlot
+	rows    [numRoles][]moved
+	rowOf   [numRoles][]uint32 // row of each slot's source and destination
+	index   [numRoles][]uint32 // open addressing: row+1, 0 is free
+	packets uint64
+	last    [numRoles]lastRow
+}
+
+// lastRow remembers the row before: connections of one host often stand together.
+type lastRow struct {
+	addr models.Addr
+	row  uint32
+	ok   bool
+}
+
+const (
+	minIndex    = 1 << 10
+	servicePort = 1024 // below it a port is a service's (RFC 6335, section 6)
+)
+
+// Reset forgets the slot before.
+func (a *Accumulator) Reset() {
+	for r := range a.rows {
+		if len(a.rows[r]) > 0 {
+			clear(a.index[r])
+		}
+		a.rows[r] = a.rows[r][:0]
+		a.rowOf[r] = a.rowOf[r][:0]
+		a.last[r] = lastRow{}
+	}
+	a.slots = nil
+	a.packets = 0
+}
+
+// Add takes the connections that moved in the slot. It keeps the slice until the next Reset, and changes nothing in it.
+func (a *Accumulator) Add(slots []models.ConnSlot) {
+	a.slots = slots
+	for i := range slots {
+		s := &slots[i]
+		a.packets += uint64(s.Up.Packets) + uint64(s.Down.Packets)
+		var unasked uint64
+		if s.Proto == models.ProtoUDP && !s.Answered && s.OrigPort < servicePort && s.RespPort >= servicePort {
+			unasked = s.Up.Bytes
+		}
+		a.roll(Source, s.Orig, i, unasked)
+		a.roll(Destination, s.Resp, i, unasked)
+	}
+}
+
+func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
+	s := &a.slots[i]
+	row := a.row(r, addr, i)
+	a.rowOf[r] = append(a.rowOf[r], row)
+	m := &a.rows[r][row]
+	if mainConnOf(r, s).heavierThan(mainConnOf(r, &a.slots[m.main])) {
+		m.main = uint32(i)
+	}
+	if s.New {
+		m.opened++
+	}
+	if s.Completed {
+		m.completed++
+	}
+	m.packetsOut += s.Up.Packets
+	m.packetsIn += s.Down.Packets
+	m.bytesOut += s.Up.Bytes
+	m.bytesIn += s.Down.Bytes
+	m.entropySum += s.Up.EntropySum
+	m.entropyN += s.Up.EntropyN
+	m.unasked += unasked
+}
+
+// row finds or makes the row of addr, whose first connection is slot i.
+func (a *Accumulator) row(r Role, addr models.Addr, i int) uint32 {
+	last := &a.last[r]
+	if last.ok && last.addr == addr {
+		return last.row
+	}
+	if 2*(len(a.rows[r])+1) > len(a.index[r]) {
+		a.grow(r)
+	}
+	index := a.index[r]
+	mask := uint32(len(index) - 1)
+	at := hashAddr(addr) & mask
+	for index[at] != 0 {
+		if row := index[at] - 1; a.rows[r][row].addr == addr {
+			*last = lastRow{addr, row, true}
+			return row
+		}
+		at = (at + 1) & mask
+	}
+	row := uint32(len(a.rows[r]))
+	a.rows[r] = append(a.rows[r], moved{addr: addr, main: uint32(i)})
+	index[at] = row + 1
+	*last = lastRow{addr, row, true}
+	return row
+}
+
+func (a *Accumulator) grow(r Role) {
+	a.index[r] = make([]uint32, max(minIndex, 2*len(a.index[r])))
+	mask := uint32(len(a.index[r]) - 1)
+	for row := range a.rows[r] {
+		i := hashAddr(a.rows[r][row].addr) & mask
+		for a.index[r][i] != 0 {
+			i = (i + 1) & mask
+		}
+		a.index[r][i] = uint32(row) + 1
+	}
+}
+
+// hashAddr spreads addresses over tables and sketches. It has a fixed seed, so that every run gives the same alerts: who
+// collides on purpose makes a probe longer, within a table that is bounded.
+func hashAddr(a models.Addr) uint32 {
+	hi, lo := bits.Mul64(a.Lo^0x9e3779b97f4a7c15, a.Hi^0xd1b54a32d192ed03)
+	hi, lo = bits.Mul64(hi^lo^a.Lo, 0x8cb92ba72f3d8dd7)
+	h := hi ^ lo
+	return uint32(h) ^ uint32(h>>32)
+}
+
+func hashPort(port uint16, proto models.Proto) uint32 {
+	hi, lo := bits.Mul64(uint64(port)<<16|uint64(proto)|1<<40, 0x8cb92ba72f3d8dd7)
+	h := hi ^ lo
+	return uint32(h) ^ uint32(h>>32)
+}

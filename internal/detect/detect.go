@@ -1,0 +1,154 @@
+// Package detect says what is abnormal and why. It is fed with connection slots, 40 ms of capture time each, and has two
+// halves. An Accumulator, one per worker, rolls slots up into what each source and each destination did, by operations that
+// commute. The Judge, one per sensor, takes the slot merged and in a fixed order, runs absolute limits at every slot's
+// end and Half-Space Trees once per entity-second, calibrates, and groups evidence into incidents. Neither half knows a
+// clock or does I/O: the same slots give the same alerts, byte for byte, however many workers accumulate, as long as no cap
+// is hit; hits are counted.
+//
+// An entity is an address in a role: source (it opens connections) or destination (they are opened to it). Times are capture
+// time in microseconds, sizes bytes on the wire.
+package detect
+
+import (
+	"fmt"
+
+	"netlyra/internal/detect/hst"
+	"netlyra/internal/models"
+)
+
+// Name and Version identify the detector on its alerts.
+const (
+	Name    = "netlyra-hst"
+	Version = "1"
+)
+
+// Limits are absolute: they need no learning and hold from the warm-up on. Counts are over a window of 10 to 20 s.
+type Limits struct {
+	WarmupPackets     uint64  // the sensor's first packets, in which nothing alerts
+	ScanPorts         int     // distinct ports that one source tries
+	SweepHosts        int     // distinct hosts that one source tries
+	FloodHalfOpen     int     // connections to one destination that do not get through
+	FloodPorts        int     // … on at most so many of its ports; on more it is being scanned
+	FloodSources      int     // distinct sources, most of which do not get through
+	UnsolicitedBytes  uint64  // from service ports to one destination that has not asked
+	FailedShare       float64 // of the connections opened: below it, what is opened is being used, and nobody scans
+	CloseAfterSeconds int64   // silence that closes an incident
+}
+
+// DefaultLimits are what is far above any ordinary host and far below the slowest fast attack.
+func DefaultLimits() Limits {
+	return Limits{
+		WarmupPackets: 50, ScanPorts: 150, SweepHosts: 150, FloodHalfOpen: 150, FloodPorts: 8, FloodSources: 400,
+		UnsolicitedBytes: 200_000, FailedShare: 0.5, CloseAfterSeconds: 60,
+	}
+}
+
+// Options configure a Judge. Zero fields take the defaults given here.
+type Options struct {
+	Sensor      string
+	Seed        int64   // of the trees
+	BudgetDay   float64 // alerts a day that are not due to a limit: where the line of 0.8 lies; 0 means 5
+	Limits      Limits  // zero: DefaultLimits
+	MaxEntities int     // per role; 0 means 65,536
+	Window      int     // entity-seconds per window of the trees; 0 means 2,048
+}
+
+const (
+	defaultBudget      = 5
+	defaultMaxEntities = 1 << 16
+	defaultWindow      = 2048
+	maxMaxEntities     = 1 << 24
+	treeCount          = 25
+	treeHeight         = 8
+)
+
+// Role is what an entity is seen as.
+type Role uint8
+
+// The roles.
+const (
+	Source Role = iota
+	Destination
+	numRoles
+)
+
+// String names the role, for `stats`.
+func (r Role) String() string {
+	if r == Source {
+		return "source"
+	}
+	return "destination"
+}
+
+// NewJudge makes a judge that knows nothing.
+func NewJudge(o Options) (*Judge, error) {
+	if o.BudgetDay == 0 {
+		o.BudgetDay = defaultBudget
+	}
+	if o.Limits == (Limits{}) {
+		o.Limits = DefaultLimits()
+	}
+	if o.MaxEntities == 0 {
+		o.MaxEntities = defaultMaxEntities
+	}
+	if o.Window == 0 {
+		o.Window = defaultWindow
+	}
+	if o.BudgetDay < 0 {
+		return nil, fmt.Errorf("detect: an alert budget of %v a day: must be positive", o.BudgetDay)
+	}
+	if o.MaxEntities < 16 || o.MaxEntities > maxMaxEntities {
+		return nil, fmt.Errorf("detect: %d entities: must be 16 to %d", o.MaxEntities, maxMaxEntities)
+	}
+	j := &Judge{options: o, incidents: map[incidentKey]*incident{}}
+	for r := range j.roles {
+		trees, err := hst.New(hst.Options{Trees: treeCount, Height: treeHeight, Window: o.Window, Features: int(numFeatures), Seed: o.Seed + int64(r)})
+		if err != nil {
+			return nil, fmt.Errorf("detect: %w", err)
+		}
+		j.roles[r] = roleState{entities: newEntities(o.MaxEntities), trees: trees}
+	}
+	return j, nil
+}
+
+// Stats says how far the judge has learned, what it holds and which caps it has hit.
+func (j *Judge) Stats() models.DetectorStats {
+	s := models.DetectorStats{
+		Name: Name, BudgetPerDay: j.options.BudgetDay, OpenIncidents: uint64(len(j.incidents)),
+		Entities: map[string]uint64{}, CapsHit: map[string]uint64{"incidents": j.incidentCap}, Parts: j.parts(),
+	}
+	for r := range j.roles {
+		name := Role(r).String()
+		s.Entities[name] = uint64(j.roles[r].entities.live)
+		s.CapsHit["entities_"+name] = j.roles[r].entities.evicted
+		s.CapsHit["evaluations_"+name] = j.roles[r].skipped
+	}
+	s.Learning = learning(s.Parts)
+	if days := j.elapsedDays(); days > 0 {
+		s.ActualPerDay = float64(j.learnedAlerts) / days
+	}
+	return s
+}
+
+// parts is how far each part has learned, 0 to 1.
+func (j *Judge) parts() map[string]float64 {
+	warm := 1.0
+	if w := j.options.Limits.WarmupPackets; j.packets < w {
+		warm = float64(j.packets) / float64(w)
+	}
+	p := map[string]float64{"limits": warm}
+	for r := range j.roles {
+		p["trees_"+Role(r).String()] = round(j.roles[r].trees.Progress())
+		p["calibration_"+Role(r).String()] = round(min(1, j.allowance()))
+	}
+	return p
+}
+
+// learning is the mean of the parts.
+func learning(parts map[string]float64) float64 {
+	sum := 0.0
+	for _, v := range parts {
+		sum += v
+	}
+	return round(sum / float64(len(parts)))
+}

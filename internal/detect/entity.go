@@ -1,0 +1,198 @@
+package detect
+
+import (
+	"netlyra/internal/models"
+)
+
+// windowSeconds is the length of one of the two halves of an entity's window: what is judged is the half that runs and
+// the one before, 10 to 20 s.
+const windowSeconds = 10
+
+// half is one half of the window.
+type half struct {
+	opened    uint32
+	completed uint32
+	unasked   uint64
+	ports     sketch
+	peers     sketch
+}
+
+// entity is an address in a role, and what it did lately.
+type entity struct {
+	addr      models.Addr
+	hash      uint32
+	slot      int64 // the last slot it moved in
+	period    int64 // number of the half that runs: seconds / windowSeconds
+	halves    [2]half
+	second    int64 // the second that now is about
+	now       tally
+	main      mainConn // the heaviest connection of that second
+	recent    bool     // moved since the eviction hand last came by
+	incidents uint8
+}
+
+// mainConn is the connection that an entity is named with where there is no better: its heaviest in one slot. Ties are decided by
+// who and where, so that the order of the slots does not matter.
+type mainConn struct {
+	bytes    uint64
+	peer     models.Addr
+	origPort uint16
+	respPort uint16
+	proto    models.Proto
+}
+
+func mainConnOf(r Role, s *models.ConnSlot) mainConn {
+	peer := s.Resp
+	if r == Destination {
+		peer = s.Orig
+	}
+	return mainConn{s.Up.Bytes + s.Down.Bytes, peer, s.OrigPort, s.RespPort, s.Proto}
+}
+
+func (m mainConn) heavierThan(o mainConn) bool {
+	switch {
+	case m.bytes != o.bytes:
+		return m.bytes > o.bytes
+	case m.peer != o.peer:
+		return m.peer.Less(o.peer)
+	case m.respPort != o.respPort:
+		return m.respPort < o.respPort
+	case m.origPort != o.origPort:
+		return m.origPort < o.origPort
+	}
+	return m.proto < o.proto
+}
+
+func (m mainConn) heavier(o mainConn) mainConn {
+	if o.heavierThan(m) {
+		return o
+	}
+	return m
+}
+
+// tally is an entity-second.
+type tally struct {
+	opened     uint32
+	completed  uint32
+	packetsOut uint32
+	packetsIn  uint32
+	bytesOut   uint64
+	bytesIn    uint64
+	entropySum uint64
+	entropyN   uint32
+}
+
+// entities is a fixed slab of entities of one role under an open-addressing index. When it is full, an entity that has not moved
+// for a round of the clock hand is evicted; those in an open incident stay.
+type entities struct {
+	index   []uint32 // entity+1, 0 is free
+	slab    []entity
+	used    int
+	hand    int
+	live    int
+	evicted uint64
+	bitmaps bitmaps
+}
+
+func newEntities(capacity int) *entities {
+	size := 1
+	for size < 2*capacity {
+		size *= 2
+	}
+	return &entities{index: make([]uint32, size), slab: make([]entity, capacity)}
+}
+
+// get finds or makes the entity of addr.
+func (t *entities) get(addr models.Addr) uint32 {
+	hash := hashAddr(addr)
+	mask := uint32(len(t.index) - 1)
+	i := hash & mask
+	for t.index[i] != 0 {
+		if e := t.index[i] - 1; t.slab[e].hash == hash && t.slab[e].addr == addr {
+			return e
+		}
+		i = (i + 1) & mask
+	}
+	var e uint32
+	if t.used < len(t.slab) {
+		e = uint32(t.used)
+		t.used++
+	} else {
+		e = t.evict()
+		for i = hash & mask; t.index[i] != 0; i = (i + 1) & mask {
+		}
+	}
+	t.index[i] = e + 1
+	t.slab[e] = entity{addr: addr, hash: hash, slot: -1 << 62, period: -1 << 62, second: -1 << 62}
+	t.live++
+	return e
+}
+
+// evict frees the entity that the clock hand finds.
+func (t *entities) evict() uint32 {
+	for {
+		t.hand = (t.hand + 1) % len(t.slab)
+		e := &t.slab[t.hand]
+		if e.incidents > 0 {
+			continue // incidents are capped far below the number of entities
+		}
+		if e.recent {
+			e.recent = false
+			continue
+		}
+		t.remove(uint32(t.hand))
+		t.evicted++
+		t.live--
+		return uint32(t.hand)
+	}
+}
+
+func (t *entities) remove(e uint32) {
+	ent := &t.slab[e]
+	for h := range ent.halves {
+		ent.halves[h].ports.reset(&t.bitmaps)
+		ent.halves[h].peers.reset(&t.bitmaps)
+	}
+	mask := uint32(len(t.index) - 1)
+	i := ent.hash & mask
+	for t.index[i] != e+1 {
+		i = (i + 1) & mask
+	}
+	for j := i; ; {
+		j = (j + 1) & mask
+		if t.index[j] == 0 {
+			break
+		}
+		home := t.slab[t.index[j]-1].hash & mask
+		if (j-home)&mask >= (j-i)&mask {
+			t.index[i] = t.index[j]
+			i = j
+		}
+	}
+	t.index[i] = 0
+}
+
+// turn brings the halves of the window up to the half of time period.
+func (e *entity) turn(period int64, p *bitmaps) {
+	if e.period == period {
+		return
+	}
+	steps := period - e.period
+	e.period = period
+	for range min(max(steps, 0), 2) {
+		e.halves[1].ports.reset(p)
+		e.halves[1].peers.reset(p)
+		e.halves[1] = e.halves[0]
+		e.halves[0] = half{}
+	}
+}
+
+func (e *entity) opened() int    { return int(e.halves[0].opened) + int(e.halves[1].opened) }
+func (e *entity) completed() int { return int(e.halves[0].completed) + int(e.halves[1].completed) }
+func (e *entity) failed() int    { return max(e.opened()-e.completed(), 0) }
+func (e *entity) unasked() uint64 {
+	return e.halves[0].unasked + e.halves[1].unasked
+}
+
+func (e *entity) ports(p *bitmaps) int { return e.halves[0].ports.union(&e.halves[1].ports, p) }
+func (e *entity) peers(p *bitmaps) int { return e.halves[0].peers.union(&e.halves[1].peers, p) }

@@ -1,0 +1,259 @@
+package detect
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"slices"
+
+	"netlyra/internal/models"
+)
+
+// incidentKey says which evidence belongs together: a culprit (or, for what comes at somebody, a victim) and a kind.
+type incidentKey struct {
+	addr     models.Addr
+	role     Role
+	category models.Category
+}
+
+// incident is an alert that is being put together.
+type incident struct {
+	key      incidentKey
+	entity   uint32
+	id       string
+	rev      int64
+	opened   int64 // capture time
+	last     int64 // of the last evidence
+	emitted  int64 // of the last revision
+	changed  bool
+	count    uint64
+	finding  finding
+	ports    tops[portProto]
+	peers    tops[models.Addr]
+	srcPorts tops[uint16]
+	protos   tops[models.Proto]
+	received uint64 // the capture's counts when it opened
+	lost     uint64
+	main     mainConn
+}
+
+type portProto struct {
+	port  uint16
+	proto models.Proto
+}
+
+// finding is why an entity is over the line.
+type finding struct {
+	category models.Category
+	severity models.Severity
+	score    float64
+	raw      float64 // the trees' score, 0 where they did not look
+	vector   vector
+	lead     lead
+	reasons  []models.Reason
+	learned  bool // by the trees, not by a limit
+}
+
+// lead is the value that crossed its limit.
+type lead struct {
+	feature string
+	unit    string
+	value   float64
+	limit   float64
+}
+
+// tops counts the members of a set: exactly while they are at most maxTops, then those that are known, and how many there
+// are in all by linear counting.
+type tops[K comparable] struct {
+	counts map[K]uint64
+	bits   []uint64
+	floor  int // there are at least so many: what the window had seen before the incident
+}
+
+const (
+	maxTops  = 4096
+	topsBits = 1 << 16
+	topTen   = 10
+)
+
+func (t *tops[K]) add(k K, hash uint32, n uint64) {
+	if t.counts == nil {
+		t.counts = map[K]uint64{}
+	}
+	if _, known := t.counts[k]; known || len(t.counts) < maxTops {
+		t.counts[k] += n
+	}
+	if t.bits == nil && len(t.counts) < maxTops {
+		return
+	}
+	if t.bits == nil {
+		t.bits = make([]uint64, topsBits/64)
+	}
+	hash ^= hash >> 16
+	t.bits[hash%topsBits/64] |= 1 << (hash % 64)
+}
+
+func (t *tops[K]) total() int {
+	n := len(t.counts)
+	if t.bits != nil {
+		n += linearCount(t.bits)
+	}
+	return max(n, t.floor)
+}
+
+// most lists the most frequent, ties in the order of their names.
+func (t *tops[K]) most(name func(K) string) []models.Count {
+	all := make([]models.Count, 0, len(t.counts))
+	for k, n := range t.counts {
+		all = append(all, models.Count{Name: name(k), Count: n})
+	}
+	slices.SortFunc(all, func(a, b models.Count) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(len(a.Name), len(b.Name)), cmp.Compare(a.Name, b.Name))
+	})
+	return all[:min(len(all), topTen)]
+}
+
+// first is the most frequent member.
+func (t *tops[K]) first(name func(K) string) (best K) {
+	most := t.most(name)
+	for k := range t.counts {
+		if len(most) > 0 && name(k) == most[0].Name {
+			return k
+		}
+	}
+	return best
+}
+
+// raise opens the incident of key or brings what is known of it up to date. It returns nil if too many are open.
+func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
+	in := j.incidents[key]
+	if in == nil {
+		if len(j.incidents) >= min(maxIncidents, j.options.MaxEntities/4) {
+			j.incidentCap++
+			return nil
+		}
+		in = &incident{key: key, entity: entity, opened: j.end, finding: f, received: j.received, lost: j.lost}
+		in.id = j.incidentID(key)
+		j.incidents[key] = in
+		st := &j.roles[key.role]
+		e := &st.entities.slab[entity]
+		in.main = e.main
+		e.incidents++
+		in.ports.floor = e.ports(&st.entities.bitmaps)
+		in.peers.floor = e.peers(&st.entities.bitmaps)
+		if f.learned {
+			j.learnedAlerts++
+		}
+	}
+	if f.score >= in.finding.score {
+		in.finding = f
+	}
+	in.last = j.end
+	in.changed = true
+	return in
+}
+
+// incidentID is the same whenever the same capture is judged: of who, what and when.
+func (j *Judge) incidentID(key incidentKey) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s|%s|%d|%s|%d", j.options.Sensor, key.addr, key.role, key.category, j.end))
+	return hex.EncodeToString(sum[:8])
+}
+
+// open lists the open incidents in a fixed order.
+func (j *Judge) open() []*incident {
+	all := make([]*incident, 0, len(j.incidents))
+	for _, in := range j.incidents {
+		all = append(all, in)
+	}
+	slices.SortFunc(all, func(a, b *incident) int { return cmp.Compare(a.id, b.id) })
+	return all
+}
+
+// gather adds a slot's new connections to the incidents of their source and destination.
+func (j *Judge) gather(parts []*Accumulator) {
+	for _, a := range parts {
+		for i := range a.slots {
+			s := &a.slots[i]
+			for r := range numRoles {
+				e := a.rows[r][a.rowOf[r][i]].entity
+				if j.roles[r].entities.slab[e].incidents > 0 {
+					j.gatherOne(r, e, s)
+				}
+			}
+		}
+	}
+}
+
+func (j *Judge) gatherOne(r Role, e uint32, s *models.ConnSlot) {
+	addr, peer := s.Orig, s.Resp
+	if r == Destination {
+		addr, peer = peer, addr
+	}
+	for _, category := range limitCategories() {
+		in := j.incidents[incidentKey{addr, r, category}]
+		if in == nil || in.last != j.end && category != models.CategoryAnomaly {
+			continue
+		}
+		n := uint64(s.Up.Packets)
+		if category != models.CategoryAmplification {
+			if !s.New {
+				continue
+			}
+			n = 1
+		}
+		in.count += n
+		in.ports.add(portProto{s.RespPort, s.Proto}, hashPort(s.RespPort, s.Proto), n)
+		in.peers.add(peer, hashAddr(peer), n)
+		in.protos.add(s.Proto, uint32(s.Proto), n)
+		in.srcPorts.add(s.OrigPort, uint32(s.OrigPort), n)
+	}
+}
+
+// emit sends the revisions that are due: the first at once, later ones at most once a second.
+func (j *Judge) emit() {
+	for _, in := range j.open() {
+		if in.changed && (in.rev == 0 || j.end-in.emitted >= secondMicros) {
+			j.out = append(j.out, j.alert(in, models.AlertOpen))
+		}
+	}
+}
+
+func (j *Judge) closeSilent(now int64) {
+	for _, in := range j.open() {
+		if now-in.last >= j.options.Limits.CloseAfterSeconds*secondMicros {
+			j.close(in)
+		}
+	}
+}
+
+func (j *Judge) close(in *incident) {
+	j.out = append(j.out, j.alert(in, models.AlertClosed))
+	j.roles[in.key.role].entities.slab[in.entity].incidents--
+	delete(j.incidents, in.key)
+}
+
+// confidence is the share of the packets since the incident opened (before it, too: since the start) that were not lost.
+func (j *Judge) confidence(in *incident) float64 {
+	received, lost := j.received-in.received, j.lost-in.lost
+	if received+lost == 0 {
+		return 1
+	}
+	return round(1 - float64(lost)/float64(received+lost))
+}
+
+func severityOf(score float64) models.Severity {
+	switch {
+	case score >= 0.95:
+		return models.SeverityCritical
+	case score >= 0.85:
+		return models.SeverityHigh
+	}
+	return models.SeverityMedium
+}
+
+// limitScore is at least 0.81, and rises with how far the limit is exceeded: 0.9 at twice, 0.98 at ten times.
+func limitScore(value, limit float64) float64 {
+	return round(max(0.81, 1-0.2*limit/math.Max(value, limit)))
+}

@@ -1,0 +1,240 @@
+package detect
+
+import (
+	"cmp"
+	"slices"
+
+	"netlyra/internal/detect/hst"
+	"netlyra/internal/models"
+)
+
+// Judge decides, slot by slot. It is not for concurrent use.
+type Judge struct {
+	options       Options
+	roles         [numRoles]roleState
+	packets       uint64 // seen so far
+	start         int64  // the first slot's end
+	end           int64  // the open slot's end: what "now" is
+	second        int64  // the second that is being collected
+	incidents     map[incidentKey]*incident
+	incidentCap   uint64 // incidents that were not opened because too many are
+	learnedAlerts uint64 // opened by the trees alone
+	received      uint64
+	lost          uint64
+	candidates    []candidate
+	out           []models.Alert
+}
+
+// roleState is what the judge knows of one role.
+type roleState struct {
+	entities *entities
+	trees    *hst.Trees
+	ranks    ranks
+	usual    usual
+	moved    []uint32 // entities that moved in this slot
+	active   []uint32 // entities that moved in this second
+	skipped  uint64   // entity-seconds not evaluated because there were too many
+}
+
+const (
+	secondMicros   = 1_000_000
+	maxEvaluations = 512 // entity-seconds that the trees see per role and second
+	minPackets     = 3   // an entity-second with fewer says nothing
+	maxIncidents   = 1024
+)
+
+// Slot judges slot n, merged from what the workers accumulated; received and lost are the capture's counts so far. The alerts are
+// new revisions of incidents, in a fixed order, valid until the next call.
+func (j *Judge) Slot(n int64, parts []*Accumulator, received, lost uint64) []models.Alert {
+	j.out = j.out[:0]
+	j.received, j.lost = received, lost
+	j.advance(n * models.SlotMicros)
+	j.end = max(j.end, (n+1)*models.SlotMicros)
+	if j.start == 0 {
+		j.start = j.end
+	}
+	for _, a := range parts {
+		j.merge(n, a)
+	}
+	if j.packets >= j.options.Limits.WarmupPackets {
+		j.limits(parts)
+	}
+	for r := range j.roles {
+		j.roles[r].moved = j.roles[r].moved[:0]
+	}
+	return j.sorted()
+}
+
+// Advance tells that capture time has come to t without traffic: seconds end, incidents close.
+func (j *Judge) Advance(t int64) []models.Alert {
+	j.out = j.out[:0]
+	j.advance(t)
+	j.end = max(j.end, t)
+	return j.sorted()
+}
+
+// Finish closes everything that is open: the capture is over.
+func (j *Judge) Finish() []models.Alert {
+	j.out = j.out[:0]
+	for _, in := range j.open() {
+		j.close(in)
+	}
+	return j.sorted()
+}
+
+// advance ends the second that runs, if t lies beyond it, and closes incidents that have been silent.
+func (j *Judge) advance(t int64) {
+	if s := t / secondMicros; s > j.second {
+		j.evaluateSecond()
+		j.second = s
+		j.closeSilent(t)
+	}
+}
+
+func (j *Judge) sorted() []models.Alert {
+	slices.SortFunc(j.out, func(a, b models.Alert) int {
+		return cmp.Or(cmp.Compare(a.TS, b.TS), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Rev, b.Rev))
+	})
+	return j.out
+}
+
+// merge adds what one worker accumulated to the entities.
+func (j *Judge) merge(n int64, a *Accumulator) {
+	j.packets += a.packets
+	for r := range j.roles {
+		for i := range a.rows[r] {
+			j.mergeRow(n, Role(r), a, &a.rows[r][i])
+		}
+	}
+	for i := range a.slots {
+		s := &a.slots[i]
+		if !s.New {
+			continue
+		}
+		src := a.rows[Source][a.rowOf[Source][i]].entity
+		dst := a.rows[Destination][a.rowOf[Destination][i]].entity
+		port := hashPort(s.RespPort, s.Proto)
+		sources, destinations := j.roles[Source].entities, j.roles[Destination].entities
+		h := &sources.slab[src].halves[0]
+		h.ports.add(&sources.bitmaps, port)
+		h.peers.add(&sources.bitmaps, destinations.slab[dst].hash)
+		h = &destinations.slab[dst].halves[0]
+		h.ports.add(&destinations.bitmaps, port)
+		h.peers.add(&destinations.bitmaps, sources.slab[src].hash)
+	}
+}
+
+func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
+	st := &j.roles[r]
+	m.entity = st.entities.get(m.addr)
+	e := &st.entities.slab[m.entity]
+	if e.slot != n {
+		e.slot = n
+		e.recent = true
+		e.turn(n*models.SlotMicros/secondMicros/windowSeconds, &st.entities.bitmaps)
+		st.moved = append(st.moved, m.entity)
+	}
+	if e.second != j.second {
+		e.second = j.second
+		e.now = tally{}
+		e.main = mainConn{}
+		st.active = append(st.active, m.entity)
+	}
+	e.main = e.main.heavier(mainConnOf(r, &a.slots[m.main]))
+	h := &e.halves[0]
+	h.opened += m.opened
+	h.completed += m.completed
+	h.unasked += m.unasked
+	t := &e.now
+	t.opened += m.opened
+	t.completed += m.completed
+	t.packetsOut += m.packetsOut
+	t.packetsIn += m.packetsIn
+	t.bytesOut += m.bytesOut
+	t.bytesIn += m.bytesIn
+	t.entropySum += m.entropySum
+	t.entropyN += m.entropyN
+}
+
+// evaluateSecond lets the trees score, then learn, the entity-seconds that have ended: those that moved enough, in the order of
+// their addresses, and a fixed sample of them where they are too many.
+func (j *Judge) evaluateSecond() {
+	for r := range j.roles {
+		st := &j.roles[r]
+		j.candidates = j.candidates[:0]
+		for _, i := range st.active {
+			e := &st.entities.slab[i]
+			if e.second == j.second && e.now.packetsOut+e.now.packetsIn >= minPackets {
+				j.candidates = append(j.candidates, candidate{entity: i, addr: e.addr, hash: e.hash})
+			}
+		}
+		st.active = st.active[:0]
+		if over := len(j.candidates) - maxEvaluations; over > 0 {
+			slices.SortFunc(j.candidates, func(a, b candidate) int { return cmp.Compare(a.hash, b.hash) })
+			j.candidates = j.candidates[:maxEvaluations]
+			st.skipped += uint64(over)
+		}
+		slices.SortFunc(j.candidates, byAddress)
+		for i := range j.candidates {
+			j.evaluate(Role(r), st, &j.candidates[i])
+		}
+		for i := range j.candidates {
+			c := &j.candidates[i]
+			st.trees.Learn(c.point[:])
+			st.usual.add(&c.point)
+			if st.trees.Progress() >= 1 {
+				st.ranks.add(c.raw)
+			}
+		}
+	}
+}
+
+// candidate is an entity-second under evaluation.
+type candidate struct {
+	entity uint32
+	addr   models.Addr
+	hash   uint32
+	point  [numFeatures]float64
+	raw    float64
+}
+
+func byAddress(a, b candidate) int {
+	switch {
+	case a.addr == b.addr:
+		return 0
+	case a.addr.Less(b.addr):
+		return -1
+	}
+	return 1
+}
+
+func (j *Judge) evaluate(r Role, st *roleState, c *candidate) {
+	e := &st.entities.slab[c.entity]
+	v := vectorOf(e, &st.entities.bitmaps)
+	c.point = v.point()
+	c.raw = round(st.trees.Score(c.point[:]))
+	if st.ranks.n == 0 {
+		return // still learning
+	}
+	if e.incidents > 0 && j.incidents[incidentKey{e.addr, r, models.CategoryAnomaly}] == nil {
+		return // a limit has told already
+	}
+	score := calibrated(st.ranks.tail(c.raw), j.lineTail(st))
+	if score >= models.AlertLine {
+		j.strange(r, st, c, v, score)
+	}
+}
+
+// elapsedDays is the capture time judged so far.
+func (j *Judge) elapsedDays() float64 { return float64(j.end-j.start) / (86_400 * secondMicros) }
+
+// allowance is how many alerts the budget has granted one role so far.
+func (j *Judge) allowance() float64 {
+	return j.options.BudgetDay * j.elapsedDays() / float64(numRoles)
+}
+
+// lineTail is the tail probability that lies on the alert line: the alerts that the budget grants per entity-second. Before the
+// budget has granted a single one, no rank is rare enough, and the trees stay silent.
+func (j *Judge) lineTail(st *roleState) float64 {
+	return j.allowance() / float64(st.ranks.n+1)
+}

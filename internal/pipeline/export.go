@@ -1,0 +1,209 @@
+package pipeline
+
+import (
+	"sync/atomic"
+
+	"netlyra/internal/flow"
+	"netlyra/internal/models"
+)
+
+// export turns what the packet path reports into what is stored and shown: connections with their texts, hosts, series, the live
+// view. It is fed by the judge over a bounded queue; when that is full, results are dropped and counted.
+type export struct {
+	sensor  string
+	outputs Outputs
+	live    bool
+	in      chan *report
+	free    chan *report
+	dropped atomic.Uint64
+	view    view
+	hosts   map[models.Addr]*models.Host
+	series  []models.SeriesPoint
+	flushed int64 // slot of the last flush of hosts and series
+}
+
+// report is a copy of what a slot's results have for the export.
+type report struct {
+	slot    int64
+	volume  Volumes
+	opened  uint64
+	records []flow.Record
+	active  []flow.Record
+	hosts   []hostMove
+}
+
+// hostMove is what an address sent and received in a slot.
+type hostMove struct {
+	addr models.Addr
+	mac  models.MAC
+	sent models.Volume
+	recv models.Volume
+	ts   int64
+}
+
+const (
+	hostsPerSlot  = 2048 // addresses per slot that the host list hears of; those of a flood are not hosts
+	hostsPerFlush = 8192
+)
+
+func newExport(o Options) *export {
+	x := &export{
+		sensor: o.Sensor, outputs: o.Outputs, live: o.Live, in: make(chan *report, exportQueue), free: make(chan *report, exportQueue+2),
+		hosts: map[models.Addr]*models.Host{},
+	}
+	x.view.init()
+	for range cap(x.free) {
+		x.free <- &report{}
+	}
+	return x
+}
+
+func (x *export) wanted() bool {
+	return x.live || x.outputs.Connections != nil || x.outputs.Hosts != nil || x.outputs.Series != nil
+}
+
+// offer copies what it needs of a slot's results; it never waits.
+func (x *export) offer(done []*slotResult) {
+	if !x.wanted() || len(done) == 0 {
+		return
+	}
+	var r *report
+	select {
+	case r = <-x.free:
+	default:
+		x.dropped.Add(uint64(len(done)))
+		return
+	}
+	*r = report{slot: done[0].slot, records: r.records[:0], active: r.active[:0], hosts: r.hosts[:0]}
+	for _, d := range done {
+		r.volume.add(&d.volume)
+		r.opened += d.newConnections()
+		r.records = append(r.records, d.records...)
+		r.active = append(r.active, d.active...)
+		if x.outputs.Hosts != nil {
+			r.addHosts(d.slots)
+		}
+	}
+	x.in <- r // there is room: the queue is as long as there are reports
+}
+
+func (d *slotResult) newConnections() (n uint64) {
+	for i := range d.slots {
+		if d.slots[i].New {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *report) addHosts(slots []models.ConnSlot) {
+	for i := range slots {
+		if len(r.hosts) >= hostsPerSlot {
+			return
+		}
+		s := &slots[i]
+		up := models.Volume{Packets: uint64(s.Up.Packets), Bytes: s.Up.Bytes}
+		down := models.Volume{Packets: uint64(s.Down.Packets), Bytes: s.Down.Bytes}
+		r.hosts = append(r.hosts, hostMove{s.Orig, s.OrigMAC, up, down, s.Last})
+		if s.Answered && !s.Resp.IsMulticast() {
+			r.hosts = append(r.hosts, hostMove{s.Resp, s.RespMAC, down, up, s.Last})
+		}
+	}
+}
+
+// run exports until the judge has ended.
+func (x *export) run() {
+	for r := range x.in {
+		x.connections(r)
+		x.countHosts(r)
+		x.countSeries(r)
+		if r.slot-x.flushed >= rateSlots || r.slot < x.flushed {
+			x.flush()
+			x.flushed = r.slot
+		}
+		x.free <- r
+	}
+	x.flush()
+}
+
+func (x *export) connections(r *report) {
+	if len(r.records) > 0 && (x.outputs.Connections != nil || x.live) {
+		cs := make([]models.Connection, len(r.records))
+		for i := range r.records {
+			cs[i] = r.records[i].Connection(x.sensor)
+		}
+		if x.outputs.Connections != nil {
+			x.outputs.Connections(cs)
+		}
+		if x.live {
+			x.view.update(cs)
+		}
+	}
+	if x.live && len(r.active) > 0 {
+		cs := make([]models.Connection, len(r.active))
+		for i := range r.active {
+			cs[i] = r.active[i].Connection(x.sensor)
+		}
+		x.view.update(cs)
+	}
+}
+
+func (x *export) countHosts(r *report) {
+	for i := range r.hosts {
+		m := &r.hosts[i]
+		h := x.hosts[m.addr]
+		if h == nil {
+			if len(x.hosts) >= hostsPerFlush {
+				continue
+			}
+			h = &models.Host{IP: m.addr.String(), FirstTS: models.Micros(m.ts)}
+			x.hosts[m.addr] = h
+		}
+		if m.mac != (models.MAC{}) && h.MAC == "" {
+			h.MAC = m.mac.String()
+		}
+		h.FirstTS = min(h.FirstTS, models.Micros(m.ts))
+		h.LastTS = max(h.LastTS, models.Micros(m.ts))
+		h.PacketsSent += m.sent.Packets
+		h.BytesSent += m.sent.Bytes
+		h.PacketsRecv += m.recv.Packets
+		h.BytesRecv += m.recv.Bytes
+	}
+}
+
+func (x *export) countSeries(r *report) {
+	if x.outputs.Series == nil {
+		return
+	}
+	total := r.volume.total()
+	if total.Packets == 0 {
+		return
+	}
+	ts := r.slot * models.SlotMicros / 1_000_000
+	if n := len(x.series); n == 0 || x.series[n-1].TS != ts {
+		x.series = append(x.series, models.SeriesPoint{Step: 1, TS: ts})
+	}
+	p := &x.series[len(x.series)-1]
+	p.Packets += total.Packets
+	p.Bytes += total.Bytes
+	p.TCPBytes += r.volume[classTCP].Bytes
+	p.UDPBytes += r.volume[classUDP].Bytes
+	p.OtherBytes += total.Bytes - r.volume[classTCP].Bytes - r.volume[classUDP].Bytes
+	p.Connections += r.opened
+}
+
+// flush hands on hosts and series.
+func (x *export) flush() {
+	if x.outputs.Series != nil && len(x.series) > 0 {
+		x.outputs.Series(x.series)
+		x.series = x.series[:0]
+	}
+	if x.outputs.Hosts != nil && len(x.hosts) > 0 {
+		hs := make([]models.Host, 0, len(x.hosts))
+		for _, h := range x.hosts {
+			hs = append(hs, *h)
+		}
+		x.outputs.Hosts(hs)
+		clear(x.hosts)
+	}
+}

@@ -1,0 +1,161 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"netlyra/internal/detect"
+	"netlyra/internal/models"
+)
+
+// judge merges the workers' results slot by slot, lets the detector decide, and hands on what comes out of it.
+type judge struct {
+	detector *detect.Judge // nil: off
+	workers  []*worker
+	losses   func() (received, lost uint64)
+	outputs  Outputs
+	export   *export
+	clock    latency // packet stamp to alert
+	live     bool
+	heads    []*slotResult // per worker: its oldest result; nil: it has ended
+	parts    []*detect.Accumulator
+	done     []*slotResult // of the slot under judgement, and the workers they are from
+	from     []int
+	public   atomic.Pointer[models.DetectorStats]
+	rates    rates
+	raised   atomic.Uint64
+	lastStat int64
+}
+
+func newJudge(o Options, p *Pipeline) (*judge, error) {
+	j := &judge{workers: p.workers, losses: p.losses, outputs: o.Outputs, export: p.export, live: o.Live, heads: make([]*slotResult, len(p.workers))}
+	j.clock.now = o.Now
+	if o.DetectorOff {
+		return j, nil
+	}
+	d, err := detect.NewJudge(o.Detect)
+	if err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	j.detector = d
+	s := d.Stats()
+	j.public.Store(&s)
+	return j, nil
+}
+
+// run judges until every worker has ended.
+func (j *judge) run(ctx context.Context) error {
+	var failed error
+	for i, w := range j.workers {
+		j.heads[i] = <-w.out
+	}
+	for {
+		slot, any := j.next()
+		if !any {
+			break
+		}
+		if err := j.slot(ctx, slot); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	if j.detector != nil {
+		if err := j.alerts(ctx, j.detector.Finish()); err != nil && failed == nil {
+			failed = err
+		}
+		j.publish()
+	}
+	return failed
+}
+
+// next is the earliest slot that a worker has closed. All workers have one waiting: on an idle link, too, each closes its slots.
+func (j *judge) next() (slot int64, any bool) {
+	for _, h := range j.heads {
+		if h != nil && (!any || h.slot < slot) {
+			slot, any = h.slot, true
+		}
+	}
+	return slot, any
+}
+
+func (j *judge) slot(ctx context.Context, slot int64) error {
+	done, from := j.done[:0], j.from[:0]
+	j.parts = j.parts[:0]
+	for i, h := range j.heads {
+		if h == nil || h.slot != slot {
+			continue
+		}
+		done, from = append(done, h), append(from, i)
+		j.parts = append(j.parts, &h.acc)
+	}
+	j.done, j.from = done, from
+	var err error
+	if j.detector != nil {
+		received, lost := j.losses()
+		err = j.alerts(ctx, j.detector.Slot(slot, j.parts, received, lost))
+		if second := slot * models.SlotMicros / 1_000_000; second != j.lastStat {
+			j.lastStat = second
+			j.publish()
+		}
+	}
+	j.rates.add(slot, done)
+	j.export.offer(done)
+	for k, i := range from {
+		j.workers[i].free <- done[k]
+		j.heads[i] = <-j.workers[i].out
+	}
+	return err
+}
+
+func (j *judge) publish() {
+	s := j.detector.Stats()
+	j.public.Store(&s)
+}
+
+func (j *judge) alerts(ctx context.Context, alerts []models.Alert) error {
+	if len(alerts) == 0 {
+		return nil
+	}
+	j.raised.Add(uint64(len(alerts)))
+	if j.live {
+		j.clock.observe(int64(alerts[len(alerts)-1].LastTS))
+	}
+	if j.outputs.Alerts == nil {
+		return nil
+	}
+	return j.outputs.Alerts(ctx, alerts)
+}
+
+// rates is the traffic of the last second of capture time.
+type rates struct {
+	slots  [rateSlots]rateSlot
+	at     int
+	public atomic.Pointer[models.Volume]
+}
+
+const rateSlots = 1_000_000 / models.SlotMicros
+
+type rateSlot struct {
+	slot   int64
+	volume models.Volume
+}
+
+func (r *rates) add(slot int64, done []*slotResult) {
+	if r.slots[r.at].slot != slot {
+		r.at = (r.at + 1) % rateSlots
+		r.slots[r.at] = rateSlot{slot: slot}
+	}
+	for _, d := range done {
+		t := d.volume.total()
+		r.slots[r.at].volume.Packets += t.Packets
+		r.slots[r.at].volume.Bytes += t.Bytes
+	}
+	var sum models.Volume
+	for _, s := range r.slots {
+		if s.slot > slot-rateSlots && s.slot <= slot {
+			sum.Packets += s.volume.Packets
+			sum.Bytes += s.volume.Bytes
+		}
+	}
+	r.public.Store(&sum)
+}

@@ -1,0 +1,181 @@
+// Package pipeline is where the stages meet: it reads sources, decodes, keeps connections, closes slots and judges them, and hands
+// alerts and connections on. It owns the goroutines of the packet path, their queues and the accounting.
+//
+//	source ─ worker: decode, entropy, flow, accumulate ─┐ one result a slot
+//	source ─ worker ────────────────────────────────────┴─ judge ─┬─ alerts
+//	                                                              └─ export: connections, hosts, series, live view
+//
+// A live capture has one ring a worker. A file has one reader; with several workers it decodes and deals the packets out by
+// connection. Nothing on the way of a packet is a channel operation, a lock or a log line: workers hand over once per slot of
+// 40 ms. When the judge is behind, workers wait and the kernel's ring fills; when the export is behind, its results are
+// dropped and counted. Times are capture time in microseconds.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"netlyra/internal/capture"
+	"netlyra/internal/detect"
+	"netlyra/internal/flow"
+	"netlyra/internal/models"
+)
+
+// Source gives frames; package capture has three.
+type Source interface {
+	Read(b *models.Batch) error
+	Stats() capture.Stats
+	Close() error
+}
+
+// Outputs are where results go; nil ones are left out. All but Alerts must not block. Each is called from one goroutine.
+type Outputs struct {
+	// Alerts takes new revisions of incidents. It may block: the judge then waits, and the workers after it.
+	Alerts func(ctx context.Context, alerts []models.Alert) error
+	// Connections takes connections that have changed or ended, in batches.
+	Connections func([]models.Connection)
+	// Hosts takes what addresses have done since it was last called, about once a second.
+	Hosts func([]models.Host)
+	// Series takes the traffic of the seconds that have passed.
+	Series func([]models.SeriesPoint)
+	// Changed is called when Stats or the connections have changed, after each batch that held something.
+	Changed func()
+}
+
+// Options configure a Pipeline.
+type Options struct {
+	Sensor      string
+	SourceName  string   // for Stats: the interfaces or the file
+	Sources     []Source // live: one per worker; a file: one
+	Workers     int      // a file's: 0 means 1. Several sources have a worker each
+	Live        bool     // keep a view of the connections for a page, and measure latency against the clock
+	Flow        flow.Options
+	Detect      detect.Options
+	DetectorOff bool
+	Outputs     Outputs
+	Links       func() []models.Interface // nil: no interfaces
+	Drops       func() []models.Drop      // of the stages after this one; nil: none
+	Now         func() time.Time          // the wall clock; nil means time.Now
+	Log         *slog.Logger              // nil discards
+}
+
+const (
+	batchPackets   = 64   // decoded and looked up together: their cache misses overlap
+	slotsInFlight  = 3    // results per worker between it and the judge
+	recordsPerSlot = 4096 // connections that one worker reports per slot at most
+	sweepSlots     = 125  // slots in which the whole table is gone over: 5 s
+	viewPerSlot    = 256  // connections per worker and slot that the live view hears of
+	jumpSlots      = 250  // a packet older than the open slot by more (10 s) means that the clock was set back
+	exportQueue    = 64   // slot results between judge and export
+	maxWorkers     = 64
+)
+
+// Pipeline runs the packet path of one sensor.
+type Pipeline struct {
+	options Options
+	workers []*worker
+	reader  *reader // deals a file out to several workers; nil: every worker reads its own source
+	judge   *judge
+	export  *export
+	started time.Time
+
+	generation atomic.Uint64
+}
+
+// New checks the options and allocates tables and trees; it starts nothing.
+func New(o Options) (*Pipeline, error) {
+	if len(o.Sources) == 0 {
+		return nil, errors.New("pipeline: no source")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.Workers = max(o.Workers, 1)
+	if len(o.Sources) > 1 {
+		o.Workers = len(o.Sources)
+	}
+	if o.Workers > maxWorkers {
+		return nil, fmt.Errorf("pipeline: %d workers: at most %d", o.Workers, maxWorkers)
+	}
+	o.Detect.Sensor = o.Sensor
+	p := &Pipeline{started: o.Now()}
+	p.generation.Store(1)
+	notify := o.Outputs.Changed
+	o.Outputs.Changed = func() {
+		p.generation.Add(1)
+		if notify != nil {
+			notify()
+		}
+	}
+	p.options = o
+	for i := range o.Workers {
+		w, err := newWorker(o, i)
+		if err != nil {
+			return nil, err
+		}
+		p.workers = append(p.workers, w)
+	}
+	if o.Workers > len(o.Sources) {
+		p.reader = newReader(o.Sources[0], p.workers)
+	}
+	var err error
+	p.export = newExport(o)
+	if p.judge, err = newJudge(o, p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Run reads the sources to their end, or until ctx ends: then it takes what they have, lets every stage finish, and returns nil.
+// A damaged file comes back as *capture.DamageError, after everything before the damage has been judged.
+func (p *Pipeline) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		for _, s := range p.options.Sources {
+			_ = s.Close()
+		}
+	})
+	defer stop()
+	var packetPath, later sync.WaitGroup
+	errs := make([]error, len(p.workers)+1)
+	if p.reader != nil {
+		packetPath.Go(func() { errs[len(p.workers)] = p.reader.run() })
+	}
+	for i, w := range p.workers {
+		packetPath.Go(func() {
+			defer close(w.out)
+			if p.reader != nil {
+				w.chunks()
+			} else {
+				errs[i] = w.read(p.options.Sources[i])
+			}
+		})
+	}
+	// What is under way when ctx ends is still judged and handed on.
+	rest := context.WithoutCancel(ctx)
+	var judged error
+	later.Go(func() {
+		defer close(p.export.in)
+		judged = p.judge.run(rest)
+	})
+	later.Go(p.export.run)
+	packetPath.Wait()
+	later.Wait()
+	return errors.Join(append(errs, judged)...)
+}
+
+// endOfSource turns the end that a source reports into what Run returns: none.
+func endOfSource(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}

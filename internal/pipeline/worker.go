@@ -1,0 +1,254 @@
+package pipeline
+
+import (
+	"netlyra/internal/decode"
+	"netlyra/internal/detect"
+	"netlyra/internal/flow"
+	"netlyra/internal/models"
+)
+
+// worker decodes packets, keeps their connections, and closes slots. Its table and decoder are its own; other goroutines see what it
+// hands over at a slot's end and the counters that it publishes after each batch.
+type worker struct {
+	live    bool
+	decoder decode.Decoder
+	table   *flow.Table
+	batch   models.Batch
+	packets [batchPackets]models.Packet
+	counts  counts
+	public  published
+	clock   latency // packet stamp to analysed
+	changed func()
+	stamper stamper
+	slot    int64   // the open one
+	volume  Volumes // of the open slot
+	sweep   int
+
+	in      chan *chunk // from a reader that deals out
+	recycle chan<- *chunk
+	free    chan *slotResult
+	out     chan *slotResult
+}
+
+// slotResult is what a worker hands over at the end of a slot. It goes round: the judge gives it back.
+type slotResult struct {
+	slot    int64
+	jumped  bool // the clock was set back before this slot
+	acc     detect.Accumulator
+	slots   []models.ConnSlot
+	volume  Volumes
+	opened  uint64 // connections opened so far
+	records []flow.Record
+	active  []flow.Record // for the live view
+}
+
+// stamper gives packets their slot. It is run by whoever reads a source, before packets are dealt out.
+type stamper struct {
+	open    int64
+	started bool
+	late    uint64
+	jumps   uint64
+}
+
+// step is what a packet's time asks of the slots.
+type step int
+
+const (
+	stay    step = iota // the packet belongs to the open slot, or comes late and joins it
+	begin               // the first packet: open its slot
+	advance             // close the open slot, open the packet's
+	setBack             // the same, and the clock was set back
+)
+
+// stamp gives a packet of capture time ts its slot.
+func (s *stamper) stamp(ts int64) (slot int64, do step) {
+	slot = models.Slot(ts)
+	switch {
+	case !s.started:
+		s.started = true
+		s.open = slot
+		return slot, begin
+	case slot == s.open:
+		return slot, stay
+	case slot > s.open:
+		return slot, advance
+	case slot < s.open-jumpSlots:
+		s.jumps++
+		return slot, setBack
+	}
+	s.late++
+	return s.open, stay
+}
+
+func newWorker(o Options, i int) (*worker, error) {
+	f := o.Flow
+	f.FirstID = max(f.FirstID, 1) + int64(i)
+	f.IDStride = int64(o.Workers)
+	if o.Outputs.Connections != nil || o.Live {
+		f.Records = recordsPerSlot
+	}
+	table, err := flow.New(f)
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{
+		live: o.Live, table: table, changed: o.Outputs.Changed, sweep: table.Capacity()/sweepSlots + 1,
+		free: make(chan *slotResult, slotsInFlight), out: make(chan *slotResult, slotsInFlight), in: make(chan *chunk, chunksInFlight),
+	}
+	w.clock.now = o.Now
+	for range slotsInFlight {
+		w.free <- &slotResult{}
+	}
+	return w, nil
+}
+
+// read takes a source to its end.
+func (w *worker) read(src Source) error {
+	for {
+		err := src.Read(&w.batch)
+		w.frames(w.batch.Frames)
+		w.passed(w.batch.Watermark)
+		w.publish(len(w.batch.Frames) > 0)
+		if err != nil {
+			w.finish()
+			return endOfSource(err)
+		}
+	}
+}
+
+// frames decodes and adds frames, batchPackets at a time; a batch ends where its slot does.
+func (w *worker) frames(fs []models.Frame) {
+	n := 0
+	w.decoder.Reset()
+	for i := range fs {
+		f := &fs[i]
+		if slot, do := w.stamper.stamp(f.TS); do != stay {
+			w.add(n)
+			n = 0
+			w.turn(slot, do)
+		}
+		if w.counts.decode(&w.decoder, f, &w.packets[n], &w.volume) {
+			n++
+		}
+		if n == batchPackets {
+			w.add(n)
+			n = 0
+		}
+	}
+	w.add(n)
+	if len(fs) > 0 && w.live {
+		w.clock.observe(fs[0].TS)
+	}
+}
+
+// add takes the first n decoded packets into their connections.
+func (w *worker) add(n int) {
+	ps := w.packets[:n]
+	for i := range ps {
+		ps[i].Entropy = w.decoder.Entropy(ps[i].Payload)
+	}
+	w.decoder.Arena = w.table.Update(ps, w.decoder.Arena)
+	w.decoder.Reset()
+}
+
+// passed closes the open slot if the source says that time has gone beyond it. On an idle link, too, slots pass: the judge waits for
+// those of every worker.
+func (w *worker) passed(watermark int64) {
+	slot := models.Slot(watermark)
+	switch {
+	case watermark <= 0:
+	case !w.stamper.started:
+		w.stamper.started = true
+		w.turn(slot, begin)
+	case slot > w.slot:
+		w.turn(slot, advance)
+	}
+}
+
+// turn closes the open slot, if there is one, and opens next. When the clock was set back, the connections end: their times
+// mean nothing any more.
+func (w *worker) turn(next int64, do step) {
+	if do == setBack {
+		w.table.Flush(w.table.Capacity())
+	}
+	if do != begin {
+		w.closeSlot(do == setBack)
+	}
+	w.slot, w.stamper.open = next, next
+	w.table.OpenSlot(next)
+}
+
+func (w *worker) closeSlot(jump bool) {
+	r := <-w.free
+	r.slot = w.slot
+	r.jumped = jump
+	r.volume, w.volume = w.volume, Volumes{}
+	r.active = r.active[:0]
+	if w.live {
+		r.active = w.view(r.active)
+	}
+	r.slots = w.table.TakeSlots(r.slots)
+	r.acc.Reset()
+	r.acc.Add(r.slots)
+	w.table.Advance((r.slot + 1) * models.SlotMicros)
+	w.table.Sweep(w.sweep)
+	r.records = append(r.records[:0], w.table.Drain()...)
+	r.opened = w.table.Counters().Opened
+	w.out <- r
+}
+
+// view picks the connections that the live view hears of: those that moved most bytes in the slot.
+func (w *worker) view(dst []flow.Record) []flow.Record {
+	slots := w.table.Slots()
+	least := uint64(0)
+	if len(slots) > viewPerSlot {
+		least = heaviest(slots, viewPerSlot)
+	}
+	return w.table.View(dst, viewPerSlot, func(s *models.ConnSlot) bool { return s.Up.Bytes+s.Down.Bytes >= least })
+}
+
+// heaviest is a number of bytes that about n of the slots reach, by a histogram over powers of two.
+func heaviest(slots []models.ConnSlot, n int) uint64 {
+	var counts [65]int
+	for i := range slots {
+		counts[bitLen(slots[i].Up.Bytes+slots[i].Down.Bytes)]++
+	}
+	for b, reached := len(counts)-1, 0; b > 0; b-- {
+		if reached += counts[b]; reached >= n {
+			return 1 << (b - 1)
+		}
+	}
+	return 0
+}
+
+// finish closes the last slot and ends every connection, as many at a time as there is room for their records.
+func (w *worker) finish() {
+	if w.stamper.started {
+		w.closeSlot(false)
+		w.table.OpenSlot(w.slot)
+	}
+	for more := true; more; {
+		more = w.table.Flush(recordsPerSlot / 2)
+		r := <-w.free
+		r.empty(w.slot)
+		r.records = append(r.records, w.table.Drain()...)
+		r.opened = w.table.Counters().Opened
+		w.out <- r
+	}
+	w.publish(true)
+}
+
+// empty makes r the result of a slot in which nothing moved.
+func (r *slotResult) empty(slot int64) {
+	r.slot, r.jumped, r.volume = slot, false, Volumes{}
+	r.acc.Reset()
+	r.slots, r.records, r.active = r.slots[:0], r.records[:0], r.active[:0]
+}
+
+// publish shows others what has been done.
+func (w *worker) publish(news bool) {
+	w.public.store(&w.counts, w.table.Counters(), &w.stamper)
+	if news {
+		w.changed()
+	}
+}
