@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -506,6 +507,30 @@ func TestFileAllocations(t *testing.T) {
 			}
 			if n := testing.AllocsPerRun(20, read); n != 0 {
 				t.Errorf("%v allocations a batch, want 0", n)
+			}
+		})
+	}
+}
+
+// TestDecompressionBomb reads 64 MiB that were compressed to next to nothing: they stream.
+func TestDecompressionBomb(t *testing.T) {
+	const n = 256
+	plain := pcapFile(binary.LittleEndian, pcapMicro, 1, slices.Repeat([]models.Frame{{Data: make([]byte, maxFrame)}}, n))
+	for name, file := range map[string][]byte{"gzip": gzipped(t, plain), "zstd": zstded(t, plain)} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			f, err := OpenFile("-", FileOptions{Stdin: bytes.NewReader(file)})
+			var b models.Batch
+			for err == nil {
+				err = f.Read(&b)
+			}
+			runtime.ReadMemStats(&after)
+			if !errors.Is(err, io.EOF) || f.Stats().Frames != n {
+				t.Fatalf("%d frames, ended by %v", f.Stats().Frames, err)
+			}
+			if got := after.TotalAlloc - before.TotalAlloc; got > 24<<20 {
+				t.Errorf("%d bytes allocated to read %d from %d", got, len(plain), len(file))
 			}
 		})
 	}
