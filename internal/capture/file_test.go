@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -453,37 +454,59 @@ func TestFileProgress(t *testing.T) {
 }
 
 // TestFilePipe holds that what a writer has written is delivered before it writes more, and that Close ends a Read
-// that waits.
+// that waits, for the header too.
 func TestFilePipe(t *testing.T) {
+	frames := sample()[:4]
+	for name, written := range map[string][]byte{"nothing written": nil, "frames written": pcapFile(binary.LittleEndian, pcapMicro, 1, frames)} {
+		t.Run(name, func(t *testing.T) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			closeLater(t, w)
+			if _, err := w.Write(written); err != nil {
+				t.Fatal(err)
+			}
+			f, err := OpenFile("-", FileOptions{Stdin: r})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b models.Batch
+			if len(written) > 0 {
+				if err := f.Read(&b); err != nil || len(b.Frames) != len(frames) {
+					t.Fatalf("%d frames, %v; want %d", len(b.Frames), err, len(frames))
+				}
+			}
+			ended := make(chan error)
+			go func() { ended <- f.Read(&b) }()
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+			if err := <-ended; !errors.Is(err, io.EOF) {
+				t.Errorf("Read after Close: %v, want io.EOF", err)
+			}
+		})
+	}
+}
+
+func TestFilePipeOfText(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	closeLater(t, w)
-	frames := sample()[:4]
-	if _, err := w.Write(pcapFile(binary.LittleEndian, pcapMicro, 1, frames)); err != nil {
+	if _, err := w.WriteString("hello, world"); err != nil {
 		t.Fatal(err)
 	}
-	f := &File{path: "pipe"}
-	src, err := f.use(r)
+	closeLater(t, w)
+	f, err := OpenFile("-", FileOptions{Stdin: r})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.count = &countingReader{src: src}
-	if err := f.readHeader(); err != nil {
-		t.Fatal(err)
-	}
-	var b models.Batch
-	if err := f.Read(&b); err != nil || len(b.Frames) != len(frames) {
-		t.Fatalf("%d frames, %v; want %d", len(b.Frames), err, len(frames))
-	}
-	ended := make(chan error)
-	go func() { ended <- f.Read(&b) }()
-	if err := f.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := <-ended; !errors.Is(err, io.EOF) {
-		t.Errorf("Read after Close: %v, want io.EOF", err)
+	closeLater(t, f)
+	for range 2 {
+		if err := f.Read(&models.Batch{}); err == nil || !strings.Contains(err.Error(), "standard input is not a capture file") {
+			t.Errorf("%v, want that it is not a capture file", err)
+		}
 	}
 }
 
@@ -506,6 +529,30 @@ func TestFileAllocations(t *testing.T) {
 			}
 			if n := testing.AllocsPerRun(20, read); n != 0 {
 				t.Errorf("%v allocations a batch, want 0", n)
+			}
+		})
+	}
+}
+
+// TestDecompressionBomb reads 64 MiB that were compressed to next to nothing: they stream.
+func TestDecompressionBomb(t *testing.T) {
+	const n = 256
+	plain := pcapFile(binary.LittleEndian, pcapMicro, 1, slices.Repeat([]models.Frame{{Data: make([]byte, maxFrame)}}, n))
+	for name, file := range map[string][]byte{"gzip": gzipped(t, plain), "zstd": zstded(t, plain)} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			f, err := OpenFile("-", FileOptions{Stdin: bytes.NewReader(file)})
+			var b models.Batch
+			for err == nil {
+				err = f.Read(&b)
+			}
+			runtime.ReadMemStats(&after)
+			if !errors.Is(err, io.EOF) || f.Stats().Frames != n {
+				t.Fatalf("%d frames, ended by %v", f.Stats().Frames, err)
+			}
+			if got := after.TotalAlloc - before.TotalAlloc; got > 24<<20 {
+				t.Errorf("%d bytes allocated to read %d from %d", got, len(plain), len(file))
 			}
 		})
 	}

@@ -230,7 +230,7 @@ func (g *ngReader) packet(typ uint32, body []byte, frames []models.Frame) ([]mod
 	if int(incl) > len(body)-fixed {
 		return frames, fmt.Errorf("a frame of %d bytes does not fit its block", incl)
 	}
-	if int(id) >= len(g.ifs) {
+	if id >= uint32(len(g.ifs)) {
 		return frames, fmt.Errorf("interface %d has not been described", id)
 	}
 	g.lastTS = g.ifs[id].clock.micros(stamp)
