@@ -65,6 +65,8 @@ func (p *program) dispatch(ctx context.Context, cli *config.CLI, command string)
 		return p.watch(ctx, &cli.Run, log)
 	case "analyze":
 		return p.analyze(ctx, &cli.Analyze)
+	case "bench":
+		return p.bench(ctx, rest, &cli.Bench)
 	case "config":
 		return p.config(rest, cli)
 	default:

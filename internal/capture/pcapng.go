@@ -270,7 +270,7 @@ func (g *ngReader) add(id uint32, data []byte, orig uint32, frames []models.Fram
 	return append(frames, models.Frame{
 		TS:      g.lastTS,
 		Data:    data,
-		WireLen: max(orig, uint32(len(data))),
+		WireLen: orig,
 		Link:    i.link,
 		Iface:   uint16(min(g.first+int(id), math.MaxUint16)),
 	})
