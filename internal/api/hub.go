@@ -211,12 +211,16 @@ func (h *hub) message(typ string, now time.Time, data []byte) *message {
 
 // aside is a message to one client that is not in the order of the others: it has the seq of the latest of them.
 func (h *hub) aside(typ string, data any) *message {
-	seq := h.seq.Load()
+	return h.numbered(h.seq.Load(), typ, data)
+}
+
+func (h *hub) numbered(seq uint64, typ string, data any) *message {
 	return &message{typ: typ, seq: seq, b: envelope(typ, h.epoch, seq, time.Now(), encode(data))}
 }
 
+// hello has no number: what a client that resumes gets next is older than the latest.
 func (h *hub) hello() *message {
-	return h.aside(typeHello, helloData{
+	return h.numbered(0, typeHello, helloData{
 		Server: "netlyra", Version: h.version, Topics: topics(), Rates: []int{60, 1}, Credit: credit, MaxBytes: maxQueue,
 	})
 }

@@ -178,14 +178,19 @@ func vectorStats() []statVec {
 					emit(up, name)
 				}
 			}),
-		vector(level, "netlyra_pipeline_latency_seconds", "Time from a packet's stamp to a stage over the last minute.", []string{"stage", "quantile"},
-			func(st *models.Stats, emit emitter) {
-				for _, l := range lastStages(st.LatencyMS) {
-					emit(l.P50/1e3, l.Stage, "0.5")
-					emit(l.P99/1e3, l.Stage, "0.99")
-				}
-			}),
+		latency("netlyra_pipeline_latency_p50_seconds", "Median time from a packet's stamp to a stage over the last minute.",
+			func(l models.StageLatency) float64 { return l.P50 }),
+		latency("netlyra_pipeline_latency_p99_seconds", "99th percentile of the time from a packet's stamp to a stage over the last minute.",
+			func(l models.StageLatency) float64 { return l.P99 }),
 	}
+}
+
+func latency(name, help string, millis func(models.StageLatency) float64) statVec {
+	return vector(prometheus.GaugeValue, name, help, []string{"stage"}, func(st *models.Stats, emit func(float64, ...string)) {
+		for _, l := range lastStages(st.LatencyMS) {
+			emit(millis(l)/1e3, l.Stage)
+		}
+	})
 }
 
 func packetsOf(v models.Volume) uint64 { return v.Packets }

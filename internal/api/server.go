@@ -308,8 +308,11 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) serve(ctx context.Context, e endpoint) error {
 	failed := make(chan error, 1)
 	go func() { failed <- e.server.Serve(e.listener) }()
-	s.log.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("flag", e.flag),
-		slog.String("address", e.listener.Addr().String()), slog.String("certificate_sha256", s.fingerprint))
+	attrs := []slog.Attr{slog.String("flag", e.flag), slog.String("address", e.listener.Addr().String())}
+	if s.fingerprint != "" {
+		attrs = append(attrs, slog.String("certificate_sha256", s.fingerprint))
+	}
+	s.log.LogAttrs(ctx, slog.LevelInfo, "listening", attrs...)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("api: %s %s: %w", e.flag, e.listener.Addr(), err)

@@ -131,6 +131,9 @@ func (s *Server) attend(ctx context.Context, c *client, raw net.Conn, authorized
 		s.farewell(ctx, c, raw, why)
 		return
 	}
+	if authorized {
+		c.send(s.hub.hello())
+	}
 	if authorized || s.login(ctx, c) {
 		s.converse(ctx, cancel, c, raw)
 	} else {
@@ -159,6 +162,7 @@ func (s *Server) login(ctx context.Context, c *client) bool {
 	if err != nil || json.Unmarshal(b, &m) != nil || m.Type != typeHello || !s.auth.token(m.Token) {
 		return false
 	}
+	c.send(s.hub.hello()) // before the hub can answer
 	return c.handle(m, time.Now())
 }
 
@@ -168,7 +172,6 @@ func (s *Server) converse(ctx context.Context, cancel context.CancelFunc, c *cli
 	running.Go(func() { c.read(ctx) })
 	running.Go(func() { c.ping(ctx) })
 	greeting := time.AfterFunc(greetingTime, c.greet)
-	c.send(s.hub.hello())
 	c.write(ctx)
 	greeting.Stop()
 	s.farewell(ctx, c, raw, c.why)
