@@ -1,10 +1,15 @@
 package api
 
 import (
+	"encoding/json"
+	"math"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"netlyra/internal/models"
 )
 
 // pace is what the hub makes of a client at a moment.
@@ -144,6 +149,52 @@ func TestPublishAlertIsBoundedWithoutAHub(t *testing.T) {
 	if len(h.incoming) != pendingAlerts || h.missed != 3 || h.drops()[0].Count != 3 {
 		t.Errorf("%d wait, %d missed, drops %+v", len(h.incoming), h.missed, h.drops())
 	}
+}
+
+func TestWhatJSONCannotHoldIsCounted(t *testing.T) {
+	h := newTestClient().hub
+	a := exampleAlert("a", t0)
+	a.Features["hst_score"] = math.NaN()
+	h.publishAlert(&a)
+	h.stats = func() models.Stats { return models.Stats{ByteRate: math.Inf(1)} }
+	if b := h.encodeStats(); len(h.incoming) != 0 || string(b) != "null" || h.drops()[2].Count != 2 {
+		t.Errorf("%d wait, %s, %+v", len(h.incoming), b, h.drops())
+	}
+}
+
+// FuzzClientMessages lets a client say anything: it never panics, and its credit stays within bounds.
+func FuzzClientMessages(f *testing.F) {
+	for _, s := range []string{
+		`{"type":"hello","since":{"epoch":"x","seq":1,"gen":2},"topics":[],"rate":-1e300,"token":"t"}`, `{"type":"ack","seq":18446744073709551615}`,
+		`{"type":"sub","topics":["stats"]}`, `{"type":"bye"}`, `{"type":"ack","seq":1e99}`, `null`, `{"type":null,"since":null,"topics":null}`,
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c := newTestClient()
+		now := time.Unix(1e9, 0)
+		c.update(update(1), now)
+		c.update(update(2), now)
+		var m clientMessage
+		if json.Unmarshal([]byte(text), &m) != nil {
+			return
+		}
+		ok := c.handle(m, now)
+		if n := len(c.inFlight); n > credit || n < credit && m.Type != typeAck || ok != (c.why != leaveProtocol && known(m)) {
+			t.Errorf("%d in flight, allowed: %v", n, ok)
+		}
+		c.view(now.Add(time.Hour))
+	})
+}
+
+func known(m clientMessage) bool {
+	switch m.Type {
+	case typeAck, typeBye:
+		return true
+	case typeHello, typeSub:
+		return !slices.ContainsFunc(m.Topics, func(t string) bool { return !slices.Contains(topics(), t) })
+	}
+	return false
 }
 
 func TestRingHoldsTenSecondsOrFourMegabytes(t *testing.T) {

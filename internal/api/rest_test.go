@@ -288,6 +288,10 @@ func TestHealth(t *testing.T) {
 	if diff := cmp.Diff([]string{"store_failing", "interface_gone", "interface_down", "drops"}, codes); diff != "" {
 		t.Error(diff)
 	}
+	reasons = []Reason{{"interface_gone", "eth1 was pulled out"}}
+	if r := health().Reasons; len(r) != 3 || r[0] != reasons[0] || r[1].Code != "interface_down" {
+		t.Errorf("what is reported is measured again: %+v", r)
+	}
 }
 
 func TestDropsCountForAMinute(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"netlyra/internal/models"
 )
@@ -519,13 +520,21 @@ func TestAClientThatNeverReadsDelaysNobody(t *testing.T) {
 		t.Errorf("%d alerts were not queued for the client that does not read", lost)
 	}
 	f.hub.mu.Lock()
-	defer f.hub.mu.Unlock()
 	for c := range f.hub.clients {
 		c.mu.Lock()
 		if c.queued > maxQueue {
 			t.Errorf("%d bytes wait", c.queued)
 		}
 		c.mu.Unlock()
+	}
+	f.hub.mu.Unlock()
+	for end := time.Now().Add(20 * time.Second); f.hub.count.Load() > 1; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) { // ten times what it should take
+			t.Fatal("the client that does not read has not been cut off")
+		}
+	}
+	if n := testutil.ToFloat64(f.metrics.closed.WithLabelValues("write")); n != 1 {
+		t.Errorf("%v clients were cut off because of a write", n)
 	}
 }
 
