@@ -569,15 +569,39 @@ func TestLostAlertsAreTold(t *testing.T) {
 	}
 }
 
-// BenchmarkLatency is from Changed to the client's having read the stats, for a client that acknowledges at once and a
-// pipeline that changes 250 times a second: what this package adds to the time from packet to client.
+// BenchmarkLatency is from Changed to the client's having read the stats, for a client that acknowledges at once: what this
+// package adds to the time from packet to client. The pipeline changes 250 or 10 times a second, and there are others who
+// listen too.
 func BenchmarkLatency(b *testing.B) {
 	for _, every := range []time.Duration{4 * time.Millisecond, 100 * time.Millisecond} {
-		b.Run(every.String(), func(b *testing.B) { benchmarkLatency(b, every) })
+		for _, others := range []int{0, 30} {
+			b.Run(fmt.Sprintf("every=%v/others=%d", every, others), func(b *testing.B) { benchmarkLatency(b, every, others) })
+		}
 	}
 }
 
-func benchmarkLatency(b *testing.B, every time.Duration) {
+// listenOn reads and acknowledges everything until ctx ends.
+func listenOn(ctx context.Context, b *testing.B, s *Server) {
+	conn, _, err := websocket.Dial(ctx, "ws://"+s.Addrs()[1].String()+"/ws", nil) //nolint:bodyclose // the library closes it
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	conn.SetReadLimit(1 << 20)
+	go func() {
+		defer func() { _ = conn.CloseNow() }()
+		for {
+			_, text, err := conn.Read(ctx)
+			var m received
+			if err != nil || json.Unmarshal(text, &m) != nil {
+				return
+			}
+			_ = conn.Write(ctx, websocket.MessageText, fmt.Appendf(nil, `{"type":"ack","seq":%d}`, m.Seq))
+		}
+	}()
+}
+
+func benchmarkLatency(b *testing.B, every time.Duration, others int) {
 	live := newLive()
 	o := Options{
 		Listen: "127.0.0.1:0", WSListen: "127.0.0.1:0", Store: populated(), Live: live,
@@ -596,6 +620,9 @@ func benchmarkLatency(b *testing.B, every time.Duration) {
 			b.Error(err)
 		}
 	}()
+	for range others {
+		listenOn(ctx, b, s)
+	}
 	conn, _, err := websocket.Dial(ctx, "ws://"+s.Addrs()[1].String()+"/ws", nil) //nolint:bodyclose // the library closes it
 	if err != nil {
 		b.Fatal(err)
