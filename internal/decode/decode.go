@@ -78,8 +78,12 @@ func (d *Decoder) Frame(f *models.Frame, p *models.Packet) Verdict {
 	switch f.Link {
 	case models.LinkEthernet:
 		return d.ethernet(b, p)
-	case models.LinkRaw, models.LinkIPv4, models.LinkIPv6:
+	case models.LinkRaw:
 		return d.ip(b, p)
+	case models.LinkIPv4:
+		return d.ipOf(4, b, p)
+	case models.LinkIPv6:
+		return d.ipOf(6, b, p)
 	case models.LinkNull, models.LinkLoop:
 		return d.loopback(b, p)
 	case models.LinkSLL:
