@@ -65,6 +65,8 @@ func (p *program) dispatch(ctx context.Context, cli *config.CLI, command string)
 		return p.watch(ctx, &cli.Run, log)
 	case "analyze":
 		return p.analyze(ctx, &cli.Analyze)
+	case "bench":
+		return p.bench(ctx, rest, &cli.Bench)
 	case "config":
 		return p.config(rest, cli)
 	default:
@@ -82,7 +84,7 @@ func (p *program) status(err error) int {
 	var usage *config.UsageError
 	var damage *capture.DamageError
 	switch {
-	case errors.As(err, &usage), errors.Is(err, capture.ErrPrivilege):
+	case errors.As(err, &usage), errors.Is(err, capture.ErrPrivilege), errors.Is(err, capture.ErrNoInterface):
 		return exitUsage
 	case errors.As(err, &damage):
 		return exitDamaged

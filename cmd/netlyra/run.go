@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -65,8 +66,7 @@ type watcher struct {
 	server  *api.Server
 	ended   atomic.Bool // the file has been played to its end
 	changed atomic.Pointer[func()]
-	stored  atomic.Uint64 // revisions of alerts
-	lost    atomic.Uint64
+	keeper  *keeper
 }
 
 // run runs the parts in the order in which data flows. The packet path ends first; what it has handed on is stored and served
@@ -86,7 +86,7 @@ func (w *watcher) run(ctx context.Context) error {
 	kept := make(chan struct{})
 	g.Go(func() error {
 		defer close(kept)
-		return w.keepAlerts(keep, consumer)
+		return w.keeper.run(keep, consumer)
 	})
 	g.Go(func() error {
 		// Ends with ctx, or when another part has failed.
@@ -113,37 +113,6 @@ func (w *watcher) run(ctx context.Context) error {
 	err = g.Wait()
 	done()
 	return err
-}
-
-// keepAlerts stores each revision of an alert, and only then shows it: what a client has seen survives a power cut.
-func (w *watcher) keepAlerts(ctx context.Context, consumer bus.Consumer) error {
-	for {
-		records, err := consumer.Poll(ctx)
-		switch {
-		case errors.Is(err, bus.ErrClosed), errors.Is(err, context.Canceled):
-			return nil
-		case err != nil:
-			return err
-		}
-		alerts := make([]*models.Alert, 0, len(records))
-		for _, r := range records {
-			if a, ok := r.Value.(bus.Alert); ok {
-				alerts = append(alerts, a.Alert)
-			}
-		}
-		if err := w.store.SaveAlerts(ctx, alerts); err != nil {
-			w.lost.Add(uint64(len(alerts)))
-			w.log.LogAttrs(ctx, slog.LevelError, "alerts not stored", slog.Int("alerts", len(alerts)), slog.Any("error", err))
-		} else {
-			w.stored.Add(uint64(len(alerts)))
-		}
-		for _, a := range alerts {
-			w.server.PublishAlert(a)
-		}
-		if err := consumer.Commit(ctx); err != nil && !errors.Is(err, bus.ErrClosed) {
-			return err
-		}
-	}
 }
 
 // openSource opens the interfaces' rings or the file.
@@ -217,10 +186,11 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 		return err
 	}
 	w.pipe, err = pipeline.New(pipeline.Options{
-		Sensor: c.Sensor, SourceName: w.name, Sources: w.sources, Workers: c.Workers, Live: true,
-		Flow:        flow.Options{MaxConnections: c.MaxConnections, Seed: binary.LittleEndian.Uint64(seed[:]), FirstID: last + 1},
-		Detect:      detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
-		DetectorOff: c.Detector == "off",
+		Sensor: c.Sensor, SourceName: w.name, Sources: w.sources, Workers: c.Workers, Live: true, Wait: c.Read != "",
+		EvidenceBytes: c.EvidenceMB << 20,
+		Flow:          flow.Options{MaxConnections: c.MaxConnections, Seed: binary.LittleEndian.Uint64(seed[:]), FirstID: last + 1},
+		Detect:        detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
+		DetectorOff:   c.Detector == "off",
 		Outputs: pipeline.Outputs{
 			Alerts: func(ctx context.Context, alerts []models.Alert) error {
 				for i := range alerts {
@@ -231,7 +201,7 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 				}
 				return nil
 			},
-			Connections: func(cs []models.Connection) { w.store.OfferConnections(cs) },
+			Connections: w.keepConnections,
 			Hosts:       func(hs []models.Host) { w.store.OfferHosts(hs) },
 			Series:      func(ps []models.SeriesPoint) { w.store.OfferSeries(ps) },
 			Changed: func() {
@@ -244,6 +214,16 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 	})
 	return err
 }
+
+// keepConnections hands connections to the store. A file can wait until there is room; an interface cannot.
+func (w *watcher) keepConnections(cs []models.Connection) {
+	for w.config.Read != "" && w.store.Room() < len(cs) {
+		time.Sleep(roomPause)
+	}
+	w.store.OfferConnections(cs)
+}
+
+const roomPause = 5 * time.Millisecond
 
 func (w *watcher) drops() []models.Drop { return append(w.bus.Drops(), w.store.Drops()...) }
 
@@ -270,6 +250,7 @@ func (w *watcher) openServer() error {
 	}
 	changed := w.server.Changed
 	w.changed.Store(&changed)
+	w.keeper = &keeper{store: w.store, show: w.server.PublishAlert, log: w.log}
 	return nil
 }
 
@@ -296,7 +277,7 @@ type liveState struct{ w *watcher }
 
 func (l liveState) Stats() models.Stats {
 	s := l.w.pipe.Stats()
-	s.Alerts.Stored, s.Alerts.Dropped = l.w.stored.Load(), l.w.lost.Load()
+	s.Alerts.Stored, s.Alerts.Dropped = l.w.keeper.stored.Load(), l.w.keeper.lost.Load()
 	return s
 }
 

@@ -38,6 +38,7 @@ type client struct {
 	quit chan struct{} // closed when the client is to stop; why is set then
 
 	mu       sync.Mutex
+	admit    func(token string) bool // nil once it may listen
 	why      leaveReason
 	queue    []*message
 	queued   int  // bytes
@@ -228,6 +229,28 @@ func (c *client) spend(seq uint64, now time.Time) {
 	c.inFlight[credit-1] = seq
 }
 
+// enter lets a client in whose first message brings the token, which is how a program without headers can send it.
+func (c *client) enter(m clientMessage) bool {
+	if c.admit == nil {
+		return true
+	}
+	if m.Type != typeHello || !c.admit(m.Token) {
+		return false
+	}
+	c.admit = nil
+	c.push(c.hub.hello())
+	return true
+}
+
+// demandToken ends the time that a client has to bring the token.
+func (c *client) demandToken() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.admit != nil {
+		c.stopLocked(leaveNoToken)
+	}
+}
+
 func (c *client) acknowledge(seq uint64, now time.Time) {
 	c.acking = true
 	n := 0
@@ -276,7 +299,7 @@ func (c *client) write(ctx context.Context) {
 		case <-c.wake:
 		}
 		if err := c.drain(ctx); err != nil {
-			c.stop(writeFailure(err))
+			c.writeFailed(err)
 			return
 		}
 	}
@@ -297,11 +320,15 @@ func (c *client) drain(ctx context.Context) error {
 	return nil
 }
 
-func writeFailure(err error) leaveReason {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return leaveSlow
+// writeFailed says why, even if the reader has been first to see that the connection is closed: a write that takes too long
+// closes it.
+func (c *client) writeFailed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopLocked(leaveGone)
+	if c.why == leaveGone && errors.Is(err, context.DeadlineExceeded) {
+		c.why = leaveSlow
 	}
-	return leaveGone
 }
 
 func (c *client) writeOne(ctx context.Context, b []byte) error {
@@ -335,6 +362,10 @@ func (c *client) read(ctx context.Context) {
 func (c *client) handle(m clientMessage, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.enter(m) {
+		c.stopLocked(leaveNoToken)
+		return true
+	}
 	switch m.Type {
 	case typeHello:
 		if !c.greeted {
@@ -375,7 +406,7 @@ func topics() []string { return []string{typeStats, typeAlert, typeConnection} }
 // greet ends the time that a client has to say where it left off.
 func (c *client) greet() {
 	c.mu.Lock()
-	c.greeted = true
+	c.greeted = c.greeted || c.admit == nil
 	c.mu.Unlock()
 	c.hub.poke()
 }

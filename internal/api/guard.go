@@ -110,17 +110,17 @@ func (s *Server) secureHeaders(c *gin.Context) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 }
 
-// contentSecurityPolicy lets the page open the WebSocket on the other port of the host it came from. The Host header has
-// been checked before.
+// contentSecurityPolicy lets the page open the WebSocket on either port of the host it came from; not every browser takes
+// 'self' for ws: too. The host has been checked before.
 func (s *Server) contentSecurityPolicy(r *http.Request) string {
-	connect := "'self'"
-	if s.ws.listener != nil {
-		scheme := "ws://"
-		if s.fingerprint != "" {
-			scheme = "wss://"
-		}
-		connect += " " + scheme + net.JoinHostPort(hostOnly(r.Host), port(s.ws.listener.Addr()))
+	scheme := " ws://"
+	if s.fingerprint != "" {
+		scheme = " wss://"
 	}
-	return "default-src 'self'; connect-src " + connect + "; img-src 'self' data:; object-src 'none'; base-uri 'none'; " +
+	var connect strings.Builder
+	for _, p := range s.hosts.ports {
+		connect.WriteString(scheme + net.JoinHostPort(hostOnly(r.Host), p))
+	}
+	return "default-src 'self'; connect-src 'self'" + connect.String() + "; img-src 'self' data:; object-src 'none'; base-uri 'none'; " +
 		"form-action 'self'; frame-ancestors 'none'"
 }

@@ -65,12 +65,27 @@ func (s *Server) health(c *gin.Context) {
 	writeJSON(c.Writer, http.StatusOK, h)
 }
 
-// reasons are what the program's parts report, and what the numbers tell.
+// reasons are what the program's parts report, and what the numbers tell that no part has reported.
 func (s *Server) reasons() []Reason {
 	all := []Reason{}
 	if s.opts.Health != nil {
 		all = append(all, s.opts.Health()...)
 	}
+	reported := map[string]bool{}
+	for _, r := range all {
+		reported[r.Code] = true
+	}
+	for _, r := range s.measured() {
+		if !reported[r.Code] {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// measured are the reasons that Stats holds.
+func (s *Server) measured() []Reason {
+	var all []Reason
 	st := s.stats()
 	for _, i := range st.Interfaces {
 		if i.Link == "gone" || i.Link == "down" {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,7 @@ type hub struct {
 	count        atomic.Int64 // of clients
 	droppedFull  atomic.Uint64
 	droppedQueue atomic.Uint64
+	droppedUnfit atomic.Uint64
 	members      sync.WaitGroup // the clients' handlers
 
 	seq atomic.Uint64 // of the latest message; run alone raises it
@@ -97,7 +99,11 @@ func (h *hub) changed() {
 
 // publishAlert encodes at once: the caller may change a afterwards.
 func (h *hub) publishAlert(a *models.Alert) {
-	data := encode(a)
+	data, err := json.Marshal(a)
+	if err != nil {
+		h.unfit()
+		return
+	}
 	h.mu.Lock()
 	if len(h.incoming) < pendingAlerts {
 		h.incoming = append(h.incoming, data)
@@ -110,11 +116,19 @@ func (h *hub) publishAlert(a *models.Alert) {
 	h.poke()
 }
 
+// unfit counts a message that was not made because JSON cannot hold a value of it (not a number, infinite), which is a fault
+// of whoever computed that.
+func (h *hub) unfit() {
+	h.droppedUnfit.Add(1)
+	h.metrics.dropped.WithLabelValues("not_json").Inc()
+}
+
 // drops are this package's part of Stats.Drops.
 func (h *hub) drops() []models.Drop {
 	return []models.Drop{
 		{Stage: "api", Reason: "ws_hub_full", Count: h.droppedFull.Load()},
 		{Stage: "api", Reason: "ws_client_slow", Count: h.droppedQueue.Load()},
+		{Stage: "api", Reason: "ws_not_json", Count: h.droppedUnfit.Load()},
 	}
 }
 
@@ -135,11 +149,11 @@ func (h *hub) join(c *client) (leaveReason, bool) {
 }
 
 func (h *hub) leave(c *client, why leaveReason) {
+	h.metrics.closed.WithLabelValues(why.label()).Inc()
 	h.mu.Lock()
 	delete(h.clients, c)
 	h.counted()
 	h.mu.Unlock()
-	h.metrics.closed.WithLabelValues(why.label()).Inc()
 	h.members.Done()
 }
 
@@ -211,12 +225,16 @@ func (h *hub) message(typ string, now time.Time, data []byte) *message {
 
 // aside is a message to one client that is not in the order of the others: it has the seq of the latest of them.
 func (h *hub) aside(typ string, data any) *message {
-	seq := h.seq.Load()
+	return h.numbered(h.seq.Load(), typ, data)
+}
+
+func (h *hub) numbered(seq uint64, typ string, data any) *message {
 	return &message{typ: typ, seq: seq, b: envelope(typ, h.epoch, seq, time.Now(), encode(data))}
 }
 
+// hello has no number: what a client that resumes gets next is older than the latest.
 func (h *hub) hello() *message {
-	return h.aside(typeHello, helloData{
+	return h.numbered(0, typeHello, helloData{
 		Server: "netlyra", Version: h.version, Topics: topics(), Rates: []int{60, 1}, Credit: credit, MaxBytes: maxQueue,
 	})
 }
@@ -290,10 +308,20 @@ func wait(v clientView, gen uint64, now time.Time) time.Duration {
 // statsMessage is one for all clients that are served while nothing changes, but for one that has had a later message.
 func (h *hub) statsMessage(v clientView, gen uint64, now time.Time) *message {
 	if h.lastStat == nil || h.statGen != gen || now.Sub(h.statAt) >= slowEvery/2 || h.lastStat.seq <= v.lastSeq {
-		h.lastStat = h.message(typeStats, now, encode(h.stats()))
+		h.lastStat = h.message(typeStats, now, h.encodeStats())
 		h.lastStat.gen, h.statGen, h.statAt = gen, gen, now
 	}
 	return h.lastStat
+}
+
+// encodeStats gives null, which no client takes for numbers, if JSON cannot hold one of them.
+func (h *hub) encodeStats() []byte {
+	b, err := json.Marshal(h.stats())
+	if err != nil {
+		h.unfit()
+		return []byte("null")
+	}
+	return b
 }
 
 // refresh asks the pipeline what has changed, if anything has.
@@ -337,7 +365,7 @@ func (h *hub) welcome(c *client, v clientView, gen uint64, now time.Time) {
 	block := h.rows.since(0)
 	var data snapshotData
 	if v.wantStats {
-		data.Stats = encode(h.stats())
+		data.Stats = h.encodeStats()
 	}
 	if v.wantRows {
 		data.Connection = block.columns()

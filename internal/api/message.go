@@ -55,7 +55,7 @@ func envelope(typ, epoch string, seq uint64, now time.Time, data []byte) []byte 
 	return append(b, '}')
 }
 
-// encode is json.Marshal for values of ours, which it cannot fail on; what JSON cannot hold becomes null.
+// encode is json.Marshal for texts and for values of this package, on which it cannot fail.
 func encode(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {

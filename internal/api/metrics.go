@@ -45,7 +45,7 @@ func newMetrics() *metrics {
 			Name: "netlyra_api_ws_merged_updates_total", Help: "Updates that a client got as part of a later one, because it lacked credit.",
 		}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "netlyra_api_ws_dropped_alerts_total", Help: "Alert messages not delivered, by reason; REST still has the alerts.",
+			Name: "netlyra_api_ws_dropped_messages_total", Help: "Messages not delivered, by reason; REST still has the alerts.",
 		}, []string{"reason"}),
 		closed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "netlyra_api_ws_closed_clients_total", Help: "WebSocket clients that have left or were cut off, by reason.",
@@ -117,6 +117,7 @@ func plainStats() []statMetric {
 		counter("netlyra_decode_first_fragment_packets_total", "First fragments of datagrams.", func(s S) uint64 { return s.Fragments.First }),
 		counter("netlyra_decode_later_fragment_packets_total", "Later fragments of datagrams.", func(s S) uint64 { return s.Fragments.Later }),
 		counter("netlyra_pipeline_late_packets_total", "Packets stamped before the open slot and counted into it.", func(s S) uint64 { return s.LatePackets }),
+		counter("netlyra_pipeline_clock_jumps_total", "Times that capture time was set back by more than 10 s.", func(s S) uint64 { return s.ClockJumps }),
 		gauge("netlyra_pipeline_memory_bytes", "Memory in use.", func(s S) float64 { return float64(s.MemoryBytes) }),
 		gauge("netlyra_pipeline_uptime_seconds", "Time since the pipeline's start.", func(s S) float64 { return s.UptimeSeconds }),
 		gauge("netlyra_flow_active_connections", "Connections in the table.", func(s S) float64 { return float64(s.Connections.Active) }),
@@ -178,14 +179,19 @@ func vectorStats() []statVec {
 					emit(up, name)
 				}
 			}),
-		vector(level, "netlyra_pipeline_latency_seconds", "Time from a packet's stamp to a stage over the last minute.", []string{"stage", "quantile"},
-			func(st *models.Stats, emit emitter) {
-				for _, l := range lastStages(st.LatencyMS) {
-					emit(l.P50/1e3, l.Stage, "0.5")
-					emit(l.P99/1e3, l.Stage, "0.99")
-				}
-			}),
+		latency("netlyra_pipeline_latency_p50_seconds", "Median time from a packet's stamp to a stage over the last minute.",
+			func(l models.StageLatency) float64 { return l.P50 }),
+		latency("netlyra_pipeline_latency_p99_seconds", "99th percentile of the time from a packet's stamp to a stage over the last minute.",
+			func(l models.StageLatency) float64 { return l.P99 }),
 	}
+}
+
+func latency(name, help string, millis func(models.StageLatency) float64) statVec {
+	return vector(prometheus.GaugeValue, name, help, []string{"stage"}, func(st *models.Stats, emit func(float64, ...string)) {
+		for _, l := range lastStages(st.LatencyMS) {
+			emit(millis(l)/1e3, l.Stage)
+		}
+	})
 }
 
 func packetsOf(v models.Volume) uint64 { return v.Packets }

@@ -138,10 +138,13 @@ func (m *mirror) since(gen uint64) rowBlock {
 	return d
 }
 
+// goneSince leaves out those that have come back.
 func (m *mirror) goneSince(gen uint64) []int64 {
 	var ids []int64
 	for i := len(m.gone) - 1; i >= 0 && m.gone[i].gen > gen; i-- {
-		ids = append(ids, m.gone[i].id)
+		if _, back := m.byID[m.gone[i].id]; !back {
+			ids = append(ids, m.gone[i].id)
+		}
 	}
 	return ids
 }
@@ -154,5 +157,5 @@ func (m *mirror) news(gen uint64) bool {
 	if e := m.rows.Front(); e != nil && row(e).gen > gen {
 		return true
 	}
-	return len(m.gone) > 0 && m.gone[len(m.gone)-1].gen > gen
+	return len(m.goneSince(gen)) > 0
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,8 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 	"github.com/google/go-cmp/cmp"
+
+	"netlyra/internal/models"
 )
 
 func description(t *testing.T) (*openapi3.T, routers.Router) {
@@ -191,6 +194,30 @@ func validate(t *testing.T, router routers.Router, x exchange, got answer) strin
 		t.Errorf("answer: %v", err)
 	}
 	return route.Method + " " + route.Path
+}
+
+func TestClosedListsAreThoseOfModels(t *testing.T) {
+	doc, _ := description(t)
+	for schema, want := range map[string][]string{
+		"Category": texts(models.Categories()), "Severity": texts(models.Severities()), "ConnectionState": models.ConnStateNames(),
+		"AlertState": texts(alertStates()), "Triage": texts(triages()),
+	} {
+		var got []string
+		for _, v := range doc.Components.Schemas[schema].Value.Enum {
+			got = append(got, fmt.Sprint(v))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-models +openapi.yaml):\n%s", schema, diff)
+		}
+	}
+}
+
+func texts[T ~string](all []T) []string {
+	var s []string
+	for _, t := range all {
+		s = append(s, string(t))
+	}
+	return s
 }
 
 func TestErrorCodesAreDescribed(t *testing.T) {

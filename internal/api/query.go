@@ -20,14 +20,6 @@ func alertStates() []models.AlertState {
 	return []models.AlertState{models.AlertOpen, models.AlertClosed}
 }
 
-func categories() []models.Category {
-	return []models.Category{
-		models.CategoryPortScan, models.CategoryHostSweep, models.CategoryFlood, models.CategoryAmplification,
-		models.CategoryBruteForce, models.CategoryBeacon, models.CategoryTunnel, models.CategoryExfiltration,
-		models.CategoryAnomaly,
-	}
-}
-
 func triages() []models.Triage {
 	return []models.Triage{models.TriageNew, models.TriageAcknowledged, models.TriageHidden}
 }
@@ -99,7 +91,7 @@ func parseAlertQuery(raw string) (models.AlertQuery, error) {
 	err := parseQuery(raw, map[string]setter{
 		"host": hostAddress(&q.Host), "port": portNumber(&q.Port), "proto": proto(&q.Proto),
 		"from": instant(&q.From), "to": instant(&q.To), "min_score": score(&q.MinScore),
-		"state": oneOf(&q.State, alertStates()), "category": oneOf(&q.Category, categories()),
+		"state": oneOf(&q.State, alertStates()), "category": oneOf(&q.Category, models.Categories()),
 		"triage": oneOf(&q.Triage, triages()),
 		"limit":  limit(&q.Limit), "cursor": cursor(&q.Cursor),
 	})

@@ -145,7 +145,7 @@ func FuzzParseQuery(f *testing.F) {
 		checkError(t, err)
 		if err == nil {
 			checkCommon(t, a.Host, a.Proto, a.From, a.To, a.MinScore, a.Limit, a.Cursor)
-			if a.State != "" && !slices.Contains(alertStates(), a.State) || a.Category != "" && !slices.Contains(categories(), a.Category) ||
+			if a.State != "" && !slices.Contains(alertStates(), a.State) || a.Category != "" && !slices.Contains(models.Categories(), a.Category) ||
 				a.Triage != "" && !slices.Contains(triages(), a.Triage) {
 				t.Errorf("not of the closed lists: %+v", a)
 			}

@@ -130,7 +130,7 @@ type endpoint struct {
 // served until Run. An error names the flag and says what to do. A Server that is not run is to be closed.
 func New(o Options) (*Server, error) {
 	o = o.withDefaults()
-	if err := o.validate(); err != nil {
+	if err := o.check(); err != nil {
 		return nil, err
 	}
 	s := &Server{opts: o, log: o.Log, started: time.Now(), auth: newAuthenticator(o.Token)}
@@ -156,7 +156,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-func (o Options) validate() error {
+// check also puts addresses in the place of names, so that what was checked is what is bound.
+func (o *Options) check() error {
 	var errs []error
 	if o.Store == nil || o.Live == nil || o.Registry == nil || o.Log == nil {
 		errs = append(errs, errors.New("api: Options needs Store, Live, Registry and Log"))
@@ -170,19 +171,21 @@ func (o Options) validate() error {
 	if o.MaxClients < 0 {
 		errs = append(errs, fmt.Errorf("api: %d WebSocket clients: use 1 or more", o.MaxClients))
 	}
-	errs = append(errs, o.validateListen("--listen", o.Listen))
+	errs = append(errs, o.checkListen("--listen", &o.Listen))
 	if o.WSListen != wsOff {
-		errs = append(errs, o.validateListen("--ws-listen", o.WSListen))
+		errs = append(errs, o.checkListen("--ws-listen", &o.WSListen))
 	}
 	return errors.Join(errs...)
 }
 
-// validateListen refuses addresses that others can reach unless there is a token, and somewhere to keep a certificate.
-func (o Options) validateListen(flag, addr string) error {
+// checkListen refuses addresses that others can reach unless there is a token, and somewhere to keep a certificate.
+func (o *Options) checkListen(flag string, listen *string) error {
+	addr := *listen
 	tcp, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("api: %s %s: not a host:port: %w", flag, addr, err)
 	}
+	*listen = tcp.String()
 	if tcp.IP.IsLoopback() {
 		return nil
 	}
@@ -308,8 +311,11 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) serve(ctx context.Context, e endpoint) error {
 	failed := make(chan error, 1)
 	go func() { failed <- e.server.Serve(e.listener) }()
-	s.log.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("flag", e.flag),
-		slog.String("address", e.listener.Addr().String()), slog.String("certificate_sha256", s.fingerprint))
+	attrs := []slog.Attr{slog.String("flag", e.flag), slog.String("address", e.listener.Addr().String())}
+	if s.fingerprint != "" {
+		attrs = append(attrs, slog.String("certificate_sha256", s.fingerprint))
+	}
+	s.log.LogAttrs(ctx, slog.LevelInfo, "listening", attrs...)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("api: %s %s: %w", e.flag, e.listener.Addr(), err)
@@ -368,7 +374,7 @@ func (s *Server) Changed() { s.hub.changed() }
 // stats are Live's, with what this package itself has dropped.
 func (s *Server) stats() models.Stats {
 	st := s.opts.Live.Stats()
-	drops := make([]models.Drop, 0, len(st.Drops)+2)
+	drops := make([]models.Drop, 0, len(st.Drops)+3)
 	st.Drops = append(append(drops, st.Drops...), s.hub.drops()...)
 	return st
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"net"
 	"net/http"
 	"net/netip"
@@ -89,7 +88,11 @@ func (s *Server) webSocket(c *gin.Context) {
 	}
 	raw := underlying(r)
 	boundSendBuffer(raw)
-	s.attend(r.Context(), newClient(conn, s.hub), raw, authorized)
+	client := newClient(conn, s.hub)
+	if !authorized {
+		client.admit = s.auth.token
+	}
+	s.attend(r.Context(), client, raw)
 }
 
 func acceptOptions(r *http.Request) *websocket.AcceptOptions {
@@ -121,56 +124,33 @@ func boundSendBuffer(conn net.Conn) {
 	}
 }
 
-// attend is the life of a client: taken in, let in, talked to, seen off.
-func (s *Server) attend(ctx context.Context, c *client, raw net.Conn, authorized bool) {
+// attend is the life of a client: taken in, talked to, seen off.
+func (s *Server) attend(ctx context.Context, c *client, raw net.Conn) {
 	// net/http does not define what becomes of the context of a hijacked request.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	c.conn.SetReadLimit(maxClientMessage)
 	if why, ok := s.hub.join(c); !ok {
 		s.farewell(ctx, c, raw, why)
 		return
 	}
-	if authorized || s.login(ctx, c) {
-		s.converse(ctx, cancel, c, raw)
-	} else {
-		c.stop(leaveNoToken)
-		s.farewell(ctx, c, raw, c.why)
-	}
+	s.converse(ctx, cancel, c, raw)
 	s.hub.leave(c, c.why)
-}
-
-// login waits for the first message to bring the token, which is how a program without headers can send it.
-func (s *Server) login(ctx context.Context, c *client) bool {
-	ctx, cancel := context.WithTimeout(ctx, loginTime)
-	defer cancel()
-	var watch sync.WaitGroup
-	defer watch.Wait()
-	defer cancel()
-	watch.Go(func() {
-		select {
-		case <-c.quit: // the server ends
-			cancel()
-		case <-ctx.Done():
-		}
-	})
-	_, b, err := c.conn.Read(ctx)
-	var m clientMessage
-	if err != nil || json.Unmarshal(b, &m) != nil || m.Type != typeHello || !s.auth.token(m.Token) {
-		return false
-	}
-	return c.handle(m, time.Now())
 }
 
 // converse runs reader, writer and pings until one of them is at its end.
 func (s *Server) converse(ctx context.Context, cancel context.CancelFunc, c *client, raw net.Conn) {
+	if c.admit == nil {
+		c.send(s.hub.hello())
+	}
+	c.conn.SetReadLimit(maxClientMessage)
 	var running sync.WaitGroup
 	running.Go(func() { c.read(ctx) })
 	running.Go(func() { c.ping(ctx) })
 	greeting := time.AfterFunc(greetingTime, c.greet)
-	c.send(s.hub.hello())
+	login := time.AfterFunc(loginTime, c.demandToken)
 	c.write(ctx)
 	greeting.Stop()
+	login.Stop()
 	s.farewell(ctx, c, raw, c.why)
 	cancel()
 	running.Wait()

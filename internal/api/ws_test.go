@@ -4,12 +4,22 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/url"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"netlyra/internal/models"
 )
@@ -40,6 +50,7 @@ type peer struct {
 	t    *testing.T
 	conn *websocket.Conn
 	last received
+	raw  []byte // of last
 }
 
 func dial(t *testing.T, url string, header http.Header) *peer {
@@ -81,8 +92,9 @@ func (p *peer) read() (received, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		p.t.Errorf("%s: %v", b, err)
 	}
+	p.raw = b
 	if m.V != 1 || m.Epoch == "" || m.TS == 0 || m.Seq < p.last.Seq {
-		p.t.Errorf("envelope %+v after seq %d", m, p.last.Seq)
+		p.t.Errorf("envelope of %s %d after seq %d", m.Type, m.Seq, p.last.Seq)
 	}
 	p.last = m
 	return m, nil
@@ -167,4 +179,499 @@ func TestWebSocketTellsAllThatHappens(t *testing.T) {
 			}
 		})
 	}
+}
+
+// asyncAPI reads the schemas of docs/asyncapi.yaml, which are where and as OpenAPI has them.
+func asyncAPI(t *testing.T) *openapi3.T {
+	t.Helper()
+	const path = "../../docs/asyncapi.yaml"
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, components, found := strings.Cut(string(b), "\ncomponents:\n")
+	if !found {
+		t.Fatalf("%s has no components", path)
+	}
+	loader := openapi3.NewLoader()
+	loader.IsExternalRefsAllowed = true
+	doc, err := loader.LoadFromDataWithPath([]byte("openapi: 3.0.3\ncomponents:\n"+components), &url.URL{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// TestMessagesAreAsDescribed holds every kind of message, both ways, to docs/asyncapi.yaml.
+func TestMessagesAreAsDescribed(t *testing.T) {
+	doc := asyncAPI(t)
+	check := func(schema string, raw []byte) {
+		t.Helper()
+		var v any
+		if err := json.Unmarshal(raw, &v); err != nil {
+			t.Fatal(err)
+		}
+		ref := doc.Components.Schemas[schema]
+		if ref == nil {
+			t.Fatalf("no schema %s", schema)
+		}
+		if err := ref.Value.VisitJSON(v); err != nil {
+			t.Errorf("%s: %v", schema, err)
+		}
+	}
+	f := start(t, nil)
+	f.live.put(models.Connection{ID: 3, State: "active", PacketsUp: maxExact + 1})
+	p := dial(t, f.wsURL(), nil)
+	say := func(schema, text string) {
+		check(schema, []byte(text))
+		p.say("%s", text)
+	}
+	say("ClientHello", `{"type":"hello","since":{"epoch":"x","seq":1,"gen":1},"topics":["stats","alert","connection"],"rate":60}`)
+	seen := map[string]bool{}
+	see := func(typ string) {
+		t.Helper()
+		for m := p.next(); ; m = p.next() {
+			check(strings.ToUpper(m.Type[:1])+m.Type[1:], p.raw)
+			seen[m.Type] = true
+			say("ClientAck", fmt.Sprintf(`{"type":"ack","seq":%d}`, m.Seq))
+			if m.Type == typ {
+				return
+			}
+		}
+	}
+	see(typeSnapshot)
+	f.live.put(exampleConnection(4))
+	f.live.end(1)
+	f.Changed()
+	see(typeConnection)
+	see(typeStats)
+	a := exampleAlert("a", t0)
+	f.PublishAlert(&a)
+	see(typeAlert)
+	say("ClientSub", `{"type":"sub","topics":["stats"],"rate":1}`)
+	f.stop()
+	see(typeBye)
+	for _, typ := range []string{typeHello, typeResync, typeSnapshot, typeConnection, typeStats, typeAlert, typeBye} {
+		if !seen[typ] {
+			t.Errorf("no %s was seen", typ)
+		}
+	}
+}
+
+func TestResume(t *testing.T) {
+	f := start(t, nil)
+	p := dial(t, f.wsURL(), nil)
+	snapshot, _ := p.greet()
+	publish := func(ids ...string) {
+		for _, id := range ids {
+			a := exampleAlert(id, t0)
+			f.PublishAlert(&a)
+		}
+	}
+	publish("a1")
+	a1 := p.until(typeAlert)
+	epoch, seq := a1.Epoch, a1.Seq
+	_ = p.conn.CloseNow()
+	publish("a2", "a3")
+	f.live.put(exampleConnection(77))
+	f.live.end(1)
+
+	again := dial(t, f.wsURL(), nil)
+	again.say(`{"type":"hello","since":{"epoch":%q,"seq":%d,"gen":%d}}`, epoch, seq, snapshot.Gen)
+	if m := again.next(); m.Type != typeHello {
+		t.Fatal(m.Type)
+	}
+	for _, want := range []string{"a2", "a3"} {
+		if m := again.next(); m.Type != typeAlert || into[models.Alert](t, m).ID != want {
+			t.Fatalf("%s %s, want alert %s", m.Type, m.Data, want)
+		}
+	}
+	rows := into[rowsData](t, again.until(typeConnection))
+	if rows.Full || !cmp.Equal(rows.ID, []string{"77"}) || !cmp.Equal(rows.Gone, []string{"1"}) {
+		t.Errorf("what has changed: %+v", rows)
+	}
+	publish("a4")
+	if m := again.until(typeAlert); into[models.Alert](t, m).ID != "a4" {
+		t.Errorf("then: %s", m.Data)
+	}
+
+	// Without gen the alerts are sent again, and all connections.
+	third := dial(t, f.wsURL(), nil)
+	third.say(`{"type":"hello","since":{"epoch":%q,"seq":%d}}`, epoch, seq)
+	if m := third.until(typeAlert); into[models.Alert](t, m).ID != "a2" {
+		t.Errorf("%s", m.Data)
+	}
+	if rows := into[rowsData](t, third.until(typeConnection)); !rows.Full || len(rows.ID) != 2 {
+		t.Errorf("all: %+v", rows)
+	}
+}
+
+func TestResyncWhenResumingIsNotPossible(t *testing.T) {
+	f := start(t, nil)
+	for _, since := range []string{`{"epoch":"another","seq":0}`, fmt.Sprintf(`{"epoch":%q,"seq":999999}`, f.hub.epoch)} {
+		p := dial(t, f.wsURL(), nil)
+		p.say(`{"type":"hello","since":%s}`, since)
+		if r := into[resyncData](t, p.until(typeResync)); r.Reason != "epoch" {
+			t.Errorf("%s: %+v", since, r)
+		}
+		if m := p.next(); m.Type != typeSnapshot {
+			t.Errorf("%s: then %s", since, m.Type)
+		}
+	}
+}
+
+// TestASilentClientGetsSomethingUseful says nothing at all, as websocat does.
+func TestASilentClientGetsSomethingUseful(t *testing.T) {
+	f := start(t, nil)
+	p := dial(t, f.wsURL(), nil)
+	if m := p.next(); m.Type != typeHello {
+		t.Fatal(m.Type)
+	}
+	if m := p.next(); m.Type != typeSnapshot {
+		t.Fatal(m.Type)
+	}
+	for range 100 {
+		f.live.count(1)
+		f.Changed()
+	}
+	// More than the credit: it comes though nothing is acknowledged.
+	for range credit + 1 {
+		for m := p.next(); m.Type != typeStats; m = p.next() {
+			continue
+		}
+	}
+	a := exampleAlert("a", t0)
+	f.PublishAlert(&a)
+	for m := p.next(); m.Type != typeAlert; m = p.next() {
+		continue
+	}
+}
+
+func TestAClientWithoutCreditGetsTheLatestOnly(t *testing.T) {
+	f := start(t, nil)
+	p := dial(t, f.wsURL(), nil)
+	p.greet()
+	// Two updates under way, of which the client acknowledges none: it has before, so that it is waited for.
+	for range credit {
+		f.live.count(1)
+		f.Changed()
+		for m := p.next(); m.Type != typeStats; m = p.next() {
+			continue
+		}
+	}
+	waiting := p.last.Seq
+	for range 500 {
+		f.live.count(1)
+		f.Changed()
+		runtime.Gosched()
+	}
+	a := exampleAlert("a", t0)
+	f.PublishAlert(&a) // needs no credit, so that it overtakes
+	if m := p.next(); m.Type != typeAlert {
+		t.Fatalf("%s before the alert", m.Type)
+	}
+	p.say(`{"type":"ack","seq":%d}`, waiting)
+	m := p.next()
+	if got := into[models.Stats](t, m).Packets; m.Type != typeStats || got != 1000+credit+500 {
+		t.Errorf("%s with %d packets, want one with all 500", m.Type, got)
+	}
+}
+
+func TestAllClientsOfAKindShareOneMessage(t *testing.T) {
+	f := start(t, nil)
+	var peers []*peer
+	for range 8 {
+		p := dial(t, f.wsURL(), nil)
+		p.greet()
+		peers = append(peers, p)
+	}
+	a := exampleAlert("a", t0)
+	f.PublishAlert(&a)
+	seqs := map[uint64]bool{}
+	for _, p := range peers {
+		seqs[p.until(typeAlert).Seq] = true
+	}
+	if len(seqs) != 1 {
+		t.Errorf("an alert was made %d times", len(seqs))
+	}
+}
+
+func TestSubscription(t *testing.T) {
+	f := start(t, nil)
+	p := dial(t, f.wsURL(), nil)
+	p.say(`{"type":"hello","topics":["alert"]}`)
+	if data := into[snapshotData](t, p.until(typeSnapshot)); data.Stats != nil || data.Connection != nil {
+		t.Errorf("%+v", data)
+	}
+	f.live.put(exampleConnection(9))
+	f.Changed()
+	a := exampleAlert("a", t0)
+	f.PublishAlert(&a)
+	if m := p.next(); m.Type != typeAlert {
+		t.Errorf("%s", m.Type)
+	}
+	p.say(`{"type":"sub","topics":["connection"]}`)
+	rows := into[rowsData](t, p.until(typeConnection))
+	if !slices.Contains(rows.ID, "9") {
+		t.Errorf("%+v", rows)
+	}
+}
+
+func TestBadMessagesEndTheConnection(t *testing.T) {
+	f := start(t, nil)
+	for _, bad := range []string{`{`, `[]`, `{"type":"shout"}`, `{"type":"sub","topics":["packets"]}`, `{"type":"ack","seq":-1}`, `""`} {
+		t.Run(bad, func(t *testing.T) {
+			p := dial(t, f.wsURL(), nil)
+			p.say("%s", bad)
+			bye, err := p.toTheEnd()
+			if bye.Code != 1008 || websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
+				t.Errorf("%+v, %v", bye, err)
+			}
+		})
+	}
+	p := dial(t, f.wsURL(), nil)
+	p.say(`{"type":"sub","x":"%s"}`, strings.Repeat("x", maxClientMessage))
+	if _, err := p.toTheEnd(); websocket.CloseStatus(err) != websocket.StatusMessageTooBig {
+		t.Errorf("long message: %v", err)
+	}
+}
+
+// toTheEnd reads until the connection ends, and gives the bye if there was one.
+func (p *peer) toTheEnd() (byeData, error) {
+	var bye byeData
+	for {
+		m, err := p.read()
+		if err != nil {
+			return bye, err
+		}
+		if m.Type == typeBye {
+			bye = into[byeData](p.t, m)
+		}
+	}
+}
+
+func TestByeFromTheClient(t *testing.T) {
+	f := start(t, nil)
+	p := dial(t, f.wsURL(), nil)
+	p.greet()
+	p.say(`{"type":"bye"}`)
+	if _, err := p.toTheEnd(); websocket.CloseStatus(err) != websocket.StatusNormalClosure {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestByeFromTheServer(t *testing.T) {
+	f := start(t, nil)
+	var peers []*peer
+	for range 3 {
+		p := dial(t, f.wsURL(), nil)
+		p.greet()
+		peers = append(peers, p)
+	}
+	silent := dial(t, f.wsURL(), nil) // never reads: must not hold up the end for long
+	_ = silent
+	f.stop()
+	for _, p := range peers {
+		if bye, err := p.toTheEnd(); bye.Code != 1001 || websocket.CloseStatus(err) != websocket.StatusGoingAway {
+			t.Errorf("%+v, %v", bye, err)
+		}
+	}
+}
+
+func TestTooManyClientsAreTurnedAway(t *testing.T) {
+	f := start(t, func(o *Options) { o.MaxClients = 2 })
+	first, second := dial(t, f.wsURL(), nil), dial(t, f.wsURL(), nil)
+	first.greet()
+	second.greet()
+	_, resp, err := websocket.Dial(t.Context(), f.wsURL(), nil) //nolint:bodyclose // the library closes it
+	if err == nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+		t.Fatalf("%v", err)
+	}
+	first.say(`{"type":"bye"}`)
+	if _, err := first.toTheEnd(); err == nil {
+		t.Fatal("no end")
+	}
+	for f.hub.count.Load() > 1 { // it has left soon after
+		runtime.Gosched()
+	}
+	third := dial(t, f.wsURL(), nil)
+	third.greet()
+}
+
+// TestAClientThatNeverReadsDelaysNobody keeps one client from reading while alerts of megabytes are published, and has
+// another get every one of them in order.
+func TestAClientThatNeverReadsDelaysNobody(t *testing.T) {
+	f := start(t, nil)
+	stuck := dial(t, f.wsURL(), nil)
+	stuck.greet()
+	p := dial(t, f.wsURL(), nil)
+	p.greet()
+	const n = 2000
+	a := exampleAlert("", t0)
+	a.Counterfactual = strings.Repeat("x", 8000) // 16 MB in all: more than any socket swallows
+	for i := range n {
+		a.ID = fmt.Sprint(i)
+		f.PublishAlert(&a)
+		if m := p.until(typeAlert); into[models.Alert](t, m).ID != a.ID {
+			t.Fatalf("alert %d: %s", i, m.Data)
+		}
+	}
+	if lost := f.hub.droppedQueue.Load(); lost == 0 || lost >= n {
+		t.Errorf("%d alerts were not queued for the client that does not read", lost)
+	}
+	f.hub.mu.Lock()
+	for c := range f.hub.clients {
+		c.mu.Lock()
+		if c.queued > maxQueue {
+			t.Errorf("%d bytes wait", c.queued)
+		}
+		c.mu.Unlock()
+	}
+	f.hub.mu.Unlock()
+	for end := time.Now().Add(20 * time.Second); f.hub.count.Load() > 1; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) { // ten times what it should take
+			t.Fatal("the client that does not read has not been cut off")
+		}
+	}
+	if n := testutil.ToFloat64(f.metrics.closed.WithLabelValues("write")); n != 1 {
+		t.Errorf("%v clients were cut off because of a write", n)
+	}
+}
+
+// TestLostAlertsAreTold has a client read again after its queue was full.
+func TestLostAlertsAreTold(t *testing.T) {
+	f := start(t, nil)
+	p := dial(t, f.wsURL(), nil)
+	p.greet()
+	a := exampleAlert("", t0)
+	a.Counterfactual = strings.Repeat("x", 8000)
+	published := 0
+	for f.hub.droppedQueue.Load() == 0 {
+		f.PublishAlert(&a)
+		if published++; published%64 == 0 {
+			runtime.Gosched()
+		}
+	}
+	got := 0
+	for {
+		m := p.next()
+		p.say(`{"type":"ack","seq":%d}`, m.Seq)
+		if m.Type == typeAlert {
+			got++
+		}
+		if m.Type == typeResync {
+			r := into[resyncData](t, m)
+			if r.Reason != "missed" || r.Missed != uint64(published-got) && r.Missed != f.hub.droppedQueue.Load()+f.hub.droppedFull.Load() {
+				t.Errorf("%+v; %d of %d came", r, got, published)
+			}
+			return
+		}
+	}
+}
+
+// BenchmarkLatency is from Changed to the client's having read the stats, for a client that acknowledges at once: what this
+// package adds to the time from packet to client. The pipeline changes 250 or 10 times a second, and there are others who
+// listen too.
+func BenchmarkLatency(b *testing.B) {
+	for _, every := range []time.Duration{4 * time.Millisecond, 100 * time.Millisecond} {
+		for _, others := range []int{0, 30} {
+			b.Run(fmt.Sprintf("every=%v/others=%d", every, others), func(b *testing.B) { benchmarkLatency(b, every, others) })
+		}
+	}
+}
+
+// listenOn reads and acknowledges everything until ctx ends.
+func listenOn(ctx context.Context, b *testing.B, s *Server) {
+	conn, _, err := websocket.Dial(ctx, "ws://"+s.Addrs()[1].String()+"/ws", nil) //nolint:bodyclose // the library closes it
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	conn.SetReadLimit(1 << 20)
+	go func() {
+		defer func() { _ = conn.CloseNow() }()
+		for {
+			_, text, err := conn.Read(ctx)
+			var m received
+			if err != nil || json.Unmarshal(text, &m) != nil {
+				return
+			}
+			_ = conn.Write(ctx, websocket.MessageText, fmt.Appendf(nil, `{"type":"ack","seq":%d}`, m.Seq))
+		}
+	}()
+}
+
+func benchmarkLatency(b *testing.B, every time.Duration, others int) {
+	live := newLive()
+	o := Options{
+		Listen: "127.0.0.1:0", WSListen: "127.0.0.1:0", Store: populated(), Live: live,
+		Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+	}
+	s, err := New(o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- s.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	}()
+	for range others {
+		listenOn(ctx, b, s)
+	}
+	conn, _, err := websocket.Dial(ctx, "ws://"+s.Addrs()[1].String()+"/ws", nil) //nolint:bodyclose // the library closes it
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = conn.CloseNow() }()
+	conn.SetReadLimit(1 << 20)
+	born := make([]time.Time, 0, b.N+1) // of the packet with that number
+	var mu sync.Mutex
+	var took []time.Duration
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		seen := uint64(1000)
+		for {
+			_, text, err := conn.Read(ctx)
+			if err != nil {
+				return
+			}
+			var m received
+			_ = json.Unmarshal(text, &m)
+			_ = conn.Write(ctx, websocket.MessageText, fmt.Appendf(nil, `{"type":"ack","seq":%d}`, m.Seq))
+			var st models.Stats
+			if m.Type != typeStats || json.Unmarshal(m.Data, &st) != nil {
+				continue
+			}
+			now := time.Now()
+			mu.Lock()
+			for ; seen < st.Packets; seen++ {
+				took = append(took, now.Sub(born[seen-1000]))
+			}
+			all := len(took) == cap(born)-1
+			mu.Unlock()
+			if all {
+				return
+			}
+		}
+	}()
+	time.Sleep(400 * time.Millisecond) // past the greeting
+	for range b.N {
+		mu.Lock()
+		born = append(born, time.Now())
+		mu.Unlock()
+		live.count(1)
+		s.Changed()
+		time.Sleep(every)
+	}
+	<-done
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1e3, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1e3, "p99-ms")
+	b.ReportMetric(0, "ns/op")
 }

@@ -30,10 +30,11 @@ type File struct {
 	closer io.Closer
 	count  *countingReader
 	total  int64
+	pipe   bool // a pipe, terminal or device: reading may wait
 	win    *window
-	parser parser
-	high   int64 // highest capture time read
-	end    error // what ended the file, given once everything before it was delivered
+	parser parser // nil until the header has been read
+	high   int64  // highest capture time read
+	end    error  // what ended the file, given once everything before it was delivered
 	closed atomic.Bool
 
 	frames, bytes, skipped atomic.Uint64
@@ -49,7 +50,8 @@ type parser interface {
 }
 
 // OpenFile opens a capture file; "-" is standard input. The error is a *DamageError if the file is empty or ends in its
-// header, a *LinkTypeError if nothing in it could be decoded.
+// header, a *LinkTypeError if nothing in it could be decoded. Of a pipe, whose writer may be late, the first Read reads the
+// header and has these errors, so that Close can end the wait.
 func OpenFile(path string, o FileOptions) (*File, error) {
 	f := &File{path: path}
 	src, err := f.open(o)
@@ -57,6 +59,9 @@ func OpenFile(path string, o FileOptions) (*File, error) {
 		return nil, err
 	}
 	f.count = &countingReader{src: src}
+	if f.pipe {
+		return f, nil
+	}
 	if err := f.readHeader(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -67,10 +72,14 @@ func OpenFile(path string, o FileOptions) (*File, error) {
 func (f *File) open(o FileOptions) (io.Reader, error) {
 	if f.path == "-" {
 		f.path = "standard input"
-		if o.Stdin != nil {
-			return o.Stdin, nil
+		switch stdin := o.Stdin.(type) {
+		case nil:
+			return f.use(reopenPipe(os.Stdin))
+		case *os.File:
+			return f.use(reopenPipe(stdin))
+		default:
+			return stdin, nil
 		}
-		return f.use(reopenPipe(os.Stdin))
 	}
 	file, err := os.Open(f.path)
 	if err != nil {
@@ -88,6 +97,8 @@ func (f *File) use(file *os.File) (io.Reader, error) {
 		return nil, errors.Join(fmt.Errorf("capture: %s is a directory; name the capture files in it", f.path), file.Close())
 	case st.Mode().IsRegular():
 		f.total = st.Size()
+	default:
+		f.pipe = true
 	}
 	f.closer = file
 	return file, nil
@@ -100,7 +111,7 @@ func reopenPipe(stdin *os.File) *os.File {
 	if err != nil || st.Mode()&os.ModeNamedPipe == 0 {
 		return stdin
 	}
-	again, err := os.Open("/proc/self/fd/0")
+	again, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", stdin.Fd()))
 	if err != nil {
 		return stdin
 	}
@@ -239,6 +250,9 @@ func (f *File) Read(b *models.Batch) error {
 	if f.closed.Load() {
 		return io.EOF
 	}
+	if f.parser == nil && f.end == nil {
+		f.end = f.readHeader()
+	}
 	for f.end == nil {
 		var need int
 		var err error
@@ -256,15 +270,17 @@ func (f *File) Read(b *models.Batch) error {
 			return nil
 		}
 	}
-	f.countSkipped()
+	if f.closed.Load() { // which is why reading has ended
+		return io.EOF
+	}
+	if f.parser != nil {
+		f.countSkipped()
+	}
 	return f.end
 }
 
 // endOf makes of the stream's end what the caller is told.
 func (f *File) endOf(err error) error {
-	if f.closed.Load() {
-		return io.EOF
-	}
 	if !errors.Is(err, io.EOF) {
 		return f.streamError(err)
 	}

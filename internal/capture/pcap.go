@@ -100,7 +100,7 @@ func (p *pcapReader) parse(w *window, frames []models.Frame) ([]models.Frame, in
 		frames = append(frames, models.Frame{
 			TS:      int64(sec)*1e6 + int64(frac),
 			Data:    rest[p.header:end:end],
-			WireLen: max(orig, incl),
+			WireLen: orig,
 			Link:    p.link,
 		})
 		w.take(end)

@@ -230,7 +230,7 @@ func (g *ngReader) packet(typ uint32, body []byte, frames []models.Frame) ([]mod
 	if int(incl) > len(body)-fixed {
 		return frames, fmt.Errorf("a frame of %d bytes does not fit its block", incl)
 	}
-	if int(id) >= len(g.ifs) {
+	if id >= uint32(len(g.ifs)) {
 		return frames, fmt.Errorf("interface %d has not been described", id)
 	}
 	g.lastTS = g.ifs[id].clock.micros(stamp)
@@ -270,7 +270,7 @@ func (g *ngReader) add(id uint32, data []byte, orig uint32, frames []models.Fram
 	return append(frames, models.Frame{
 		TS:      g.lastTS,
 		Data:    data,
-		WireLen: max(orig, uint32(len(data))),
+		WireLen: orig,
 		Link:    i.link,
 		Iface:   uint16(min(g.first+int(id), math.MaxUint16)),
 	})

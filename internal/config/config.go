@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +30,7 @@ type CLI struct {
 
 	Run     Run     `cmd:"" help:"Watch network interfaces, or play a capture file, and serve what is seen."`
 	Analyze Analyze `cmd:"" help:"Read capture files as fast as they can be read and print what is abnormal."`
+	Bench   Bench   `cmd:"" help:"Make traffic and measure speed."`
 	Config  Config  `cmd:"" help:"Show or check the configuration."`
 	Version Version `cmd:"" help:"Print the version."`
 }
@@ -76,6 +79,27 @@ type Analyze struct {
 	Quiet   bool     `short:"q" help:"No progress bar and no summary on standard error."`
 }
 
+// Bench is the command that measures.
+type Bench struct {
+	Synth  BenchSynth  `cmd:"" help:"Write a synthetic capture, the same for the same settings."`
+	Replay BenchReplay `cmd:"" help:"Time the stages on a capture file; prints one line of JSON."`
+}
+
+// BenchSynth writes a capture.
+type BenchSynth struct {
+	Size    string `help:"Size of the file: bytes, or with kB, MB, GB, KiB, MiB, GiB." default:"1GB"`
+	Output  string `short:"o" help:"File to write." required:"" type:"path"`
+	Seed    uint64 `help:"Of the random numbers." default:"42"`
+	Profile string `help:"Frame sizes: ${enum}." enum:"imix,64,1514" default:"imix"`
+}
+
+// BenchReplay times stages.
+type BenchReplay struct {
+	File    string `arg:"" help:"Capture file." type:"path"`
+	Stages  string `help:"How far packets go: ${enum}." enum:"read,decode,entropy,flow,full,naive" default:"full"`
+	Workers int    `help:"Goroutines that analyse packets, in full." default:"1" name:"bench-workers"`
+}
+
 // Config is the command about the configuration.
 type Config struct {
 	Print struct{} `cmd:"" help:"Print every setting of run and where it comes from."`
@@ -107,7 +131,7 @@ func Parse(args, environ []string, dotenv string, stdout io.Writer) (*CLI, strin
 	if err != nil {
 		return nil, "", err
 	}
-	if err := unknownVariables(parser, env); err != nil {
+	if err := unknownVariables(env); err != nil {
 		return nil, "", &UsageError{err}
 	}
 	ctx, err := parser.Parse(args)
@@ -194,7 +218,7 @@ func environment(environ []string, dotenv string) (map[string]string, error) {
 }
 
 // unknownVariables reports every variable with our prefix that no flag has: a misspelt setting must not be silently without effect.
-func unknownVariables(parser *kong.Kong, env map[string]string) error {
+func unknownVariables(env map[string]string) error {
 	flags, err := Flags()
 	if err != nil {
 		return err
@@ -203,7 +227,6 @@ func unknownVariables(parser *kong.Kong, env map[string]string) error {
 	for _, f := range flags {
 		known = append(known, Variable(f.Name))
 	}
-	_ = parser
 	var errs []error
 	for name := range env {
 		if strings.HasPrefix(name, EnvPrefix) && !slices.Contains(known, name) {
@@ -262,4 +285,24 @@ func (c *CLI) validate(command string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// ParseSize reads a number of bytes: "1GB", "64MiB", "1500".
+func ParseSize(s string) (int64, error) {
+	units := []struct {
+		suffix string
+		bytes  int64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"", 1}}
+	for _, u := range units {
+		number, ok := strings.CutSuffix(s, u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+		if err != nil || n <= 0 || n > math.MaxInt64/u.bytes {
+			return 0, fmt.Errorf("%q is not a size: try 1GB or 64MiB", s)
+		}
+		return n * u.bytes, nil
+	}
+	return 0, fmt.Errorf("%q is not a size", s)
 }

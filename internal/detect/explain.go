@@ -95,7 +95,7 @@ func limitReasons(st *roleState, f *finding) []models.Reason {
 // address fills in who and whom: the culprit is the source; where there is a victim, one of its sources stands for all.
 func (in *incident) address(a *models.Alert) {
 	peer := in.main.peer
-	if len(in.peers.counts) > 0 {
+	if len(in.peers.members) > 0 {
 		peer = in.peers.first(models.Addr.String)
 	}
 	src, dst := in.key.addr, peer
@@ -104,7 +104,7 @@ func (in *incident) address(a *models.Alert) {
 	}
 	a.SrcIP, a.DstIP = src.String(), dst.String()
 	proto, dstPort, srcPort := in.main.proto, in.main.respPort, in.main.origPort
-	switch len(in.ports.counts) {
+	switch len(in.ports.members) {
 	case 0:
 	case 1:
 		only := in.ports.first(portProto.String)
@@ -113,7 +113,7 @@ func (in *incident) address(a *models.Alert) {
 		dstPort = 0
 		proto = in.protos.first(models.Proto.String)
 	}
-	if n := len(in.srcPorts.counts); n == 1 {
+	if n := len(in.srcPorts.members); n == 1 {
 		srcPort = in.srcPorts.first(func(p uint16) string { return strconv.Itoa(int(p)) })
 	} else if n > 1 {
 		srcPort = 0

@@ -49,6 +49,11 @@ type key struct {
 	w    uint64 // port of a << 32 | port of b << 16 | protocol
 }
 
+// equal compares word by word: the compiler would call a function for the struct.
+func (k *key) equal(o *key) bool {
+	return k.w == o.w && k.a.Lo == o.a.Lo && k.b.Lo == o.b.Lo && k.a.Hi == o.a.Hi && k.b.Hi == o.b.Hi
+}
+
 // entry is one connection. Its first cache line holds what every packet reads, the others what it adds to.
 type entry struct {
 	key      key
@@ -188,7 +193,7 @@ func (t *Table) lookup(k *key, hash uint32) uint32 {
 			return none
 		}
 		if uint32(s>>32) == hash {
-			if e := uint32(s); t.entries[e].key == *k {
+			if e := uint32(s); t.entries[e].key.equal(k) {
 				return e
 			}
 		}

@@ -91,6 +91,7 @@ func (t *Table) update(p *models.Packet, l *located, arena []byte) []byte {
 	slot.Answered = c.marks&answered != 0
 	p.Dir = models.DirOrig + models.Dir(dir)
 	p.ConnStart = c.first
+	p.ConnID, p.Nth = c.id, c.packets[0]+c.packets[1]
 	return arena
 }
 

@@ -20,7 +20,7 @@ const (
 type Frame struct {
 	TS      int64 // capture time, cut to microseconds
 	Data    []byte
-	WireLen uint32 // length on the wire, a stripped VLAN tag included; at least len(Data) but for damaged files
+	WireLen uint32 // length on the wire, a stripped VLAN tag included; what a file claims, even if that is less than len(Data)
 	Link    LinkType
 	Iface   uint16 // index of the source's interface
 	TPID    uint16 // EtherType of a VLAN tag that the kernel stripped (0x8100, 0x88a8); 0: none

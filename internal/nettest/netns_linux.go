@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,14 +56,35 @@ func (n *Namespace) IP(args ...string) {
 	}
 }
 
-// Veth makes a pair of interfaces, both in the namespace and up. What is sent into one comes out of the other. The kernel sends
-// nothing of its own there: no ARP, and no IPv6 link-local address to announce.
+// Veth makes a pair of interfaces, both in the namespace and up. What is sent into one comes out of the other. The kernel
+// sends nothing of its own there: no ARP, and no IPv6 link-local address to announce.
 func (n *Namespace) Veth(a, b string) {
 	n.t.Helper()
 	n.IP("link", "add", "name", a, "type", "veth", "peer", "name", b)
 	for _, name := range []string{a, b} {
 		n.IP("link", "set", "dev", name, "addrgenmode", "none")
 		n.IP("link", "set", "dev", name, "arp", "off", "up")
+	}
+	for _, name := range []string{a, b} {
+		n.awaitUp(name)
+	}
+}
+
+// awaitUp waits until the kernel has noticed that an interface has a carrier, which it does in the background; until then
+// it throws away what is sent.
+func (n *Namespace) awaitUp(name string) {
+	n.t.Helper()
+	const patience = 10 * time.Second
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		out, err := exec.CommandContext(n.t.Context(), "ip", "-n", n.Name, "-o", "link", "show", "dev", name).CombinedOutput()
+		switch {
+		case err != nil:
+			n.t.Fatalf("ip link show dev %s: %v: %s", name, err, out)
+		case strings.Contains(string(out), " state UP "):
+			return
+		case time.Now().After(deadline):
+			n.t.Fatalf("%s did not come up: %s", name, out)
+		}
 	}
 }
 
@@ -131,6 +153,9 @@ func (s *Sender) open(ifname string) error {
 	}
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: int(req.Uint32())})
+	}
+	if err == nil { // no queue, hence none that drops
+		err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1)
 	}
 	if err != nil {
 		_ = unix.Close(fd)

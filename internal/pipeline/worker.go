@@ -3,6 +3,7 @@ package pipeline
 import (
 	"netlyra/internal/decode"
 	"netlyra/internal/detect"
+	"netlyra/internal/evidence"
 	"netlyra/internal/flow"
 	"netlyra/internal/models"
 )
@@ -15,6 +16,8 @@ type worker struct {
 	table   *flow.Table
 	batch   models.Batch
 	packets [batchPackets]models.Packet
+	origin  [batchPackets]*models.Frame // of packets
+	keep    *evidence.Ring              // nil: no copies
 	counts  counts
 	public  published
 	clock   latency // packet stamp to analysed
@@ -96,6 +99,9 @@ func newWorker(o Options, i int) (*worker, error) {
 		free: make(chan *slotResult, slotsInFlight), out: make(chan *slotResult, slotsInFlight), in: make(chan *chunk, chunksInFlight),
 	}
 	w.clock.now = o.Now
+	if o.EvidenceBytes > 0 && o.Workers == len(o.Sources) {
+		w.keep = evidence.New(o.EvidenceBytes / o.Workers)
+	}
 	for range slotsInFlight {
 		w.free <- &slotResult{}
 	}
@@ -128,6 +134,7 @@ func (w *worker) frames(fs []models.Frame) {
 			w.turn(slot, do)
 		}
 		if w.counts.decode(&w.decoder, f, &w.packets[n], &w.volume) {
+			w.origin[n] = f
 			n++
 		}
 		if n == batchPackets {
@@ -149,6 +156,14 @@ func (w *worker) add(n int) {
 	}
 	w.decoder.Arena = w.table.Update(ps, w.decoder.Arena)
 	w.decoder.Reset()
+	if w.keep == nil {
+		return
+	}
+	for i := range ps {
+		if p := &ps[i]; p.ConnID != 0 && evidence.Wants(p.Nth) {
+			w.keep.Add(p.ConnID, w.origin[i])
+		}
+	}
 }
 
 // passed closes the open slot if the source says that time has gone beyond it. On an idle link, too, slots pass: the judge waits for

@@ -76,7 +76,7 @@ func saveForever(path string) error {
 func TestKillLosesNoAcknowledgedAlert(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.db")
 	var acked []string
-	for range 6 {
+	for range 8 {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
 		cmd.Env = append(os.Environ(), crashPath+"="+path)
 		cmd.Stderr = os.Stderr
@@ -88,7 +88,7 @@ func TestKillLosesNoAcknowledgedAlert(t *testing.T) {
 			t.Fatal("the child saved nothing")
 		}
 		acked = append(acked, lines.Text())
-		timer := time.AfterFunc(time.Duration(rand.IntN(150))*time.Millisecond, func() {
+		timer := time.AfterFunc(time.Duration(rand.IntN(250))*time.Millisecond, func() {
 			if err := cmd.Process.Kill(); err != nil {
 				t.Errorf("kill: %v", err)
 			}
@@ -115,5 +115,5 @@ func TestKillLosesNoAcknowledgedAlert(t *testing.T) {
 	if verdict != "ok" {
 		t.Errorf("integrity: %s", verdict)
 	}
-	t.Logf("%d alerts acknowledged before six kills, all there", len(acked))
+	t.Logf("%d alerts acknowledged before eight kills, all there", len(acked))
 }

@@ -42,7 +42,14 @@ const readConns = 4
 // open does the work of New. An existing file is first looked at without the right to write, so that a damaged or a
 // newer one stays as it is.
 func (s *Store) open(ctx context.Context) error {
-	there, err := s.preparePath()
+	if err := s.preparePath(); err != nil {
+		return err
+	}
+	var err error
+	if s.lock, err = lockFile(s.opts.Path); err != nil {
+		return err
+	}
+	there, err := s.prepareFile()
 	if err != nil {
 		return err
 	}
@@ -58,51 +65,45 @@ func (s *Store) open(ctx context.Context) error {
 	if err := s.openWriter(); err != nil {
 		return err
 	}
-	err = s.migrate(ctx, have)
-	if err == nil {
-		err = s.openReaders()
+	if err := s.migrate(ctx, have); err != nil {
+		return err
 	}
-	if err == nil {
-		s.tables, err = newTables()
+	if err := s.openReaders(); err != nil {
+		return err
 	}
-	if err == nil {
-		s.stmts, err = prepare(ctx, s.write, s.tables)
+	if s.tables, err = newTables(); err != nil {
+		return err
 	}
-	if err != nil {
-		if s.reads != nil {
-			err = errors.Join(err, s.reads.Close())
-		}
-		return errors.Join(err, s.write.Close())
-	}
-	return nil
+	s.stmts, err = prepare(ctx, s.write, s.tables)
+	return err
 }
 
-// preparePath makes the directory and proves that the file and its neighbours (the write-ahead log) can be written. It
-// says whether there is a database to go on with.
-func (s *Store) preparePath() (there bool, err error) {
+// preparePath makes the directory and proves that files can be made in it: the database, its write-ahead log.
+func (s *Store) preparePath() error {
 	if s.opts.Path == "" {
-		return false, errors.New("store: no database path: set --database")
+		return errors.New("store: no database path: set --database")
 	}
 	path, err := filepath.Abs(s.opts.Path)
 	if err != nil {
-		return false, fmt.Errorf("store: database %s: %w", s.opts.Path, err)
+		return fmt.Errorf("store: database %s: %w", s.opts.Path, err)
 	}
 	s.opts.Path = path
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return false, unwritable(path, err)
+		return unwritable(path, err)
 	}
 	probe, err := os.CreateTemp(dir, ".netlyra-probe-*")
 	if err != nil {
-		return false, unwritable(path, err)
+		return unwritable(path, err)
 	}
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-		return false, unwritable(path, err)
+		return unwritable(path, err)
 	}
-	return s.prepareFile()
+	return nil
 }
 
-// prepareFile looks at the file itself: it sets garbage aside, and speaks up about an empty one.
+// prepareFile looks at the file itself, and says whether there is a database to go on with: it sets garbage aside, and
+// speaks up about an empty file.
 func (s *Store) prepareFile() (there bool, err error) {
 	path := s.opts.Path
 	info, err := os.Stat(path)

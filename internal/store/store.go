@@ -18,6 +18,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -32,6 +33,8 @@ var (
 	ErrClosed = errors.New("store: closed")
 	// ErrNewerSchema: a newer program has written the database.
 	ErrNewerSchema = errors.New("store: the database is from a newer version of netlyra")
+	// ErrInUse: another netlyra has the database open.
+	ErrInUse = errors.New("store: the database is in use by another netlyra")
 )
 
 // Options sets up a Store.
@@ -46,8 +49,9 @@ type Options struct {
 
 	AlertAge      time.Duration // since insertion; 0 means 90 days
 	ConnectionAge time.Duration // since insertion; hosts too, where they have been silent as long; 0 means 14 days
-	MaxBytes      int64         // size beyond which the oldest connections go, then the oldest alerts; 0 means 2 GiB
+	MaxBytes      int64         // size beyond which the oldest connections go, then the oldest alerts; 0 means 1 GiB
 	MaxHosts      int           // 0 means 100,000
+	MinFree       int64         // free bytes on the disk below which only alerts are written; 0 means 64 MiB
 	RetainEvery   time.Duration // pause between two looks for what is too old; 0 means a minute
 
 	migrations fs.FS // tests put others in place of the embedded ones
@@ -69,8 +73,9 @@ func (o Options) withDefaults() Options {
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, 5*time.Second)
 	o.AlertAge = cmp.Or(o.AlertAge, 90*day)
 	o.ConnectionAge = cmp.Or(o.ConnectionAge, 14*day)
-	o.MaxBytes = cmp.Or(o.MaxBytes, 2<<30)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 1<<30)
 	o.MaxHosts = cmp.Or(o.MaxHosts, 100_000)
+	o.MinFree = cmp.Or(o.MinFree, 64<<20)
 	o.RetainEvery = cmp.Or(o.RetainEvery, time.Minute)
 	return o
 }
@@ -79,8 +84,9 @@ func (o Options) withDefaults() Options {
 type Store struct {
 	opts   Options
 	log    *slog.Logger
-	write  *sql.DB // one connection, the writer's
-	reads  *sql.DB // read-only connections
+	lock   *os.File // held while the store is open; nil where there are no such locks
+	write  *sql.DB  // one connection, the writer's
+	reads  *sql.DB  // read-only connections
 	read   *gorm.DB
 	tables tables
 	stmts  statements
@@ -88,21 +94,32 @@ type Store struct {
 	health health
 }
 
-// New opens the database, or makes it: checks it, sets a damaged one aside, and brings its schema up to date. Nothing is
-// written by others until Run runs; Close releases it.
+// New opens the database, or makes it: checks it (about 4 s for 1 GiB), sets a damaged one aside, and brings its schema up
+// to date. What callers hand in waits until Run runs; Close releases the files.
 func New(ctx context.Context, o Options) (*Store, error) {
 	o = o.withDefaults()
 	s := &Store{opts: o, log: o.Log, queue: newQueue()}
 	if err := s.open(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
 // Close releases the files. Call it after Run has returned.
 func (s *Store) Close() error {
-	// The writer goes last: only it may fold the write-ahead log into the database.
-	return errors.Join(s.reads.Close(), s.stmts.close(), s.write.Close())
+	var errs []error
+	if s.reads != nil {
+		errs = append(errs, s.reads.Close())
+	}
+	errs = append(errs, s.stmts.close())
+	if s.write != nil { // after the readers: only it may fold the write-ahead log into the database
+		errs = append(errs, s.write.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+		s.lock = nil
+	}
+	return errors.Join(errs...)
 }
 
 // Drops lists what was not written, by kind ("store.connections") and reason: "queue_full", "rejected" by the database,
@@ -116,6 +133,8 @@ func (s *Store) Health() models.StoreHealth { return s.health.get() }
 type health struct {
 	mu      sync.Mutex
 	state   models.StoreHealth
+	low     string // little space is left, and since when
+	lowAt   models.Micros
 	damaged bool // for good: SQLite goes on inserting into a file in which it has found damage
 }
 
@@ -123,8 +142,25 @@ func (h *health) get() models.StoreHealth {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	st := h.state
+	if st.Problem == "" {
+		st.Problem, st.Since = h.low, h.lowAt
+	}
 	st.Healthy = st.Problem == ""
 	return st
+}
+
+// setLow records that little space is left, "" that there is enough, and says whether that is news.
+func (h *health) setLow(problem string, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.low == problem {
+		return false
+	}
+	h.low, h.lowAt = problem, 0
+	if problem != "" {
+		h.lowAt = models.Micros(now.UnixMicro())
+	}
+	return true
 }
 
 func (h *health) addSetAside(files []string) {

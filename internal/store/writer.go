@@ -101,6 +101,9 @@ func (s *Store) OfferConnections(cs []models.Connection) (accepted int) {
 	return s.queue.offerConnections(cs)
 }
 
+// Room is how many connections OfferConnections would take now: for a caller that can wait.
+func (s *Store) Room() int { return s.queue.room() }
+
 // OfferHosts queues what hosts have done since they were last offered: packets and bytes are added to what is stored,
 // the times widen, and a MAC that is not empty replaces the one before. Otherwise as OfferConnections, but any of hs may
 // be the one that is dropped.
@@ -117,6 +120,7 @@ type writer struct {
 	due    bool      // rows have waited long enough
 	pause  time.Duration
 	retain retention
+	space  space
 }
 
 // Run writes what callers hand in until ctx ends; then it writes what it has accepted so far, and returns nil. What the
@@ -150,15 +154,29 @@ func (w *writer) step(ctx context.Context) (worked bool, err error) {
 		return true, w.note(ctx, w.commitJobs(ctx, jobs))
 	}
 	if w.due {
-		worked, err = w.flush(ctx)
-		w.due = worked
+		if w.due, err = w.flush(ctx); w.due {
+			return true, w.note(ctx, err)
+		}
+	}
+	if worked, err = w.retainStep(ctx); err != nil {
 		return true, w.note(ctx, err)
 	}
-	worked, err = w.retainStep(ctx)
-	return worked, w.note(ctx, err)
+	if w.pause > 0 && !worked { // nobody writes: find out whether it would work again
+		return false, w.note(ctx, w.probe(ctx))
+	}
+	return worked, nil
 }
 
-// note keeps Health up to date with the outcome of a write, and logs what changes.
+// probe writes a page that changes nothing.
+func (w *writer) probe(ctx context.Context) error {
+	return w.transact(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "PRAGMA user_version = 0")
+		return err
+	})
+}
+
+// note keeps Health up to date with the outcome of a write, and logs what changes. Deletions do not clear a problem:
+// deleting nothing succeeds on a full disk.
 func (w *writer) note(ctx context.Context, err error) error {
 	text := ""
 	if err != nil {
@@ -232,8 +250,12 @@ func (w *writer) transact(ctx context.Context, do func(*sql.Tx) error) error {
 	return nil
 }
 
-// flush writes up to flushRows queued rows, and says whether there were any. After an error the same rows are next.
+// flush writes up to flushRows queued rows, and says whether there were any. After an error the same rows are next. With
+// little space left rows stay in their queues, which drop what is too much: the rest of the disk is for alerts.
 func (w *writer) flush(ctx context.Context) (worked bool, err error) {
+	if w.lowSpace(ctx) {
+		return false, nil
+	}
 	if w.batch.len() == 0 {
 		w.batch = w.queue.takeRows(flushRows)
 	}
@@ -316,11 +338,14 @@ func (w *writer) drain(ctx context.Context) error {
 			}
 			continue
 		}
-		if worked, err := w.flush(ctx); w.note(ctx, err) != nil {
-			w.wait(ctx)
-		} else if !worked && w.queue.closeIfEmpty() {
+		worked, err := w.flush(ctx)
+		if worked && w.note(ctx, err) == nil {
+			continue
+		}
+		if !worked && w.batch.len() == 0 && w.queue.closeIfEmpty() {
 			return nil
 		}
+		w.wait(ctx)
 	}
 	w.queue.countDrop(kindConnections, dropShutdown, len(w.batch.connections))
 	w.queue.countDrop(kindHosts, dropShutdown, len(w.batch.hosts))
