@@ -37,6 +37,7 @@ type incident struct {
 	received uint64 // the capture's counts when it opened
 	lost     uint64
 	main     mainConn
+	rivals   []rival // of an address that two claim
 }
 
 type portProto struct {

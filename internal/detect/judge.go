@@ -16,6 +16,7 @@ type Judge struct {
 	start         int64  // the first slot's end
 	end           int64  // the open slot's end: what "now" is
 	second        int64  // the second that is being collected
+	arp           claims
 	incidents     map[incidentKey]*incident
 	incidentCap   uint64 // incidents that were not opened because too many are
 	learnedAlerts uint64 // opened by the trees alone
@@ -56,7 +57,9 @@ func (j *Judge) Slot(n int64, parts []*Accumulator, received, lost uint64) []mod
 	for _, a := range parts {
 		j.merge(n, a)
 	}
+	claimed := j.claimsOf(n, parts)
 	if j.packets >= j.options.Limits.WarmupPackets {
+		j.limitARP(n, claimed)
 		j.limits(parts)
 	}
 	for r := range j.roles {

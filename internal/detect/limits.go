@@ -62,12 +62,12 @@ func (j *Judge) limitDestination(i uint32) {
 }
 
 // over raises an incident for an entity that crossed a limit.
-func (j *Judge) over(r Role, st *roleState, i uint32, category models.Category, l lead) {
+func (j *Judge) over(r Role, st *roleState, i uint32, category models.Category, l lead) *incident {
 	e := &st.entities.slab[i]
 	v := vectorOf(e, &st.entities.bitmaps)
 	p := v.point()
 	score := limitScore(l.value, l.limit)
-	j.raise(incidentKey{e.addr, r, category}, i, finding{
+	return j.raise(incidentKey{e.addr, r, category}, i, finding{
 		category: category, severity: severityOf(score), score: score, raw: round(st.trees.Score(p[:])), vector: v, lead: l,
 	})
 }
