@@ -167,8 +167,8 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 		e := &st.entities.slab[entity]
 		in.main = e.main
 		e.incidents++
-		in.ports.floor = e.ports(&st.entities.bitmaps)
-		in.peers.floor = e.peers(&st.entities.bitmaps)
+		in.ports.floor = e.portCount(&st.entities.bitmaps)
+		in.peers.floor = e.peerCount(&st.entities.bitmaps)
 		if f.learned {
 			j.learnedAlerts++
 		}

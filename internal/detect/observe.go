@@ -121,7 +121,7 @@ func (j *Judge) limitARP(n int64, claimed []models.Addr) {
 			continue
 		}
 		st := &j.roles[Destination]
-		e := st.entities.get(addr)
+		e := st.entities.get(addr, hashAddr(addr))
 		in := j.over(Destination, st, e, models.CategoryARPSpoofing, lead{"claiming_macs", "hardware addresses", float64(len(rs)), 2})
 		if in != nil {
 			in.count++
