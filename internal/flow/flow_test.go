@@ -246,6 +246,7 @@ func naiveAnswer(p models.Packet) bool {
 				return true
 			}
 		}
+	default:
 	}
 	return false
 }
