@@ -202,6 +202,8 @@ export type Stats = {
   };
   /** stamped before the open slot, counted into it */
   readonly late_packets: number;
+  /** times that capture time was set back by more than 10 s */
+  readonly clock_jumps: number;
   /** traffic by protocol */
   readonly by_proto: {
     readonly [name: string]: {

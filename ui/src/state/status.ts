@@ -46,6 +46,17 @@ export function losses(stats: Stats): readonly { where: string; why: string; cou
     .sort((a, b) => b.count - a.count);
 }
 
+/** What each stage has lost by reason, in the order of the data's way; of a stage without losses, nothing. */
+export function lossesByStage(stats: Stats): ReadonlyMap<string, readonly Stats["drops"][number][]> {
+  const stages = new Map<string, Stats["drops"][number][]>();
+  for (const d of stats.drops) {
+    const known = stages.get(d.stage) ?? [];
+    if (d.count > 0) known.push(d);
+    stages.set(d.stage, known);
+  }
+  return stages;
+}
+
 /** The notices above the page, the worst first. */
 export function notices(stats: Stats | null, health: Health | null, recentLosses: number): readonly Notice[] {
   const all: Notice[] = [];

@@ -7,7 +7,7 @@ import { age } from "../format/time.ts";
 export function Notices({ store }: { readonly store: Store }): JSX.Element {
   const f = store.freshness.value;
   return (
-    <div class="notices">
+    <section class="notices" aria-label="Notices">
       <Connection freshness={f} store={store} />
       {store.paused.value && (
         <div class="notice tone-info">
@@ -24,7 +24,7 @@ export function Notices({ store }: { readonly store: Store }): JSX.Element {
           <span>{n.text}</span>
         </div>
       ))}
-    </div>
+    </section>
   );
 }
 
