@@ -163,7 +163,7 @@ func learn(along []fact, f fact) []fact {
 	if len(along) >= maxFacts {
 		return along
 	}
-	return append(along[:len(along):len(along)], f)
+	return append(slices.Clip(along), f)
 }
 
 // common keeps what is known on both ways.

@@ -120,13 +120,13 @@ const (
 	sub    uint16 = 0x10
 	mul    uint16 = 0x20
 	div    uint16 = 0x30
-	orr    uint16 = 0x40
-	andd   uint16 = 0x50
+	bitOr  uint16 = 0x40
+	bitAnd uint16 = 0x50
 	lsh    uint16 = 0x60
 	rsh    uint16 = 0x70
 	neg    uint16 = 0x80
 	mod    uint16 = 0x90
-	xor    uint16 = 0xa0
+	bitXor uint16 = 0xa0
 	always uint16 = 0x00
 	jeq    uint16 = 0x10
 	jgt    uint16 = 0x20

@@ -24,7 +24,7 @@ func (e *SyntaxError) Error() string {
 	if len(tail) > after {
 		tail = append(tail[:after:after], '…')
 	}
-	return fmt.Sprintf("filter: at character %d: %s\n  %s%s\n  %s^",
+	return fmt.Sprintf("at character %d: %s\n  %s%s\n  %s^",
 		len([]rune(e.Expr[:at]))+1, e.Reason, string(head), string(tail), strings.Repeat(" ", len(head)))
 }
 

@@ -22,10 +22,6 @@ const (
 	ip6B   = "2001:db8:1::2"
 )
 
-func ether(t layers.EthernetType, dst string) *layers.Ethernet {
-	return &layers.Ethernet{SrcMAC: mac(srcMAC), DstMAC: mac(dst), EthernetType: t}
-}
-
 func mac(s string) net.HardwareAddr {
 	m, err := net.ParseMAC(s)
 	if err != nil {

@@ -116,14 +116,22 @@ func (g *generator) carries(etherType uint16) *cond {
 		return constant(etherType == etherIPv4)
 	case models.LinkIPv6:
 		return constant(etherType == etherIPv6)
+	default:
+		return version(etherType)
 	}
-	switch etherType { // raw IP: the version is in the header's first nibble
+}
+
+// version tests the first nibble of raw IP.
+func version(etherType uint16) *cond {
+	nibble := frame(1, 0).and(0xf0)
+	switch etherType {
 	case etherIPv4:
-		return equal(frame(1, 0).and(0xf0), 0x40)
+		return equal(nibble, 0x40)
 	case etherIPv6:
-		return equal(frame(1, 0).and(0xf0), 0x60)
+		return equal(nibble, 0x60)
+	default:
+		return constant(false)
 	}
-	return constant(false)
 }
 
 // family tests the protocol family of BSD loopback, AF_INET and the AF_INET6 of Linux, NetBSD and OpenBSD, FreeBSD,
@@ -160,12 +168,12 @@ func (n *binaryNode) cond(g *generator) *cond {
 // directed joins the two ends of a packet.
 func directed(dir direction, end func(source bool) *cond) *cond {
 	switch dir {
-	case source:
+	case dirSource:
 		return end(true)
-	case destination:
+	case dirDestination:
 		return end(false)
 	default:
-		return join(dir == either, end(true), end(false))
+		return join(dir == dirEither, end(true), end(false))
 	}
 }
 

@@ -75,7 +75,9 @@ func matchCodes() map[uint16]matchCode {
 }
 
 // arithmetics are the operators of the machine's arithmetic, each with a number and with X.
-func arithmetics() []uint16 { return []uint16{add, sub, mul, div, mod, andd, orr, xor, lsh, rsh} }
+func arithmetics() []uint16 {
+	return []uint16{add, sub, mul, div, mod, bitAnd, bitOr, bitXor, lsh, rsh}
+}
 
 // codeOf translates a machine code.
 func codeOf(code uint16) (matchCode, bool) {

@@ -280,6 +280,7 @@ ip[2:2] - ((ip[0]&0xf)<<2) - ((tcp[12]&0xf0)>>2) != 0
 ip[ip[0] & 0xf] = 6
 ip[ip[9]] = tcp[ip[9]]
 ip[ip[8] - 60] = 0x45
+ip[ip[8] - 64] = 0x45
 tcp[ip[9] - 7] = 0
 ether[ip[8]:2] != 0
 ether[len - 1] = 0

@@ -24,10 +24,10 @@ type (
 type direction uint8
 
 const (
-	either direction = iota // source or destination
-	both
-	source
-	destination
+	dirEither direction = iota // source or destination
+	dirBoth
+	dirSource
+	dirDestination
 )
 
 // kind says what an identifier is.
@@ -78,7 +78,11 @@ func parse(expr string, tokens []token) (root node, err error) {
 		return nil, nil
 	}
 	root = p.expression()
-	if t := p.peek(); t.kind != tokenEnd {
+	switch t := p.peek(); {
+	case t.kind == tokenEnd:
+	case t.kind == tokenWord && slices.Contains(unsupportedWords(), t.text):
+		p.fail(t, "%s", unknown(t.text))
+	default:
 		p.fail(t, "%s cannot stand here: and, or, && or || joins two parts of an expression", t.describe())
 	}
 	return root, nil
@@ -270,6 +274,9 @@ func (p *parser) primitive() node {
 		return p.cast(q, cast)
 	}
 	if !p.qualify(&q) {
+		if q.proto == "ether" || q.proto == "link" {
+			p.fail(t, "%s alone says nothing: an EtherType or an address belongs behind it, as in ether proto 0x88cc and ether host 02:00:00:00:00:01", t.text)
+		}
 		p.last = nil
 		return &protocolNode{name: q.proto}
 	}
@@ -306,7 +313,7 @@ func (p *parser) qualify(q *qualifier) bool {
 
 // direction reads src, dst, src or dst, src and dst.
 func (p *parser) direction(q *qualifier) bool {
-	names := map[string]direction{"src": source, "dst": destination}
+	names := map[string]direction{"src": dirSource, "dst": dirDestination}
 	first, ok := names[p.peek().text]
 	if !ok || p.peek().kind != tokenWord {
 		return false
@@ -317,10 +324,10 @@ func (p *parser) direction(q *qualifier) bool {
 	if second, ok := names[p.ahead(1).text]; ok && join.kind == tokenWord && second != first {
 		switch join.text {
 		case "or":
-			q.dir = either
+			q.dir = dirEither
 			p.at += 2
 		case "and":
-			q.dir = both
+			q.dir = dirBoth
 			p.at += 2
 		}
 	}

@@ -229,11 +229,11 @@ func aluCode(o arithOp) uint16 {
 	case arithMod:
 		return mod
 	case arithAnd:
-		return andd
+		return bitAnd
 	case arithOr:
-		return orr
+		return bitOr
 	case arithXor:
-		return xor
+		return bitXor
 	case arithLsh:
 		return lsh
 	default: // arithRsh
@@ -280,7 +280,7 @@ func loadCode(v value) []bpf.RawInstruction {
 
 func maskCode(v value) []bpf.RawInstruction {
 	if v.masked {
-		return []bpf.RawInstruction{op(alu|andd, v.bitMask)}
+		return []bpf.RawInstruction{op(alu|bitAnd, v.bitMask)}
 	}
 	return nil
 }
@@ -295,7 +295,7 @@ func loadX(v value) []bpf.RawInstruction {
 	default:
 		return []bpf.RawInstruction{
 			op(ldx|mem, tagRegister), op(ld|octet|ind, v.header),
-			op(alu|andd, 0x0f), op(alu|lsh, 2), op(alu|add|withX, 0), op(misc|tax, 0),
+			op(alu|bitAnd, 0x0f), op(alu|lsh, 2), op(alu|add|withX, 0), op(misc|tax, 0),
 		}
 	}
 }
