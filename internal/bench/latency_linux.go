@@ -48,7 +48,9 @@ func Latency(ctx context.Context, o LatencyOptions) (r LatencyResult, err error)
 	}
 	defer func() {
 		_ = program.Process.Signal(syscall.SIGTERM) // it may have ended
-		if werr := program.Wait(); werr != nil || err != nil {
+		werr := program.Wait()
+		r.CPUSeconds = (program.ProcessState.UserTime() + program.ProcessState.SystemTime()).Seconds()
+		if werr != nil || err != nil {
 			err = errors.Join(err, werr, fmt.Errorf("bench: the program said: %s", bytes.TrimSpace(stderr.Bytes())))
 		}
 	}()
@@ -180,10 +182,10 @@ func (r *statsReader) run(ctx context.Context) error {
 	for {
 		_, text, err := r.conn.Read(ctx)
 		now := time.Since(r.journal.started)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return nil //nolint:nilerr // the end that was asked for
+		case err != nil:
 			return fmt.Errorf("bench: the program's WebSocket: %w", err)
 		}
 		var m envelope

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"runtime/pprof"
 	"slices"
 	"strconv"
@@ -38,7 +37,7 @@ func Live(ctx context.Context, o LiveOptions) (r LiveResult, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	if err := leaveFirstCore(); err != nil {
+	if err := settle(); err != nil {
 		return r, err
 	}
 	var rings []*capture.Ring
@@ -72,7 +71,7 @@ func Live(ctx context.Context, o LiveOptions) (r LiveResult, err error) {
 	if err != nil {
 		return r, errors.Join(err, ring.Close())
 	}
-	before := usage()
+	before, earlier := usage(), threads()
 	watch, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- pipe.Run(watch) }()
@@ -86,7 +85,7 @@ func Live(ctx context.Context, o LiveOptions) (r LiveResult, err error) {
 		return r, err
 	}
 	r.sent(sent)
-	r.fill(pipe, ring, before)
+	r.fill(pipe, ring, before, earlier)
 	return r, nil
 }
 
@@ -95,13 +94,13 @@ func (r *LiveResult) sent(s SendResult) {
 	r.Offered = float64(s.Sent) / s.Seconds
 }
 
-func (r *LiveResult) fill(pipe *pipeline.Pipeline, ring *capture.Ring, before syscall.Rusage) {
+func (r *LiveResult) fill(pipe *pipeline.Pipeline, ring *capture.Ring, before syscall.Rusage, earlier map[string]float64) {
 	now, got, s := usage(), ring.Stats(), pipe.Stats()
 	r.Received, r.Dropped, r.Freezes = got.Received, got.Dropped, got.Freezes
 	r.Decoded, r.Connections = s.Decoded, s.Connections.Opened
 	r.CPUUser = time.Duration(now.Utime.Nano() - before.Utime.Nano()).Seconds()
 	r.CPUSystem = time.Duration(now.Stime.Nano() - before.Stime.Nano()).Seconds()
-	r.Threads = threads()
+	r.Threads = busiest(earlier, threads())
 	r.Cores = (r.CPUUser + r.CPUSystem) / r.Seconds
 	r.Lossless = r.Dropped == 0 && r.Received == r.Arrived && r.Decoded == r.Arrived && r.Arrived > 0
 }
@@ -135,54 +134,62 @@ func (l *link) drain(ctx context.Context, ring *capture.Ring) (arrived uint64, e
 	}
 }
 
-// leaveFirstCore keeps all threads of this process off core 0, where the sender is, if there is another.
-func leaveFirstCore() error {
-	if runtime.NumCPU() < 2 {
-		return nil
-	}
+// settle keeps all threads of this process off core 0, where the sender is, if there is another, and lets other programs wait for them as
+// for the sender: it is not their speed that is measured. Without the privilege they share the time.
+func settle() error {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
 		return fmt.Errorf("bench: cores of this process: %w", err)
 	}
 	set.Clear(0)
-	if set.Count() == 0 {
-		return nil
-	}
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
 	for _, t := range tasks {
 		tid, err := strconv.Atoi(t.Name())
-		if err == nil {
-			err = unix.SchedSetaffinity(tid, &set)
+		if err != nil {
+			return fmt.Errorf("bench: thread %q: %w", t.Name(), err)
 		}
-		if err != nil && !errors.Is(err, unix.ESRCH) { // the thread has ended
+		_ = unix.Setpriority(unix.PRIO_PROCESS, tid, benchNice)
+		if set.Count() == 0 {
+			continue
+		}
+		if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) { // the thread has ended
 			return fmt.Errorf("bench: keep off core 0: %w", err)
 		}
 	}
 	return nil
 }
 
-// threads are the CPU seconds of the busiest threads, since they began.
-func threads() []float64 {
+// threads are the CPU seconds of this process's threads, since they began, by number.
+func threads() map[string]float64 {
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return nil
 	}
-	var all []float64
+	all := map[string]float64{}
 	for _, t := range tasks {
 		line, err := os.ReadFile("/proc/self/task/" + t.Name() + "/schedstat")
 		if err != nil {
-			continue
+			continue // it has ended
 		}
 		nanos, _, _ := strings.Cut(string(line), " ")
 		if n, err := strconv.ParseFloat(nanos, 64); err == nil {
-			all = append(all, n/1e9)
+			all[t.Name()] = n / 1e9
 		}
 	}
-	slices.SortFunc(all, func(a, b float64) int { return cmp.Compare(b, a) })
-	return all[:min(len(all), threadsShown)]
+	return all
+}
+
+// busiest are the greatest differences, in falling order.
+func busiest(before, after map[string]float64) []float64 {
+	var used []float64
+	for tid, seconds := range after {
+		used = append(used, seconds-before[tid])
+	}
+	slices.SortFunc(used, func(a, b float64) int { return cmp.Compare(b, a) })
+	return used[:min(len(used), threadsShown)]
 }
 
 func usage() (u syscall.Rusage) {
