@@ -144,7 +144,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"missing file", []string{"analyze", "/nowhere/x.pcap"}, exitFailed, []string{"/nowhere/x.pcap"}},
 		{"no capture", []string{"analyze", "analyze_test.go"}, exitFailed, []string{"analyze_test.go", "not a capture file"}},
 		{"unknown flag", []string{"analyze", "--speed", "1", sample}, exitUsage, []string{"--speed"}},
-		{"several at once", []string{"run", "--workers", "0", "--alert-budget", "-1", "--loop"}, exitUsage, []string{"--workers", "--alert-budget", "--loop"}},
+		{"several at once", []string{"run", "--workers", "0", "--alert-budget=-1", "--loop"}, exitUsage, []string{"--workers", "--alert-budget", "--loop"}},
 		{"unknown interface", []string{"run", "-i", "nosuch0", "--database", filepath.Join(t.TempDir(), "n.db")}, exitUsage, []string{"nosuch0", "lo"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

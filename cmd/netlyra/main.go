@@ -84,7 +84,7 @@ func (p *program) status(err error) int {
 	var usage *config.UsageError
 	var damage *capture.DamageError
 	switch {
-	case errors.As(err, &usage), errors.Is(err, capture.ErrPrivilege):
+	case errors.As(err, &usage), errors.Is(err, capture.ErrPrivilege), errors.Is(err, capture.ErrNoInterface):
 		return exitUsage
 	case errors.As(err, &damage):
 		return exitDamaged

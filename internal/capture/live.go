@@ -12,6 +12,9 @@ import (
 // ErrPrivilege says that the process may not open packet sockets. What wraps it names the remedy.
 var ErrPrivilege = errors.New("operation not permitted")
 
+// ErrNoInterface says that an interface does not exist. What wraps it names those that do.
+var ErrNoInterface = errors.New("there is no interface")
+
 const (
 	defaultRingBytes = 64 << 20 // 0.3 s of the smallest frames at 1 Gbit/s
 	blockBytes       = 256 << 10

@@ -447,5 +447,5 @@ func unknownInterface(name string) error {
 	for _, i := range all {
 		names = append(names, i.Name)
 	}
-	return fmt.Errorf("capture: there is no interface %q; there are: %s", name, strings.Join(names, ", "))
+	return fmt.Errorf("capture: %w %q; there are: %s", ErrNoInterface, name, strings.Join(names, ", "))
 }

@@ -156,7 +156,7 @@ func Parse(args, environ []string, dotenv string, stdout io.Writer) (*CLI, strin
 	if err != nil {
 		return nil, "", err
 	}
-	if err := unknownVariables(parser, env); err != nil {
+	if err := unknownVariables(env); err != nil {
 		return nil, "", &UsageError{err}
 	}
 	ctx, err := parser.Parse(args)
@@ -243,7 +243,7 @@ func environment(environ []string, dotenv string) (map[string]string, error) {
 }
 
 // unknownVariables reports every variable with our prefix that no flag has: a misspelt setting must not be silently without effect.
-func unknownVariables(parser *kong.Kong, env map[string]string) error {
+func unknownVariables(env map[string]string) error {
 	flags, err := Flags()
 	if err != nil {
 		return err
@@ -252,7 +252,6 @@ func unknownVariables(parser *kong.Kong, env map[string]string) error {
 	for _, f := range flags {
 		known = append(known, Variable(f.Name))
 	}
-	_ = parser
 	var errs []error
 	for name := range env {
 		if strings.HasPrefix(name, EnvPrefix) && !slices.Contains(known, name) {

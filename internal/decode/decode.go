@@ -78,7 +78,12 @@ func (d *Decoder) Frame(f *models.Frame, p *models.Packet) Verdict {
 	switch f.Link {
 	case models.LinkEthernet:
 		return d.ethernet(b, p)
-	case models.LinkRaw, models.LinkIPv4, models.LinkIPv6:
+	case models.LinkRaw, models.LinkIPv4: // the latter with IPv6 in it is seen, and read by others too
+		return d.ip(b, p)
+	case models.LinkIPv6:
+		if len(b) > 0 && b[0]>>4 != 6 {
+			return IPVersion
+		}
 		return d.ip(b, p)
 	case models.LinkNull, models.LinkLoop:
 		return d.loopback(b, p)

@@ -95,8 +95,11 @@ func limitReasons(st *roleState, f *finding) []models.Reason {
 // address fills in who and whom: the culprit is the source; where there is a victim, one of its sources stands for all.
 func (in *incident) address(a *models.Alert) {
 	peer := in.main.peer
-	if len(in.peers.counts) > 0 {
+	if len(in.peers.members) > 0 {
 		peer = in.peers.first(models.Addr.String)
+	}
+	if peer == (models.Addr{}) {
+		peer = in.key.addr // nobody but the address itself is known
 	}
 	src, dst := in.key.addr, peer
 	if in.key.role == Destination {
@@ -104,7 +107,7 @@ func (in *incident) address(a *models.Alert) {
 	}
 	a.SrcIP, a.DstIP = src.String(), dst.String()
 	proto, dstPort, srcPort := in.main.proto, in.main.respPort, in.main.origPort
-	switch len(in.ports.counts) {
+	switch len(in.ports.members) {
 	case 0:
 	case 1:
 		only := in.ports.first(portProto.String)
@@ -113,7 +116,7 @@ func (in *incident) address(a *models.Alert) {
 		dstPort = 0
 		proto = in.protos.first(models.Proto.String)
 	}
-	if n := len(in.srcPorts.counts); n == 1 {
+	if n := len(in.srcPorts.members); n == 1 {
 		srcPort = in.srcPorts.first(func(p uint16) string { return strconv.Itoa(int(p)) })
 	} else if n > 1 {
 		srcPort = 0
@@ -151,6 +154,8 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 		{Name: "seconds", Value: float64(in.last-in.opened) / secondMicros, Unit: "s"},
 	}
 	switch f.category {
+	case models.CategoryARPSpoofing:
+		explainARP(in, a)
 	case models.CategoryPortScan:
 		whom := a.DstIP
 		if peers > 1 {

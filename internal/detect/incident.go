@@ -37,6 +37,7 @@ type incident struct {
 	received uint64 // the capture's counts when it opened
 	lost     uint64
 	main     mainConn
+	rivals   []rival // of an address that two claim
 }
 
 type portProto struct {
@@ -64,50 +65,75 @@ type lead struct {
 	limit   float64
 }
 
-// tops counts the members of a set: exactly while they are at most maxTops, then those that are known, and how many there
-// are in all by linear counting.
+// tops counts the members of a set: all of them while they are few, then the maxTops with the smallest hashes. Such a sample is the
+// same whatever the order in which the members came, its counts are exact (who is in it at the end was in it from the
+// start), and the largest hash in it tells how many there are in all (Bar-Yossef et al., 2002) to 2 %.
 type tops[K comparable] struct {
-	counts map[K]uint64
-	bits   []uint64
-	floor  int // there are at least so many: what the window had seen before the incident
+	members map[K]member
+	line    uint32 // hashes above it are out
+	sampled bool
+	floor   int // there are at least so many: what the window had seen before the incident
+}
+
+type member struct {
+	hash  uint32
+	count uint64
 }
 
 const (
-	maxTops  = 4096
-	topsBits = 1 << 16
-	topTen   = 10
+	maxTops = 4096
+	topTen  = 10
 )
 
 func (t *tops[K]) add(k K, hash uint32, n uint64) {
-	if t.counts == nil {
-		t.counts = map[K]uint64{}
+	if t.members == nil {
+		t.members = map[K]member{}
+		t.line = math.MaxUint32
 	}
-	if _, known := t.counts[k]; known || len(t.counts) < maxTops {
-		t.counts[k] += n
-	}
-	if t.bits == nil && len(t.counts) < maxTops {
+	if hash > t.line {
 		return
 	}
-	if t.bits == nil {
-		t.bits = make([]uint64, topsBits/64)
+	m := t.members[k]
+	t.members[k] = member{hash, m.count + n}
+	if len(t.members) > 2*maxTops {
+		t.prune()
 	}
-	hash ^= hash >> 16
-	t.bits[hash%topsBits/64] |= 1 << (hash % 64)
+}
+
+// prune cuts the sample to size.
+func (t *tops[K]) prune() {
+	if len(t.members) <= maxTops {
+		return
+	}
+	hashes := make([]uint32, 0, len(t.members))
+	for _, m := range t.members {
+		hashes = append(hashes, m.hash)
+	}
+	slices.Sort(hashes)
+	t.line = hashes[maxTops-1]
+	t.sampled = true
+	for k, m := range t.members {
+		if m.hash > t.line {
+			delete(t.members, k)
+		}
+	}
 }
 
 func (t *tops[K]) total() int {
-	n := len(t.counts)
-	if t.bits != nil {
-		n += linearCount(t.bits)
+	t.prune()
+	n := len(t.members)
+	if t.sampled {
+		n = int(math.Round(float64(n-1) / (float64(t.line) / math.MaxUint32)))
 	}
 	return max(n, t.floor)
 }
 
 // most lists the most frequent, ties in the order of their names.
 func (t *tops[K]) most(name func(K) string) []models.Count {
-	all := make([]models.Count, 0, len(t.counts))
-	for k, n := range t.counts {
-		all = append(all, models.Count{Name: name(k), Count: n})
+	t.prune()
+	all := make([]models.Count, 0, len(t.members))
+	for k, m := range t.members {
+		all = append(all, models.Count{Name: name(k), Count: m.count})
 	}
 	slices.SortFunc(all, func(a, b models.Count) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(len(a.Name), len(b.Name)), cmp.Compare(a.Name, b.Name))
@@ -118,7 +144,7 @@ func (t *tops[K]) most(name func(K) string) []models.Count {
 // first is the most frequent member.
 func (t *tops[K]) first(name func(K) string) (best K) {
 	most := t.most(name)
-	for k := range t.counts {
+	for k := range t.members {
 		if len(most) > 0 && name(k) == most[0].Name {
 			return k
 		}
@@ -141,8 +167,8 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 		e := &st.entities.slab[entity]
 		in.main = e.main
 		e.incidents++
-		in.ports.floor = e.ports(&st.entities.bitmaps)
-		in.peers.floor = e.peers(&st.entities.bitmaps)
+		in.ports.floor = e.portCount(&st.entities.bitmaps)
+		in.peers.floor = e.peerCount(&st.entities.bitmaps)
 		if f.learned {
 			j.learnedAlerts++
 		}
@@ -206,8 +232,8 @@ func (j *Judge) gatherOne(r Role, e uint32, s *models.ConnSlot) {
 		in.count += n
 		in.ports.add(portProto{s.RespPort, s.Proto}, hashPort(s.RespPort, s.Proto), n)
 		in.peers.add(peer, hashAddr(peer), n)
-		in.protos.add(s.Proto, uint32(s.Proto), n)
-		in.srcPorts.add(s.OrigPort, uint32(s.OrigPort), n)
+		in.protos.add(s.Proto, hashPort(0, s.Proto), n)
+		in.srcPorts.add(s.OrigPort, hashPort(s.OrigPort, 0), n)
 	}
 }
 

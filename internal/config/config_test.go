@@ -1,0 +1,148 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write .env.example anew")
+
+// example is .env.example as the struct wants it: every setting, commented out, with its default.
+func example(t *testing.T) string {
+	t.Helper()
+	flags, err := Flags()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	b.WriteString("# Every setting of netlyra with its default. Copy this file to .env and take away the # of what you change.\n" +
+		"# Flags win over the environment, the environment over .env. `netlyra config print` shows what holds.\n")
+	for _, f := range flags {
+		value := f.Default
+		if f.Name == "sensor" {
+			value = "" // the name of the machine
+		}
+		fmt.Fprintf(&b, "\n# %s\n#%s=%s\n", strings.ReplaceAll(f.Help, "\n", " "), Variable(f.Name), value)
+	}
+	return b.String()
+}
+
+func TestEnvExampleListsEverySetting(t *testing.T) {
+	want := example(t)
+	if *update {
+		if err := os.WriteFile("../../.env.example", []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile("../../.env.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, string(got)); d != "" {
+		t.Errorf("go test ./internal/config -update writes it anew (-want +got)\n%s", d)
+	}
+}
+
+func parse(t *testing.T, dotenv string, environ []string, args ...string) (*CLI, error) {
+	t.Helper()
+	path := ""
+	if dotenv != "" {
+		path = filepath.Join(t.TempDir(), ".env")
+		if err := os.WriteFile(path, []byte(dotenv), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cli, _, err := Parse(args, environ, path, &bytes.Buffer{})
+	return cli, err
+}
+
+func TestPrecedence(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		dotenv  string
+		environ []string
+		args    []string
+		want    string
+	}{
+		{"default", "", nil, nil, "127.0.0.1:8090"},
+		{"file", "NETLYRA_LISTEN=127.0.0.1:1", nil, nil, "127.0.0.1:1"},
+		{"environment over file", "NETLYRA_LISTEN=127.0.0.1:1", []string{"NETLYRA_LISTEN=127.0.0.1:2"}, nil, "127.0.0.1:2"},
+		{"flag over all", "NETLYRA_LISTEN=127.0.0.1:1", []string{"NETLYRA_LISTEN=127.0.0.1:2"}, []string{"--listen", "127.0.0.1:3"}, "127.0.0.1:3"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cli, err := parse(t, tc.dotenv, tc.environ, append([]string{"run"}, tc.args...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cli.Run.Listen != tc.want {
+				t.Errorf("%s, want %s", cli.Run.Listen, tc.want)
+			}
+		})
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		dotenv string
+		args   []string
+		says   []string
+	}{
+		{"all at once", "", []string{"run", "--workers=0", "--ring-mb=0", "--evidence-mb=-1", "--tls-cert=x", "--loop"}, []string{"--workers", "--ring-mb", "--evidence-mb", "--tls-key", "--read"}},
+		{"unknown key in the file", "NETLYRA_LISTN=x\nNETLYRA_WORKER=3", []string{"run"}, []string{"NETLYRA_LISTN", "NETLYRA_WORKER"}},
+		{"bad value in the file", "NETLYRA_WORKERS=many", []string{"run"}, []string{"--workers", "many"}},
+		{"file that is none", "what is this?", []string{"run"}, []string{".env"}},
+		{"two sources", "", []string{"run", "-i", "eth0", "-r", "x.pcap"}, []string{"--interface", "--read"}},
+		{"loop of a pipe", "", []string{"run", "-r", "-", "--loop"}, []string{"standard input"}},
+		{"no command", "", []string{}, []string{"run"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := parse(t, tc.dotenv, nil, tc.args...)
+			if _, ok := errors.AsType[*UsageError](err); !ok {
+				t.Fatalf("%v: not a usage error", err)
+			}
+			for _, s := range tc.says {
+				if !strings.Contains(err.Error(), s) {
+					t.Errorf("%q does not name %s", err, s)
+				}
+			}
+		})
+	}
+}
+
+func TestSettingsSayWhereTheyAreFromAndKeepSecrets(t *testing.T) {
+	settings, err := Settings([]string{"NETLYRA_TOKEN=0123456789abcdef0123", "NETLYRA_SENSOR=a"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]Setting{}
+	for _, s := range settings {
+		got[s.Variable] = s
+	}
+	if s := got["NETLYRA_TOKEN"]; s.Value != "(set)" || s.Origin != "environment" {
+		t.Errorf("%+v", s)
+	}
+	if s := got["NETLYRA_SENSOR"]; s.Value != "a" || s.Origin != "environment" {
+		t.Errorf("%+v", s)
+	}
+	if s := got["NETLYRA_LISTEN"]; s.Value != "127.0.0.1:8090" || s.Origin != "default" {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for s, want := range map[string]int64{"1GB": 1e9, "64MiB": 64 << 20, "1500": 1500, "2 kB": 2000, "": 0, "-1": 0, "1XB": 0, "99999999999GiB": 0} {
+		got, err := ParseSize(s)
+		if got != want || (err == nil) != (want != 0) {
+			t.Errorf("%q: %d, %v, want %d", s, got, err, want)
+		}
+	}
+}
