@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,7 +30,6 @@ func open(t testing.TB) Source {
 
 // outputs collects what a pipeline gives.
 type outputs struct {
-	mu     sync.Mutex
 	alerts []models.Alert
 	conns  map[int64]models.Connection
 	hosts  map[string]models.Host

@@ -23,8 +23,9 @@ type worker struct {
 	clock   latency // packet stamp to analysed
 	changed func()
 	stamper stamper
-	slot    int64   // the open one
-	volume  Volumes // of the open slot
+	slot    int64                // the open one
+	volume  Volumes              // of the open slot
+	arp     []models.Observation // of the open slot
 	sweep   int
 
 	in      chan *chunk // from a reader that deals out
@@ -151,11 +152,7 @@ func (w *worker) frames(fs []models.Frame) {
 // add takes the first n decoded packets into their connections.
 func (w *worker) add(n int) {
 	ps := w.packets[:n]
-	for i := range ps {
-		ps[i].Entropy = w.decoder.Entropy(ps[i].Payload)
-	}
-	w.decoder.Arena = w.table.Update(ps, w.decoder.Arena)
-	w.decoder.Reset()
+	w.connect(ps)
 	if w.keep == nil {
 		return
 	}
@@ -164,6 +161,19 @@ func (w *worker) add(n int) {
 			w.keep.Add(p.ConnID, w.origin[i])
 		}
 	}
+}
+
+// connect takes decoded packets into their connections; what has none is noted for the detector.
+func (w *worker) connect(ps []models.Packet) {
+	for i := range ps {
+		p := &ps[i]
+		p.Entropy = w.decoder.Entropy(p.Payload)
+		if p.Proto == models.ProtoARP {
+			w.arp = append(w.arp, models.Observation{TS: p.TS, Op: p.ARPOp, Sender: p.Src, Target: p.Dst, MAC: p.ARPSenderMAC})
+		}
+	}
+	w.decoder.Arena = w.table.Update(ps, w.decoder.Arena)
+	w.decoder.Reset()
 }
 
 // passed closes the open slot if the source says that time has gone beyond it. On an idle link, too, slots pass: the judge waits for
@@ -205,6 +215,10 @@ func (w *worker) closeSlot(jump bool) {
 	r.slots = w.table.TakeSlots(r.slots)
 	r.acc.Reset()
 	r.acc.Add(r.slots)
+	for _, o := range w.arp {
+		r.acc.Observe(o)
+	}
+	w.arp = w.arp[:0]
 	w.table.Advance((r.slot + 1) * models.SlotMicros)
 	w.table.Sweep(w.sweep)
 	r.records = append(r.records[:0], w.table.Drain()...)
