@@ -12,7 +12,7 @@ describe("freshness", () => {
   test("without numbers it is connecting", () => expect(freshness(live, Number.NaN, 1).kind).toBe("connecting"));
   test("a broken connection counts down", () => {
     expect(freshness({ kind: "waiting", attempt: 3, until: 5000, reason: "gone" }, 0, 3000)).toEqual({
-      kind: "reconnecting", attempt: 3, seconds: 2, reason: "gone",
+      kind: "reconnecting", attempt: 3, seconds: 2, reason: "gone", age: 3000,
     });
     expect(freshness({ kind: "connecting", attempt: 3 }, 0, 3000)).toMatchObject({ kind: "reconnecting", seconds: 0 });
     expect(freshness({ kind: "connecting", attempt: 0 }, Number.NaN, 3000)).toEqual({ kind: "connecting" });

@@ -202,7 +202,8 @@ export class Store {
   }
 
   #publishRows(): void {
-    this.#model.connections.tick(Date.now());
+    // Without news there are no rates to measure: the last ones stand, and the page says how old they are.
+    if (this.freshness.peek().kind === "live") this.#model.connections.tick(Date.now());
     if (this.paused.value) return;
     const sorted = this.#sorted();
     this.#setRows(this.#held ? hold(this.rows.value.rows, sorted) : sorted);

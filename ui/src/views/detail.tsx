@@ -25,10 +25,10 @@ export function AlertDetail({ alert: a, now }: { readonly alert: Alert; readonly
         <Fact name="Protocol">{a.proto}</Fact>
         <Fact name="Evidence">{count(a.count)}</Fact>
         <Fact name="Began">
-          <Age at={parseTime(a.ts)} now={now} /> ago
+          <Age at={parseTime(a.ts)} now={now} words />
         </Fact>
         <Fact name="Latest">
-          <Age at={parseTime(a.last_ts)} now={now} /> ago
+          <Age at={parseTime(a.last_ts)} now={now} words />
         </Fact>
       </dl>
       <h3>Why</h3>

@@ -34,13 +34,16 @@ function Placeholders(): JSX.Element {
 function Numbers({ stats, store }: { readonly stats: Stats; readonly store: Store }): JSX.Element {
   const peak = store.traffic.peak(store.serverNow(), "bytes");
   const c = stats.connections;
+  // The server's rates are of the last second of capture time; after the end of a file there is none.
+  const links = stats.interfaces ?? [];
+  const ended = links.length > 0 && links.every((i) => i.link === "ended");
   return (
     <>
-      <Tile label="Traffic" note={`peak ${text(bitsPerSecond(peak.rate))}, ${ago(store.serverNow() - peak.at)}`}>
-        <Amount of={bitsPerSecond(stats.byte_rate)} />
+      <Tile label="Traffic" note={peak.rate > 0 ? `peak ${text(bitsPerSecond(peak.rate))}, ${ago(store.serverNow() - peak.at)}` : "none in the last minute"}>
+        <Amount of={bitsPerSecond(ended ? Number.NaN : stats.byte_rate)} />
       </Tile>
       <Tile label="Packets" note={`${shortCount(stats.packets)} in all, ${bytes(stats.bytes)}`}>
-        <Amount of={packetsPerSecond(stats.packet_rate)} />
+        <Amount of={packetsPerSecond(ended ? Number.NaN : stats.packet_rate)} />
       </Tile>
       <Tile label="Connections" note={`${shortCount(c.opened)} opened, ${shortCount(c.expired)} ended`}>
         <span class="amount num">{count(c.active)}</span>

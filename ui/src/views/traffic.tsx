@@ -9,10 +9,11 @@ import { bitsPerSecond, packetsPerSecond, percent, short, text, type Quantity } 
 import type { Store } from "../state/store.ts";
 import { silence } from "../state/status.ts";
 import { theme } from "../state/theme.ts";
-import { binMs, series, total, windowMs, type Measure, type Rates } from "../state/traffic.ts";
+import { binMs, series, total, windowMs, type Measure } from "../state/traffic.ts";
 import { AlertMarks } from "./marks.tsx";
 
-const nothing: Rates = [0, 0, 0, 0];
+/** Stands where nothing is known. */
+const unknown = "–";
 
 export function TrafficPanel({ store }: { readonly store: Store }): JSX.Element {
   const measure = useSignal<Measure>("bytes");
@@ -64,7 +65,7 @@ function Legend(props: { readonly store: Store; readonly measure: Measure; reado
   const end = store.serverNow();
   const rates =
     cursor === null
-      ? (store.traffic.mean(end - 1000, end, measure) ?? nothing)
+      ? store.traffic.mean(end - 1000, end, measure)
       : store.traffic.ratesAt(end - (1 - cursor) * windowMs, measure);
   return (
     <div class="legend">
@@ -72,7 +73,7 @@ function Legend(props: { readonly store: Store; readonly measure: Measure; reado
       {series.map((name, i) => (
         <span key={name} class="legend-item">
           <span class={`swatch series-${i}`} aria-hidden="true" />
-          {name} <span class="num">{rates === null ? "unknown" : rateText(rates[i as 0 | 1 | 2 | 3], measure)}</span>
+          {name} <span class="num">{rates === null ? unknown : rateText(rates[i as 0 | 1 | 2 | 3], measure)}</span>
         </span>
       ))}
     </div>
@@ -102,6 +103,7 @@ function Chart(props: { readonly store: Store; readonly measure: Signal<Measure>
         <AlertMarks store={store} />
         {cursor.value !== null && <span class="cursor" style={{ left: `${cursor.value * 100}%` }} />}
         {quiet !== "" && <p class="plot-note">{quiet}</p>}
+        <Before store={store} />
       </div>
       <div class="time-axis num" aria-hidden="true">
         {[60, 45, 30, 15].map((s) => (
@@ -112,6 +114,17 @@ function Chart(props: { readonly store: Store; readonly measure: Signal<Measure>
         <span class="time-now">now</span>
       </div>
     </div>
+  );
+}
+
+/** What the hatching on the left is, while there is room to say it. */
+function Before({ store }: { readonly store: Store }): JSX.Element | null {
+  const share = 1 - (store.serverNow() - store.traffic.firstAt) / windowMs;
+  if (!(share > 0.3)) return null;
+  return (
+    <p class="plot-before" style={{ width: `${share * 100}%` }}>
+      before this page was opened
+    </p>
   );
 }
 
@@ -234,9 +247,9 @@ function TrafficTable({ store, measure }: { readonly store: Store; readonly meas
               <tr key={from}>
                 <th scope="row">{clock(from)}</th>
                 {series.map((s, i) => (
-                  <td key={s}>{rates === null ? "unknown" : rateText(rates[i as 0 | 1 | 2 | 3], measure)}</td>
+                  <td key={s}>{rates === null ? unknown : rateText(rates[i as 0 | 1 | 2 | 3], measure)}</td>
                 ))}
-                <td>{rates === null ? "unknown" : rateText(total(rates), measure)}</td>
+                <td>{rates === null ? unknown : rateText(total(rates), measure)}</td>
               </tr>
             );
           })}
