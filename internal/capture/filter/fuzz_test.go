@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,7 +109,7 @@ func TestRandomExpressions(t *testing.T) {
 	var frames []models.Frame
 	for i, f := range framesOf(t, models.LinkEthernet) {
 		if len(f.Data) >= 62 && i%7 == 0 { // no load of a plain expression is beyond the end
-			f.Data = append(f.Data[:len(f.Data):len(f.Data)], make([]byte, 300)...)
+			f.Data = append(slices.Clip(f.Data), make([]byte, 300)...)
 			frames = append(frames, f)
 		}
 	}

@@ -3,10 +3,14 @@ package filter
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"netlyra/internal/capture"
 	"netlyra/internal/models"
 	"netlyra/internal/nettest"
 )
@@ -226,6 +230,9 @@ len < 60 or len >= 1000
 len - 14 > 60
 len & 1 = 0
 ether[0] & 1 = 1
+((1) = 1)
+((ip[8]) > (ip[9]))
+tcp and ((ip[8] & 1) = 0 or (len) > 60)
 ether[0] & 1 != 0
 ether[12:2] = 0x0800
 ether[6:4] = 0x02000000
@@ -307,6 +314,9 @@ ip[8] - 65 = -1
 ip[8] - 65 > 5
 (ip[8] + 1) * (ip[9] - 1) = 325
 1 = 1
+((1) = 1)
+((ip[8]) > (ip[9]))
+tcp and ((ip[8] & 1) = 0 or (len) > 60)
 2 | 1 & 1 = 3
 len + 1 > 2 * (3 + 4) << 2
 port 80 or 5 = len
@@ -314,6 +324,30 @@ tcp and ip6[40:2] = 80
 ether[12:2] > 1500 and not ip and not arp
 ip[1] & 0xfc >> 2 = 0
 `), "\n")
+}
+
+// documented are the examples of docs/filter.md: what stands in backticks at the start of a table's row.
+func documented(t *testing.T) []string {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "filter.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples, _, ok := strings.Cut(string(page), "## Where it differs")
+	if !ok {
+		t.Fatal("docs/filter.md has no section on differences")
+	}
+	var all []string
+	for line := range strings.Lines(examples) {
+		if rest, ok := strings.CutPrefix(line, "| `"); ok {
+			expr, _, _ := strings.Cut(rest, "`")
+			all = append(all, expr)
+		}
+	}
+	if len(all) < 40 {
+		t.Fatalf("docs/filter.md has %d examples", len(all))
+	}
+	return all
 }
 
 // dlt is tcpdump's name of a link type.
@@ -368,14 +402,106 @@ const rejectsAll = "expression rejects all packets"
 
 // intended says why a verdict on a frame may differ from tcpdump's; "" is that it must not.
 func intended(f *models.Frame) string {
-	if (f.Link == models.LinkNull || f.Link == models.LinkLoop) && len(f.Data) >= 4 {
-		for _, family := range []uint32{24, 28, 30} {
-			if got := binary.BigEndian.Uint32(f.Data); got == family || got == family<<24 {
-				return "tcpdump knows the IPv6 family of the system that it runs on only; files come from others too"
+	if f.Link != models.LinkNull && f.Link != models.LinkLoop || len(f.Data) < 4 {
+		return ""
+	}
+	family := binary.BigEndian.Uint32(f.Data)
+	for _, v6 := range []uint32{24, 28, 30} {
+		if family == v6 || family == v6<<24 {
+			return "tcpdump -y knows the IPv6 family of the system that it runs on only; files come from others too: see TestNullOfFiles"
+		}
+	}
+	if f.Link == models.LinkNull && (family == 2 || family == 10) {
+		return "tcpdump knows the byte order of the file: see TestNullOfFiles"
+	}
+	return ""
+}
+
+// collected reads some frames of each capture that lies beside the project, none where there are no captures.
+func collected(t *testing.T, link models.LinkType) []models.Frame {
+	t.Helper()
+	shared := os.Getenv("NETLYRA_SHARED")
+	if shared == "" {
+		shared = filepath.Join("..", "..", "..", "..", "shared")
+	}
+	var frames []models.Frame
+	for dir, most := range map[string]int{"malformed": 30, "benign": 300, "attack": 300} {
+		files, err := filepath.Glob(filepath.Join(shared, "captures", dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			frames = append(frames, firstFrames(t, file, link, most)...)
+		}
+	}
+	return frames
+}
+
+// firstFrames reads most frames of a file at most; those of other link types are left out.
+func firstFrames(t *testing.T, path string, link models.LinkType, most int) (frames []models.Frame) {
+	t.Helper()
+	f, err := capture.OpenFile(path, capture.FileOptions{})
+	if err != nil {
+		return nil // of a link type that is not supported; package capture's tests know which
+	}
+	var b models.Batch
+	for read := 0; err == nil && read < most; read += len(b.Frames) {
+		err = f.Read(&b)
+		for _, frame := range b.Frames[:min(len(b.Frames), most-read)] {
+			if frame.Link == link {
+				frame.Data = append([]byte(nil), frame.Data...)
+				frames = append(frames, frame)
 			}
 		}
 	}
-	return ""
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	return frames
+}
+
+// TestNullOfFiles compares on BSD loopback as files of either byte order have it: tcpdump takes the order from the file, and then
+// knows the IPv6 families of the BSDs and macOS instead of Linux's.
+func TestNullOfFiles(t *testing.T) {
+	needTcpdump(t)
+	for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+		file := filepath.Join(t.TempDir(), "null.pcap")
+		b := order.AppendUint32(nil, 0xa1b2c3d4)
+		b = order.AppendUint16(order.AppendUint16(b, 2), 4)
+		for _, n := range []uint32{0, 0, 1 << 18, uint32(models.LinkNull)} {
+			b = order.AppendUint32(b, n)
+		}
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		frames := framesOf(t, models.LinkNull)
+		for i := range frames {
+			if f := &frames[i]; len(f.Data) >= 4 {
+				family := uint32(f.Data[0])
+				if family == 10 {
+					family = []uint32{24, 28, 30}[i%3]
+				}
+				f.Data = append(order.AppendUint32(nil, family), f.Data[4:]...)
+			}
+		}
+		for _, expr := range []string{"ip", "ip6", "tcp port 80", "not udp", "host 10.1.2.3 or 192.168.1.77 or host 2001:db8::1", "icmp6[0] = 128"} {
+			t.Run(fmt.Sprint(order, " ", expr), func(t *testing.T) {
+				theirs, refused := tcpdump(t, exec.CommandContext(t.Context(), "tcpdump", "-O", "-ddd", "-r", file, "--", expr))
+				if refused != "" {
+					t.Fatal(refused)
+				}
+				ours, err := matcher(t, expr, models.LinkNull, Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range frames {
+					if got, want := ours.Match(&frames[i]), theirs.Match(&frames[i]); got != want {
+						t.Fatalf("%v, want %v: % x", got, want, frames[i].Data)
+					}
+				}
+			})
+		}
+	}
 }
 
 // TestAgainstTcpdump compares the verdicts of the two compilers' programs, frame by frame. tcpdump has two programs, since
@@ -388,12 +514,13 @@ func TestAgainstTcpdump(t *testing.T) {
 	} {
 		t.Run(dlt(link), func(t *testing.T) {
 			t.Parallel()
-			c := comparison{link: link, frames: framesOf(t, link)}
-			for _, expr := range expressions() {
+			c := comparison{link: link, frames: append(framesOf(t, link), collected(t, link)...)}
+			all := append(expressions(), documented(t)...)
+			for _, expr := range all {
 				c.compare(t, expr)
 			}
 			t.Logf("%d expressions, of which both refuse %d, on %d frames: %d verdicts, %d of them disputed within tcpdump",
-				len(expressions()), c.refused, len(c.frames), c.verdicts, c.disputed)
+				len(all), c.refused, len(c.frames), c.verdicts, c.disputed)
 			if link == models.LinkEthernet && c.refused > 0 {
 				t.Errorf("%d expressions are refused on Ethernet", c.refused)
 			}

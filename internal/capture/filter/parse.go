@@ -229,6 +229,9 @@ func (p *parser) identifiers(q qualifier) node {
 func (p *parser) startsIdentifiers() bool {
 	at := p.at
 	for p.tokens[at].is("(") || p.tokens[at].is("!") || p.tokens[at].word("not") {
+		if p.tokens[at].is("(") && isOperator(p.tokens[p.tokens[at].pair+1]) {
+			return false // arithmetic
+		}
 		at++
 	}
 	return isIdentifier(p.tokens[at]) && !isOperator(p.tokens[min(at+1, len(p.tokens)-1)])
