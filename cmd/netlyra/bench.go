@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"time"
 
 	"netlyra/internal/bench"
 	"netlyra/internal/config"
@@ -25,8 +27,84 @@ func (p *program) bench(ctx context.Context, which string, c *config.Bench) erro
 			return err
 		}
 		return json.NewEncoder(p.stdout).Encode(result)
+	case "live":
+		return p.benchLive(ctx, &c.Live)
+	case "latency":
+		return p.benchLatency(ctx, &c.Latency)
+	case "send <interface>":
+		result, err := bench.Send(ctx, bench.SendOptions{
+			Interface: c.Send.Interface, Rate: c.Send.Rate, Duration: time.Duration(c.Send.Seconds) * time.Second,
+		})
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(p.stdout).Encode(result)
 	}
 	return fmt.Errorf("bench %s: no such benchmark", which)
+}
+
+// benchLive prints each run, and on standard error how many lost nothing.
+func (p *program) benchLive(ctx context.Context, c *config.BenchLive) error {
+	rate := 0
+	if c.Rate != "max" {
+		n, err := strconv.Atoi(c.Rate)
+		if err != nil || n < 1 {
+			return &config.UsageError{Err: fmt.Errorf("--rate %q: give packets per second, or max", c.Rate)}
+		}
+		rate = n
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	lossless := 0
+	for i := range c.Runs {
+		o := bench.LiveOptions{Rate: rate, Duration: time.Duration(c.Seconds) * time.Second, Program: []string{self, "bench", "send"}}
+		if i == c.Runs-1 {
+			o.CPUProfile = c.CPUProfile
+		}
+		result, err := bench.Live(ctx, o)
+		if err != nil {
+			return err
+		}
+		if err := json.NewEncoder(p.stdout).Encode(result); err != nil {
+			return err
+		}
+		if result.Lossless {
+			lossless++
+		}
+	}
+	_, err = fmt.Fprintf(p.stderr, "%d of %d runs lost nothing\n", lossless, c.Runs)
+	return err
+}
+
+// benchLatency prints each rate.
+func (p *program) benchLatency(ctx context.Context, c *config.BenchLatency) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	for _, rate := range c.Rates {
+		if err := p.latencyAt(ctx, rate, c.Seconds, self); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *program) latencyAt(ctx context.Context, rate, seconds int, self string) (err error) {
+	dir, err := os.MkdirTemp("", "netlyra-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	result, err := bench.Latency(ctx, bench.LatencyOptions{
+		Rate: rate, Duration: time.Duration(seconds) * time.Second, Program: []string{self, "run"}, Dir: dir,
+	})
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(p.stdout).Encode(result)
 }
 
 func (p *program) benchSynth(c *config.BenchSynth) (err error) {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -189,10 +190,11 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 		return err
 	}
 	w.pipe, err = pipeline.New(pipeline.Options{
-		Sensor: c.Sensor, SourceName: w.name, Sources: w.sources, Workers: c.Workers, Live: true,
-		Flow:        flow.Options{MaxConnections: c.MaxConnections, Seed: binary.LittleEndian.Uint64(seed[:]), FirstID: last + 1},
-		Detect:      detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
-		DetectorOff: c.Detector == "off",
+		Sensor: c.Sensor, SourceName: w.name, Sources: w.sources, Workers: c.Workers, Live: true, Wait: c.Read != "",
+		EvidenceBytes: c.EvidenceMB << 20,
+		Flow:          flow.Options{MaxConnections: c.MaxConnections, Seed: binary.LittleEndian.Uint64(seed[:]), FirstID: last + 1},
+		Detect:        detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
+		DetectorOff:   c.Detector == "off",
 		Outputs: pipeline.Outputs{
 			Alerts: func(ctx context.Context, alerts []models.Alert) error {
 				for i := range alerts {
@@ -203,7 +205,7 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 				}
 				return nil
 			},
-			Connections: func(cs []models.Connection) { w.store.OfferConnections(cs) },
+			Connections: w.keepConnections,
 			Hosts:       func(hs []models.Host) { w.store.OfferHosts(hs) },
 			Series:      func(ps []models.SeriesPoint) { w.store.OfferSeries(ps) },
 			Changed: func() {
@@ -216,6 +218,16 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 	})
 	return err
 }
+
+// keepConnections hands connections to the store. A file can wait until there is room; an interface cannot.
+func (w *watcher) keepConnections(cs []models.Connection) {
+	for w.config.Read != "" && w.store.Room() < len(cs) {
+		time.Sleep(roomPause)
+	}
+	w.store.OfferConnections(cs)
+}
+
+const roomPause = 5 * time.Millisecond
 
 func (w *watcher) drops() []models.Drop { return append(w.bus.Drops(), w.store.Drops()...) }
 

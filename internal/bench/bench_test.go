@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -41,6 +42,31 @@ func TestSynthIsTheSameForTheSameSeed(t *testing.T) {
 	}
 	if sum(42) == sum(43) {
 		t.Error("another seed gives the same")
+	}
+}
+
+// The captures that figures are published for are the same everywhere: testdata/synth.sha256 has what
+// `netlyra bench synth --size SIZE` prints.
+func TestSynthHasTheCommittedSum(t *testing.T) {
+	sums, err := os.ReadFile("testdata/synth.sha256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes := map[string]int64{"4MB": 4e6, "1GB": 1e9}
+	for line := range strings.Lines(string(sums)) {
+		want, size, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		t.Run(size, func(t *testing.T) {
+			if testing.Short() && sizes[size] > 1e8 {
+				t.Skip("takes some seconds: run without -short")
+			}
+			got := sha256.New()
+			if _, err := Synth(got, SynthOptions{Bytes: sizes[size]}); err != nil {
+				t.Fatal(err)
+			}
+			if sum := hex.EncodeToString(got.Sum(nil)); sum != want {
+				t.Errorf("SHA-256 %s, want %s", sum, want)
+			}
+		})
 	}
 }
 

@@ -83,6 +83,10 @@ type Analyze struct {
 type Bench struct {
 	Synth  BenchSynth  `cmd:"" help:"Write a synthetic capture, the same for the same settings."`
 	Replay BenchReplay `cmd:"" help:"Time the stages on a capture file; prints one line of JSON."`
+
+	Live    BenchLive    `cmd:"" help:"Watch a pair of interfaces under the smallest frames a link of 1 Gbit/s can carry; prints a line of JSON a run. Needs root."`
+	Latency BenchLatency `cmd:"" help:"Time packets from their sender to a WebSocket client; prints a line of JSON a rate. Needs root."`
+	Send    BenchSend    `cmd:"" hidden:"" help:"Put live's packets on an interface."`
 }
 
 // BenchSynth writes a capture.
@@ -98,6 +102,27 @@ type BenchReplay struct {
 	File    string `arg:"" help:"Capture file." type:"path"`
 	Stages  string `help:"How far packets go: ${enum}." enum:"read,decode,entropy,flow,full,naive" default:"full"`
 	Workers int    `help:"Goroutines that analyse packets, in full." default:"1" name:"bench-workers"`
+}
+
+// BenchLive measures the live packet path.
+type BenchLive struct {
+	Rate       string `help:"Packets per second, or max: as many as can be sent." default:"1488095" placeholder:"N"`
+	Seconds    int    `help:"How long packets are sent." default:"10"`
+	Runs       int    `help:"How often." default:"5"`
+	CPUProfile string `help:"Write a profile of the last run's pipeline to this file." placeholder:"FILE" type:"path" name:"cpu-profile"`
+}
+
+// BenchLatency measures the time to a client.
+type BenchLatency struct {
+	Rates   []int `help:"Packets per second, one run each." default:"1000,100000"`
+	Seconds int   `help:"How long packets are sent." default:"10"`
+}
+
+// BenchSend is the sender of live, in a process and on a core of its own.
+type BenchSend struct {
+	Interface string `arg:"" help:"Interface to send on."`
+	Rate      int    `help:"Packets per second; 0: as many as can be sent." default:"1488095"`
+	Seconds   int    `help:"How long packets are sent." default:"10"`
 }
 
 // Config is the command about the configuration.

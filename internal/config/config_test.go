@@ -106,8 +106,7 @@ func TestMistakes(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := parse(t, tc.dotenv, nil, tc.args...)
-			var usage *UsageError
-			if !errors.As(err, &usage) {
+			if _, ok := errors.AsType[*UsageError](err); !ok {
 				t.Fatalf("%v: not a usage error", err)
 			}
 			for _, s := range tc.says {

@@ -78,12 +78,13 @@ func (d *Decoder) Frame(f *models.Frame, p *models.Packet) Verdict {
 	switch f.Link {
 	case models.LinkEthernet:
 		return d.ethernet(b, p)
-	case models.LinkRaw:
+	case models.LinkRaw, models.LinkIPv4: // the latter with IPv6 in it is seen, and read by others too
 		return d.ip(b, p)
-	case models.LinkIPv4:
-		return d.ipOf(4, b, p)
 	case models.LinkIPv6:
-		return d.ipOf(6, b, p)
+		if len(b) > 0 && b[0]>>4 != 6 {
+			return IPVersion
+		}
+		return d.ip(b, p)
 	case models.LinkNull, models.LinkLoop:
 		return d.loopback(b, p)
 	case models.LinkSLL:

@@ -34,14 +34,6 @@ func (d *Decoder) ip(b []byte, p *models.Packet) Verdict {
 	return IPVersion
 }
 
-// ipOf reads an IP packet whose version the link type has said.
-func (d *Decoder) ipOf(version byte, b []byte, p *models.Packet) Verdict {
-	if len(b) > 0 && b[0]>>4 != version {
-		return IPVersion
-	}
-	return d.ip(b, p)
-}
-
 // ipv4 reads an IPv4 header (RFC 791, section 3.1). A total length of 0 is what segmentation offload leaves on captures
 // of outgoing packets: the frame's own length counts then.
 func (d *Decoder) ipv4(b []byte, p *models.Packet) Verdict {

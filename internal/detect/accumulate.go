@@ -9,6 +9,7 @@ import (
 // moved is what one entity did within one slot, as one worker saw it. Every field adds up. "Out" is what the initiators sent.
 type moved struct {
 	addr       models.Addr
+	hash       uint32
 	opened     uint32 // connections
 	completed  uint32 // connections that got through
 	packetsOut uint32
@@ -24,12 +25,13 @@ type moved struct {
 
 // Accumulator rolls up the slots of one worker. It is not for concurrent use; the judge reads it between Reset and Reset.
 type Accumulator struct {
-	slots   []models.ConnSlot
-	rows    [numRoles][]moved
-	rowOf   [numRoles][]uint32 // row of each slot's source and destination
-	index   [numRoles][]uint32 // open addressing: row+1, 0 is free
-	packets uint64
-	last    [numRoles]lastRow
+	slots    []models.ConnSlot
+	rows     [numRoles][]moved
+	rowOf    [numRoles][]uint32 // row of each slot's source and destination
+	index    [numRoles][]uint32 // open addressing: row+1, 0 is free
+	observed []models.Observation
+	packets  uint64
+	last     [numRoles]lastRow
 }
 
 // lastRow remembers the row before: connections of one host often stand together.
@@ -55,6 +57,7 @@ func (a *Accumulator) Reset() {
 		a.last[r] = lastRow{}
 	}
 	a.slots = nil
+	a.observed = a.observed[:0]
 	a.packets = 0
 }
 
@@ -107,7 +110,8 @@ func (a *Accumulator) row(r Role, addr models.Addr, i int) uint32 {
 	}
 	index := a.index[r]
 	mask := uint32(len(index) - 1)
-	at := hashAddr(addr) & mask
+	hash := hashAddr(addr)
+	at := hash & mask
 	for index[at] != 0 {
 		if row := index[at] - 1; a.rows[r][row].addr == addr {
 			*last = lastRow{addr, row, true}
@@ -116,7 +120,7 @@ func (a *Accumulator) row(r Role, addr models.Addr, i int) uint32 {
 		at = (at + 1) & mask
 	}
 	row := uint32(len(a.rows[r]))
-	a.rows[r] = append(a.rows[r], moved{addr: addr, main: uint32(i)})
+	a.rows[r] = append(a.rows[r], moved{addr: addr, hash: hash, main: uint32(i)})
 	index[at] = row + 1
 	*last = lastRow{addr, row, true}
 	return row
@@ -126,7 +130,7 @@ func (a *Accumulator) grow(r Role) {
 	a.index[r] = make([]uint32, max(minIndex, 2*len(a.index[r])))
 	mask := uint32(len(a.index[r]) - 1)
 	for row := range a.rows[r] {
-		i := hashAddr(a.rows[r][row].addr) & mask
+		i := a.rows[r][row].hash & mask
 		for a.index[r][i] != 0 {
 			i = (i + 1) & mask
 		}

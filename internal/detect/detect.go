@@ -115,7 +115,7 @@ func NewJudge(o Options) (*Judge, error) {
 func (j *Judge) Stats() models.DetectorStats {
 	s := models.DetectorStats{
 		Name: Name, BudgetPerDay: j.options.BudgetDay, OpenIncidents: uint64(len(j.incidents)),
-		Entities: map[string]uint64{}, CapsHit: map[string]uint64{"incidents": j.incidentCap}, Parts: j.parts(),
+		Entities: map[string]uint64{}, CapsHit: map[string]uint64{"incidents": j.incidentCap, "claims": j.arp.full}, Parts: j.parts(),
 	}
 	for r := range j.roles {
 		name := Role(r).String()

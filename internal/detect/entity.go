@@ -13,22 +13,29 @@ type half struct {
 	opened    uint32
 	completed uint32
 	unasked   uint64
-	ports     sketch
-	peers     sketch
 }
 
-// entity is an address in a role, and what it did lately.
+// entity is an address in a role, and what it did lately. Three cache lines hold what every slot touches; the sketches behind them are
+// for slots in which it opened connections.
 type entity struct {
 	addr      models.Addr
-	hash      uint32
 	slot      int64 // the last slot it moved in
 	period    int64 // number of the half that runs: seconds / windowSeconds
-	halves    [2]half
 	second    int64 // the second that now is about
-	now       tally
-	main      mainConn // the heaviest connection of that second
-	recent    bool     // moved since the eviction hand last came by
+	hash      uint32
+	recent    bool // moved since the eviction hand last came by
 	incidents uint8
+	_         [18]byte
+
+	now tally
+	_   [16]byte
+
+	halves [2]half
+	main   mainConn // the heaviest connection of that second
+
+	ports [2]sketch // of the halves
+	peers [2]sketch
+	_     [32]byte
 }
 
 // mainConn is the connection that an entity is named with where there is no better: its heaviest in one slot. Ties are decided by
@@ -85,7 +92,7 @@ type tally struct {
 // entities is a fixed slab of entities of one role under an open-addressing index. When it is full, an entity that has not moved
 // for a round of the clock hand is evicted; those in an open incident stay.
 type entities struct {
-	index   []uint32 // entity+1, 0 is free
+	index   []uint64 // hash << 32 | entity+1; 0 is free
 	slab    []entity
 	used    int
 	hand    int
@@ -99,17 +106,18 @@ func newEntities(capacity int) *entities {
 	for size < 2*capacity {
 		size *= 2
 	}
-	return &entities{index: make([]uint32, size), slab: make([]entity, capacity)}
+	return &entities{index: make([]uint64, size), slab: make([]entity, capacity)}
 }
 
-// get finds or makes the entity of addr.
-func (t *entities) get(addr models.Addr) uint32 {
-	hash := hashAddr(addr)
+// get finds or makes the entity of addr, whose hash is given.
+func (t *entities) get(addr models.Addr, hash uint32) uint32 {
 	mask := uint32(len(t.index) - 1)
 	i := hash & mask
 	for t.index[i] != 0 {
-		if e := t.index[i] - 1; t.slab[e].hash == hash && t.slab[e].addr == addr {
-			return e
+		if uint32(t.index[i]>>32) == hash {
+			if e := uint32(t.index[i]) - 1; t.slab[e].addr == addr {
+				return e
+			}
 		}
 		i = (i + 1) & mask
 	}
@@ -122,10 +130,25 @@ func (t *entities) get(addr models.Addr) uint32 {
 		for i = hash & mask; t.index[i] != 0; i = (i + 1) & mask {
 		}
 	}
-	t.index[i] = e + 1
+	t.index[i] = uint64(hash)<<32 | uint64(e+1)
 	t.slab[e] = entity{addr: addr, hash: hash, slot: -1 << 62, period: -1 << 62, second: -1 << 62}
 	t.live++
 	return e
+}
+
+// touch loads what get will look at for each of the rows, so that the cache misses overlap.
+func (t *entities) touch(rows []moved) (sum uint64) {
+	mask := uint32(len(t.index) - 1)
+	for i := range rows {
+		sum += t.index[rows[i].hash&mask]
+	}
+	for i := range rows {
+		if e := uint32(t.index[rows[i].hash&mask]); e > 0 {
+			ent := &t.slab[e-1]
+			sum += uint64(ent.slot) + uint64(ent.now.opened) + ent.halves[0].unasked
+		}
+	}
+	return sum
 }
 
 // evict frees the entity that the clock hand finds.
@@ -150,12 +173,12 @@ func (t *entities) evict() uint32 {
 func (t *entities) remove(e uint32) {
 	ent := &t.slab[e]
 	for h := range ent.halves {
-		ent.halves[h].ports.reset(&t.bitmaps)
-		ent.halves[h].peers.reset(&t.bitmaps)
+		ent.ports[h].reset(&t.bitmaps)
+		ent.peers[h].reset(&t.bitmaps)
 	}
 	mask := uint32(len(t.index) - 1)
 	i := ent.hash & mask
-	for t.index[i] != e+1 {
+	for uint32(t.index[i]) != e+1 {
 		i = (i + 1) & mask
 	}
 	for j := i; ; {
@@ -163,7 +186,7 @@ func (t *entities) remove(e uint32) {
 		if t.index[j] == 0 {
 			break
 		}
-		home := t.slab[t.index[j]-1].hash & mask
+		home := uint32(t.index[j]>>32) & mask
 		if (j-home)&mask >= (j-i)&mask {
 			t.index[i] = t.index[j]
 			i = j
@@ -180,10 +203,11 @@ func (e *entity) turn(period int64, p *bitmaps) {
 	steps := period - e.period
 	e.period = period
 	for range min(max(steps, 0), 2) {
-		e.halves[1].ports.reset(p)
-		e.halves[1].peers.reset(p)
-		e.halves[1] = e.halves[0]
-		e.halves[0] = half{}
+		e.ports[1].reset(p)
+		e.peers[1].reset(p)
+		e.ports[1], e.peers[1] = e.ports[0], e.peers[0]
+		e.ports[0], e.peers[0] = sketch{}, sketch{}
+		e.halves[1], e.halves[0] = e.halves[0], half{}
 	}
 }
 
@@ -194,5 +218,5 @@ func (e *entity) unasked() uint64 {
 	return e.halves[0].unasked + e.halves[1].unasked
 }
 
-func (e *entity) ports(p *bitmaps) int { return e.halves[0].ports.union(&e.halves[1].ports, p) }
-func (e *entity) peers(p *bitmaps) int { return e.halves[0].peers.union(&e.halves[1].peers, p) }
+func (e *entity) portCount(p *bitmaps) int { return e.ports[0].union(&e.ports[1], p) }
+func (e *entity) peerCount(p *bitmaps) int { return e.peers[0].union(&e.peers[1], p) }

@@ -98,6 +98,9 @@ func (in *incident) address(a *models.Alert) {
 	if len(in.peers.members) > 0 {
 		peer = in.peers.first(models.Addr.String)
 	}
+	if peer == (models.Addr{}) {
+		peer = in.key.addr // nobody but the address itself is known
+	}
 	src, dst := in.key.addr, peer
 	if in.key.role == Destination {
 		src, dst = dst, src
@@ -151,6 +154,8 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 		{Name: "seconds", Value: float64(in.last-in.opened) / secondMicros, Unit: "s"},
 	}
 	switch f.category {
+	case models.CategoryARPSpoofing:
+		explainARP(in, a)
 	case models.CategoryPortScan:
 		whom := a.DstIP
 		if peers > 1 {

@@ -74,7 +74,7 @@ func vectorOf(e *entity, p *bitmaps) vector {
 	n := &e.now
 	v := vector{
 		byteRate: float64(n.bytesOut), openRate: float64(n.opened), packetRate: float64(n.packetsOut),
-		peers: float64(e.peers(p)), ports: float64(e.ports(p)),
+		peers: float64(e.peerCount(p)), ports: float64(e.portCount(p)),
 	}
 	if n.entropyN > 0 {
 		v[entropy] = float64(n.entropySum) / float64(n.entropyN) / 1e4

@@ -37,6 +37,7 @@ type incident struct {
 	received uint64 // the capture's counts when it opened
 	lost     uint64
 	main     mainConn
+	rivals   []rival // of an address that two claim
 }
 
 type portProto struct {
@@ -166,8 +167,8 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 		e := &st.entities.slab[entity]
 		in.main = e.main
 		e.incidents++
-		in.ports.floor = e.ports(&st.entities.bitmaps)
-		in.peers.floor = e.peers(&st.entities.bitmaps)
+		in.ports.floor = e.portCount(&st.entities.bitmaps)
+		in.peers.floor = e.peerCount(&st.entities.bitmaps)
 		if f.learned {
 			j.learnedAlerts++
 		}

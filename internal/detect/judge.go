@@ -16,12 +16,14 @@ type Judge struct {
 	start         int64  // the first slot's end
 	end           int64  // the open slot's end: what "now" is
 	second        int64  // the second that is being collected
+	arp           claims
 	incidents     map[incidentKey]*incident
 	incidentCap   uint64 // incidents that were not opened because too many are
 	learnedAlerts uint64 // opened by the trees alone
 	received      uint64
 	lost          uint64
 	candidates    []candidate
+	sink          uint64 // keeps the compiler from dropping the loads of touch
 	out           []models.Alert
 }
 
@@ -41,6 +43,7 @@ const (
 	maxEvaluations = 512 // entity-seconds that the trees see per role and second
 	minPackets     = 3   // an entity-second with fewer says nothing
 	maxIncidents   = 1024
+	touchAhead     = 32 // entities whose cache misses overlap
 )
 
 // Slot judges slot n, merged from what the workers accumulated; received and lost are the capture's counts so far. The alerts are
@@ -56,7 +59,9 @@ func (j *Judge) Slot(n int64, parts []*Accumulator, received, lost uint64) []mod
 	for _, a := range parts {
 		j.merge(n, a)
 	}
+	claimed := j.claimsOf(n, parts)
 	if j.packets >= j.options.Limits.WarmupPackets {
+		j.limitARP(n, claimed)
 		j.limits(parts)
 	}
 	for r := range j.roles {
@@ -102,8 +107,13 @@ func (j *Judge) sorted() []models.Alert {
 func (j *Judge) merge(n int64, a *Accumulator) {
 	j.packets += a.packets
 	for r := range j.roles {
-		for i := range a.rows[r] {
-			j.mergeRow(n, Role(r), a, &a.rows[r][i])
+		for rows := a.rows[r]; len(rows) > 0; {
+			batch := rows[:min(len(rows), touchAhead)]
+			j.sink += j.roles[r].entities.touch(batch)
+			for i := range batch {
+				j.mergeRow(n, Role(r), a, &batch[i])
+			}
+			rows = rows[len(batch):]
 		}
 	}
 	for i := range a.slots {
@@ -115,18 +125,17 @@ func (j *Judge) merge(n int64, a *Accumulator) {
 		dst := a.rows[Destination][a.rowOf[Destination][i]].entity
 		port := hashPort(s.RespPort, s.Proto)
 		sources, destinations := j.roles[Source].entities, j.roles[Destination].entities
-		h := &sources.slab[src].halves[0]
-		h.ports.add(&sources.bitmaps, port)
-		h.peers.add(&sources.bitmaps, destinations.slab[dst].hash)
-		h = &destinations.slab[dst].halves[0]
-		h.ports.add(&destinations.bitmaps, port)
-		h.peers.add(&destinations.bitmaps, sources.slab[src].hash)
+		from, to := &sources.slab[src], &destinations.slab[dst]
+		from.ports[0].add(&sources.bitmaps, port)
+		from.peers[0].add(&sources.bitmaps, to.hash)
+		to.ports[0].add(&destinations.bitmaps, port)
+		to.peers[0].add(&destinations.bitmaps, from.hash)
 	}
 }
 
 func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 	st := &j.roles[r]
-	m.entity = st.entities.get(m.addr)
+	m.entity = st.entities.get(m.addr, m.hash)
 	e := &st.entities.slab[m.entity]
 	if e.slot != n {
 		e.slot = n

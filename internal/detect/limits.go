@@ -31,7 +31,7 @@ func (j *Judge) limitSource(i uint32) {
 	if e.now.opened == 0 || opened < min(l.ScanPorts, l.SweepHosts) || float64(e.failed()) < l.FailedShare*float64(opened) {
 		return
 	}
-	ports, peers := e.ports(&st.entities.bitmaps), e.peers(&st.entities.bitmaps)
+	ports, peers := e.portCount(&st.entities.bitmaps), e.peerCount(&st.entities.bitmaps)
 	switch {
 	case ports >= l.ScanPorts:
 		j.over(Source, st, i, models.CategoryPortScan, lead{"ports", "ports", float64(ports), float64(l.ScanPorts)})
@@ -52,7 +52,7 @@ func (j *Judge) limitDestination(i uint32) {
 	if e.now.opened == 0 || failed < l.FloodHalfOpen || float64(failed) < l.FailedShare*float64(opened) {
 		return
 	}
-	ports, peers := e.ports(&st.entities.bitmaps), e.peers(&st.entities.bitmaps)
+	ports, peers := e.portCount(&st.entities.bitmaps), e.peerCount(&st.entities.bitmaps)
 	switch {
 	case ports <= l.FloodPorts:
 		j.over(Destination, st, i, models.CategoryFlood, lead{"failed_connections", "connections", float64(failed), float64(l.FloodHalfOpen)})
@@ -62,12 +62,12 @@ func (j *Judge) limitDestination(i uint32) {
 }
 
 // over raises an incident for an entity that crossed a limit.
-func (j *Judge) over(r Role, st *roleState, i uint32, category models.Category, l lead) {
+func (j *Judge) over(r Role, st *roleState, i uint32, category models.Category, l lead) *incident {
 	e := &st.entities.slab[i]
 	v := vectorOf(e, &st.entities.bitmaps)
 	p := v.point()
 	score := limitScore(l.value, l.limit)
-	j.raise(incidentKey{e.addr, r, category}, i, finding{
+	return j.raise(incidentKey{e.addr, r, category}, i, finding{
 		category: category, severity: severityOf(score), score: score, raw: round(st.trees.Score(p[:])), vector: v, lead: l,
 	})
 }

@@ -54,32 +54,37 @@ func (k *key) equal(o *key) bool {
 	return k.w == o.w && k.a.Lo == o.a.Lo && k.b.Lo == o.b.Lo && k.a.Hi == o.a.Hi && k.b.Hi == o.b.Hi
 }
 
-// entry is one connection. Its first cache line holds what every packet reads, the others what it adds to.
+// entry is one connection: three cache lines of 64 bytes. The first holds what every packet reads, the second what it adds to, the
+// third what only some need.
 type entry struct {
-	key      key
-	last     int64 // capture time of the last packet
-	id       int64
-	slotRef  uint32 // index into Table.slots, if epoch is the table's
-	epoch    uint32
+	key     key
+	last    int64  // capture time of the last packet
+	slotRef uint32 // index into Table.slots, if epoch is the table's
+	epoch   uint32
+	marks   marks
+	flags   [2]models.TCPFlags
+	state   models.ConnState
+	class   class // of its time-out: follows from protocol and state
+
 	lastDir  [2]int64
 	packets  [2]uint64
 	bytes    [2]uint64
 	entropy  uint64 // sum over the packets with payload, 1e-4 bit
 	entropyN uint64
+
+	id       int64 // 0: the entry is free
 	first    int64
-	prev     uint32 // in its wheel bucket
-	next     uint32
+	prev     uint32    // in its wheel bucket
+	next     uint32    // in its wheel bucket, or in the list of free entries
 	isn      [2]uint32 // sequence number of the first payload byte
 	bucket   uint16
 	vlan     uint16
 	hello    [2]uint16 // index+1 of the buffer that assembles its TLS hello
 	origMAC  models.MAC
 	respMAC  models.MAC
-	flags    [2]models.TCPFlags
-	state    models.ConnState
-	marks    marks
 	icmpType uint8
 	icmpCode uint8
+	_        uint64 // to the end of the line
 }
 
 // marks are the boolean facts of an entry.

@@ -24,7 +24,8 @@ func (t *Table) Update(ps []models.Packet, arena []byte) []byte {
 		t.sink += t.index[loc[i].hash&t.mask]
 	}
 	for i := range loc {
-		t.sink += uint64(t.entries[uint32(t.index[loc[i].hash&t.mask])].last)
+		c := &t.entries[uint32(t.index[loc[i].hash&t.mask])]
+		t.sink += uint64(c.last) + c.packets[0]
 	}
 	for i := range ps {
 		if !loc[i].skipped {
@@ -77,7 +78,8 @@ func (t *Table) update(p *models.Packet, l *located, arena []byte) []byte {
 		was := c.state
 		c.track(p.Flags, dir)
 		if c.state != was {
-			t.wheel.relink(t.entries, e, c.last+t.timeout[classOf(c)])
+			c.class = classOf(c)
+			t.wheel.relink(t.entries, e, c.last+t.timeout[c.class])
 		}
 		if c.marks&(helloOrig<<dir) == 0 {
 			arena = t.hello(e, p, dir, arena)
@@ -91,12 +93,13 @@ func (t *Table) update(p *models.Packet, l *located, arena []byte) []byte {
 	slot.Answered = c.marks&answered != 0
 	p.Dir = models.DirOrig + models.Dir(dir)
 	p.ConnStart = c.first
+	p.ConnID, p.Nth = c.id, c.packets[0]+c.packets[1]
 	return arena
 }
 
 // over says whether p no longer belongs to c: c was silent for longer than its time-out, or is finished and p opens anew.
 func (t *Table) over(c *entry, p *models.Packet) models.ConnEnd {
-	if p.TS-c.last > t.timeout[classOf(c)] {
+	if p.TS-c.last > t.timeout[c.class] {
 		return ended(c)
 	}
 	if c.state >= models.ConnClosed && p.Flags&(models.SYN|models.ACK) == models.SYN && p.Proto == models.ProtoTCP {
@@ -127,7 +130,8 @@ func (t *Table) open(p *models.Packet, l *located) uint32 {
 	if l.srcIsB == fromOrig {
 		c.marks |= origIsB
 	}
-	t.wheel.link(t.entries, e, p.TS+t.timeout[classOf(c)])
+	c.class = classOf(c)
+	t.wheel.link(t.entries, e, p.TS+t.timeout[c.class])
 	return e
 }
 

@@ -18,7 +18,7 @@ const (
 )
 
 // class is a kind of time-out.
-type class int
+type class uint8
 
 const (
 	tcpOpening class = iota
@@ -146,8 +146,8 @@ func (t *Table) Advance(now int64) {
 		for e != none {
 			c := &t.entries[e]
 			next := c.next
-			w.link(t.entries, e, c.last+t.timeout[classOf(c)])
-			if now-c.last > t.timeout[classOf(c)] {
+			w.link(t.entries, e, c.last+t.timeout[c.class])
+			if now-c.last > t.timeout[c.class] {
 				t.remove(e, ended(c))
 			}
 			e = next
@@ -164,7 +164,7 @@ func (t *Table) evict() {
 		}
 		e := t.wheel.head[b]
 		c := &t.entries[e]
-		deadline := c.last + t.timeout[classOf(c)]
+		deadline := c.last + t.timeout[c.class]
 		if uint16((deadline/second+1)&(wheelBuckets-1)) == b || try == evictTries || deadline/second <= t.wheel.tick {
 			t.remove(e, models.ConnEvicted)
 			return

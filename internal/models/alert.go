@@ -16,6 +16,7 @@ const (
 	CategoryBeacon        Category = "beacon"
 	CategoryTunnel        Category = "tunnel"
 	CategoryExfiltration  Category = "exfiltration"
+	CategoryARPSpoofing   Category = "arp_spoofing"
 	CategoryAnomaly       Category = "anomaly"
 )
 
@@ -23,7 +24,7 @@ const (
 func Categories() []Category {
 	return []Category{
 		CategoryPortScan, CategoryHostSweep, CategoryFlood, CategoryAmplification, CategoryBruteForce, CategoryBeacon,
-		CategoryTunnel, CategoryExfiltration, CategoryAnomaly,
+		CategoryTunnel, CategoryExfiltration, CategoryARPSpoofing, CategoryAnomaly,
 	}
 }
 

@@ -43,6 +43,15 @@ type ConnSlot struct {
 	Up, Down   SlotDir // what the originator and what the responder sent
 }
 
+// Observation is something that belongs to no connection but that the detector is told of: an ARP packet (RFC 826).
+type Observation struct {
+	TS     int64
+	Op     uint16 // 1 request, 2 reply
+	Sender Addr   // who claims to be MAC
+	Target Addr
+	MAC    MAC // the sender's hardware address, as the ARP packet says
+}
+
 // ConnState is how far a connection has come; for TCP the reduced state machine of RFC 9293, section 3.3.2, as one sees
 // it from outside.
 type ConnState uint8

@@ -13,6 +13,7 @@ type export struct {
 	sensor  string
 	outputs Outputs
 	live    bool
+	wait    bool
 	in      chan *report
 	free    chan *report
 	dropped atomic.Uint64
@@ -48,7 +49,7 @@ const (
 
 func newExport(o Options) *export {
 	x := &export{
-		sensor: o.Sensor, outputs: o.Outputs, live: o.Live, in: make(chan *report, exportQueue), free: make(chan *report, exportQueue+2),
+		sensor: o.Sensor, outputs: o.Outputs, live: o.Live, wait: o.Wait, in: make(chan *report, exportQueue), free: make(chan *report, exportQueue+2),
 		hosts: map[models.Addr]*models.Host{},
 	}
 	x.view.init()
@@ -62,15 +63,13 @@ func (x *export) wanted() bool {
 	return x.live || x.outputs.Connections != nil || x.outputs.Hosts != nil || x.outputs.Series != nil
 }
 
-// offer copies what it needs of a slot's results; it never waits.
+// offer copies what it needs of a slot's results. Unless it may, it never waits.
 func (x *export) offer(done []*slotResult) {
 	if !x.wanted() || len(done) == 0 {
 		return
 	}
-	var r *report
-	select {
-	case r = <-x.free:
-	default:
+	r := x.report()
+	if r == nil {
 		x.dropped.Add(uint64(len(done)))
 		return
 	}
@@ -85,6 +84,19 @@ func (x *export) offer(done []*slotResult) {
 		}
 	}
 	x.in <- r // there is room: the queue is as long as there are reports
+}
+
+// report is an empty report; nil if all are under way.
+func (x *export) report() *report {
+	if x.wait {
+		return <-x.free
+	}
+	select {
+	case r := <-x.free:
+		return r
+	default:
+		return nil
+	}
 }
 
 func (d *slotResult) newConnections() (n uint64) {

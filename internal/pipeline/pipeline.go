@@ -34,7 +34,7 @@ type Source interface {
 	Close() error
 }
 
-// Outputs are where results go; nil ones are left out. All but Alerts must not block. Each is called from one goroutine.
+// Outputs are where results go; nil ones are left out. Unless Options.Wait is set, all but Alerts must not block. Each is called from one goroutine.
 type Outputs struct {
 	// Alerts takes new revisions of incidents. It may block: the judge then waits, and the workers after it.
 	Alerts func(ctx context.Context, alerts []models.Alert) error
@@ -50,19 +50,21 @@ type Outputs struct {
 
 // Options configure a Pipeline.
 type Options struct {
-	Sensor      string
-	SourceName  string   // for Stats: the interfaces or the file
-	Sources     []Source // live: one per worker; a file: one
-	Workers     int      // a file's: 0 means 1. Several sources have a worker each
-	Live        bool     // keep a view of the connections for a page, and measure latency against the clock
-	Flow        flow.Options
-	Detect      detect.Options
-	DetectorOff bool
-	Outputs     Outputs
-	Links       func() []models.Interface // nil: no interfaces
-	Drops       func() []models.Drop      // of the stages after this one; nil: none
-	Now         func() time.Time          // the wall clock; nil means time.Now
-	Log         *slog.Logger              // nil discards
+	Sensor        string
+	SourceName    string   // for Stats: the interfaces or the file
+	Sources       []Source // live: one per worker; a file: one
+	Workers       int      // a file's: 0 means 1. Several sources have a worker each
+	Live          bool     // keep a view of the connections for a page, and measure latency against the clock
+	Wait          bool     // for the export, rather than drop its results: a file can wait, an interface cannot
+	EvidenceBytes int      // memory for copies of recent packets; 0: none. A file that several workers share has none
+	Flow          flow.Options
+	Detect        detect.Options
+	DetectorOff   bool
+	Outputs       Outputs
+	Links         func() []models.Interface // nil: no interfaces
+	Drops         func() []models.Drop      // of the stages after this one; nil: none
+	Now           func() time.Time          // the wall clock; nil means time.Now
+	Log           *slog.Logger              // nil discards
 }
 
 const (

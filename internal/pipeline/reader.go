@@ -133,11 +133,7 @@ func (w *worker) chunks() {
 		w.volume.add(&c.volume)
 		for ps := c.packets; len(ps) > 0; {
 			n := min(len(ps), batchPackets)
-			for i := range ps[:n] {
-				ps[i].Entropy = w.decoder.Entropy(ps[i].Payload)
-			}
-			w.decoder.Arena = w.table.Update(ps[:n], w.decoder.Arena)
-			w.decoder.Reset()
+			w.connect(ps[:n])
 			ps = ps[n:]
 		}
 		if c.do != stay {

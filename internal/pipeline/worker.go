@@ -3,6 +3,7 @@ package pipeline
 import (
 	"netlyra/internal/decode"
 	"netlyra/internal/detect"
+	"netlyra/internal/evidence"
 	"netlyra/internal/flow"
 	"netlyra/internal/models"
 )
@@ -15,13 +16,16 @@ type worker struct {
 	table   *flow.Table
 	batch   models.Batch
 	packets [batchPackets]models.Packet
+	origin  [batchPackets]*models.Frame // of packets
+	keep    *evidence.Ring              // nil: no copies
 	counts  counts
 	public  published
 	clock   latency // packet stamp to analysed
 	changed func()
 	stamper stamper
-	slot    int64   // the open one
-	volume  Volumes // of the open slot
+	slot    int64                // the open one
+	volume  Volumes              // of the open slot
+	arp     []models.Observation // of the open slot
 	sweep   int
 
 	in      chan *chunk // from a reader that deals out
@@ -96,6 +100,9 @@ func newWorker(o Options, i int) (*worker, error) {
 		free: make(chan *slotResult, slotsInFlight), out: make(chan *slotResult, slotsInFlight), in: make(chan *chunk, chunksInFlight),
 	}
 	w.clock.now = o.Now
+	if o.EvidenceBytes > 0 && o.Workers == len(o.Sources) {
+		w.keep = evidence.New(o.EvidenceBytes / o.Workers)
+	}
 	for range slotsInFlight {
 		w.free <- &slotResult{}
 	}
@@ -128,6 +135,7 @@ func (w *worker) frames(fs []models.Frame) {
 			w.turn(slot, do)
 		}
 		if w.counts.decode(&w.decoder, f, &w.packets[n], &w.volume) {
+			w.origin[n] = f
 			n++
 		}
 		if n == batchPackets {
@@ -144,8 +152,25 @@ func (w *worker) frames(fs []models.Frame) {
 // add takes the first n decoded packets into their connections.
 func (w *worker) add(n int) {
 	ps := w.packets[:n]
+	w.connect(ps)
+	if w.keep == nil {
+		return
+	}
 	for i := range ps {
-		ps[i].Entropy = w.decoder.Entropy(ps[i].Payload)
+		if p := &ps[i]; p.ConnID != 0 && evidence.Wants(p.Nth) {
+			w.keep.Add(p.ConnID, w.origin[i])
+		}
+	}
+}
+
+// connect takes decoded packets into their connections; what has none is noted for the detector.
+func (w *worker) connect(ps []models.Packet) {
+	for i := range ps {
+		p := &ps[i]
+		p.Entropy = w.decoder.Entropy(p.Payload)
+		if p.Proto == models.ProtoARP {
+			w.arp = append(w.arp, models.Observation{TS: p.TS, Op: p.ARPOp, Sender: p.Src, Target: p.Dst, MAC: p.ARPSenderMAC})
+		}
 	}
 	w.decoder.Arena = w.table.Update(ps, w.decoder.Arena)
 	w.decoder.Reset()
@@ -190,6 +215,10 @@ func (w *worker) closeSlot(jump bool) {
 	r.slots = w.table.TakeSlots(r.slots)
 	r.acc.Reset()
 	r.acc.Add(r.slots)
+	for _, o := range w.arp {
+		r.acc.Observe(o)
+	}
+	w.arp = w.arp[:0]
 	w.table.Advance((r.slot + 1) * models.SlotMicros)
 	w.table.Sweep(w.sweep)
 	r.records = append(r.records[:0], w.table.Drain()...)

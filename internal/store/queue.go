@@ -95,6 +95,16 @@ func (q *queue) do(ctx context.Context, rows int, run func(context.Context, *sql
 	}
 }
 
+// room is how many connections fit; all of them once the queue is closed, which will count them as lost.
+func (q *queue) room() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return maxConnections
+	}
+	return maxConnections - len(q.connections)
+}
+
 func (q *queue) push(j *job) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -101,6 +101,9 @@ func (s *Store) OfferConnections(cs []models.Connection) (accepted int) {
 	return s.queue.offerConnections(cs)
 }
 
+// Room is how many connections OfferConnections would take now: for a caller that can wait.
+func (s *Store) Room() int { return s.queue.room() }
+
 // OfferHosts queues what hosts have done since they were last offered: packets and bytes are added to what is stored,
 // the times widen, and a MAC that is not empty replaces the one before. Otherwise as OfferConnections, but any of hs may
 // be the one that is dropped.

@@ -19,8 +19,15 @@ CONFIGS = [
     {"trees": 25, "height": 6, "window": 64, "features": 7, "seed": 0, "points": 400},
     {"trees": 3, "height": 12, "window": 100, "features": 2, "seed": -7, "points": 350},
     {"trees": 5, "height": 3, "window": 3, "features": 1, "seed": 2**40 + 17, "points": 60},
-    {"trees": 8, "height": 5, "window": 50, "features": 4, "seed": 99, "points": 300,
-     "limits": [[0.0, 1.0], [0.0, 0.25], [-1.0, 1.0], [0.5, 8.0]]},
+    {
+        "trees": 8,
+        "height": 5,
+        "window": 50,
+        "features": 4,
+        "seed": 99,
+        "points": 300,
+        "limits": [[0.0, 1.0], [0.0, 0.25], [-1.0, 1.0], [0.5, 8.0]],
+    },
 ]
 
 
@@ -29,7 +36,10 @@ def vector(config: dict, rng: random.Random) -> dict:
     names = [f"f{i:03d}" for i in range(config["features"])]
     limits = config.get("limits")
     model = anomaly.HalfSpaceTrees(
-        n_trees=config["trees"], height=config["height"], window_size=config["window"], seed=config["seed"],
+        n_trees=config["trees"],
+        height=config["height"],
+        window_size=config["window"],
+        seed=config["seed"],
         limits=None if limits is None else dict(zip(names, map(tuple, limits), strict=True)),
     )
     points, scores = [], []
@@ -47,7 +57,9 @@ def vector(config: dict, rng: random.Random) -> dict:
 
 def main() -> None:
     rng = random.Random(1)
-    json.dump({"river": river.__version__, "vectors": [vector(c, rng) for c in CONFIGS]}, sys.stdout, separators=(",", ":"))
+    json.dump(
+        {"river": river.__version__, "vectors": [vector(c, rng) for c in CONFIGS]}, sys.stdout, separators=(",", ":")
+    )
     sys.stdout.write("\n")
 
 

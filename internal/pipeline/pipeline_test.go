@@ -1,0 +1,290 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"netlyra/internal/capture"
+	"netlyra/internal/flow"
+	"netlyra/internal/models"
+)
+
+const sample = "../../demo/sample.pcap.zst"
+
+func open(t testing.TB) Source {
+	t.Helper()
+	f, err := capture.OpenFile(sample, capture.FileOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+// outputs collects what a pipeline gives.
+type outputs struct {
+	alerts []models.Alert
+	conns  map[int64]models.Connection
+	hosts  map[string]models.Host
+	series []models.SeriesPoint
+}
+
+func (o *outputs) wire() Outputs {
+	o.conns, o.hosts = map[int64]models.Connection{}, map[string]models.Host{}
+	return Outputs{
+		Alerts: func(_ context.Context, as []models.Alert) error {
+			o.alerts = append(o.alerts, as...)
+			return nil
+		},
+		Connections: func(cs []models.Connection) {
+			for _, c := range cs {
+				o.conns[c.ID] = c
+			}
+		},
+		Hosts: func(hs []models.Host) {
+			for _, h := range hs {
+				sum := o.hosts[h.IP]
+				h.PacketsSent += sum.PacketsSent
+				h.PacketsRecv += sum.PacketsRecv
+				o.hosts[h.IP] = h
+			}
+		},
+		Series: func(ps []models.SeriesPoint) { o.series = append(o.series, slices.Clone(ps)...) },
+	}
+}
+
+func run(t *testing.T, o Options) *Pipeline {
+	t.Helper()
+	p, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// received = decoded + non-IP + malformed + dropped; opened = active + expired + evicted; and the parts add up to the whole.
+func TestAccounting(t *testing.T) {
+	for _, workers := range []int{1, 3} {
+		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
+			var out outputs
+			src := open(t)
+			p := run(t, Options{Sensor: "s", Sources: []Source{src}, Workers: workers, Wait: true, Outputs: out.wire()})
+			s := p.Stats()
+			malformed := uint64(0)
+			for _, n := range s.Malformed {
+				malformed += n
+			}
+			captured := src.Stats()
+			if got := s.Decoded + s.NonIP + malformed + captured.Dropped + captured.Skipped; captured.Received != got || s.Packets != captured.Frames || got < 10_000 {
+				t.Errorf("received %d, accounted for %d, packets %d", captured.Received, got, s.Packets)
+			}
+			if s.Bytes != captured.Bytes {
+				t.Errorf("%d bytes, captured %d", s.Bytes, captured.Bytes)
+			}
+			if c := s.Connections; c.Opened != c.Active+c.Expired+c.Evicted || c.Active != 0 {
+				t.Errorf("%+v", c)
+			}
+			if got := uint64(len(out.conns)) + s.Connections.Unstored; got != s.Connections.Opened {
+				t.Errorf("%d connections opened, %d handed on and %d only counted", s.Connections.Opened, len(out.conns), s.Connections.Unstored)
+			}
+			var series models.SeriesPoint
+			for _, p := range out.series {
+				series.Packets += p.Packets
+				series.Bytes += p.Bytes
+				series.Connections += p.Connections
+			}
+			if series.Packets != s.Packets || series.Bytes != s.Bytes || series.Connections != s.Connections.Opened {
+				t.Errorf("series add up to %+v, stats %d packets, %d bytes, %d connections", series, s.Packets, s.Bytes, s.Connections.Opened)
+			}
+			if s.Alerts.Raised != uint64(len(out.alerts)) || len(out.alerts) == 0 {
+				t.Errorf("%d raised, %d handed on", s.Alerts.Raised, len(out.alerts))
+			}
+			if h := out.hosts["10.77.0.10"]; h.PacketsSent < 1000 || h.MAC != "02:00:00:00:00:10" {
+				t.Errorf("the server as a host: %+v", h)
+			}
+		})
+	}
+}
+
+// Several sources, as several rings are, give what one gives: here each has the packets of every third connection.
+func TestSeveralSourcesGiveTheSameAlerts(t *testing.T) {
+	var whole, parts outputs
+	run(t, Options{Sensor: "s", Sources: []Source{open(t)}, Outputs: whole.wire()})
+	var sources []Source
+	for i := range 3 {
+		sources = append(sources, &share{Source: open(t), n: 3, i: i})
+	}
+	run(t, Options{Sensor: "s", Sources: sources, Outputs: parts.wire()})
+	if d := cmp.Diff(whole.alerts, parts.alerts); d != "" {
+		t.Errorf("(-one source +three)\n%s", d)
+	}
+}
+
+// share passes on the frames of every n-th connection, as a fan-out does.
+type share struct {
+	Source
+	n, i int
+}
+
+func (s *share) Read(b *models.Batch) error {
+	err := s.Source.Read(b)
+	var c counts
+	w := &worker{}
+	kept := b.Frames[:0]
+	for _, f := range b.Frames {
+		var p models.Packet
+		if c.decode(&w.decoder, &f, &p, &w.volume) && deal(&p, s.n) == s.i || p.Proto == 0 && s.i == 0 {
+			kept = append(kept, f)
+		}
+	}
+	b.Frames = kept
+	return err
+}
+
+func TestEvidenceIsKept(t *testing.T) {
+	var out outputs
+	p := run(t, Options{Sensor: "s", Sources: []Source{open(t)}, Wait: true, EvidenceBytes: 16 << 20, Outputs: out.wire()})
+	for id, c := range out.conns {
+		if n := c.PacketsUp + c.PacketsDown; n > 3 && n <= 16 && c.Proto == "TCP" {
+			ps := p.Evidence(id)
+			if uint64(len(ps)) != n || ps[0].TS != int64(c.FirstTS) || ps[len(ps)-1].TS != int64(c.LastTS) {
+				t.Fatalf("%d copies of a connection of %d packets", len(ps), n)
+			}
+			return
+		}
+	}
+	t.Fatal("no connection to look at")
+}
+
+// scripted is a live source: it gives batches, then watermarks on an idle link, then ends.
+type scripted struct {
+	batches []models.Batch
+	closed  chan struct{}
+}
+
+func (s *scripted) Read(b *models.Batch) error {
+	if len(s.batches) == 0 {
+		b.Frames = b.Frames[:0]
+		select {
+		case <-s.closed:
+			return io.EOF
+		case <-time.After(time.Millisecond):
+			b.Watermark += models.SlotMicros
+			return nil
+		}
+	}
+	*b = s.batches[0]
+	s.batches = s.batches[1:]
+	return nil
+}
+func (s *scripted) Stats() capture.Stats { return capture.Stats{} }
+func (s *scripted) Close() error {
+	select {
+	case <-s.closed:
+	default:
+		close(s.closed)
+	}
+	return nil
+}
+
+// Time passes on an idle link: connections expire and are handed on although no packet comes any more, even if one of two sources never
+// saw any.
+func TestTimePassesOnAnIdleLink(t *testing.T) {
+	frames, err := firstFrames()
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy := &scripted{closed: make(chan struct{}), batches: []models.Batch{{Frames: frames, Watermark: frames[len(frames)-1].TS}}}
+	idle := &scripted{closed: make(chan struct{}), batches: []models.Batch{{Watermark: frames[0].TS}}}
+	ended := make(chan models.Connection, 1000)
+	ctx, stop := context.WithCancel(t.Context())
+	p, err := New(Options{Sensor: "s", Sources: []Source{busy, idle}, Live: true, Flow: flow.Options{Timeouts: flow.Timeouts{UDP: time.Second, Other: time.Second}}, Outputs: Outputs{
+		Connections: func(cs []models.Connection) {
+			for _, c := range cs {
+				if c.End == models.ConnIdle {
+					ended <- c
+				}
+			}
+		},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	<-ended // or the test times out
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if s := p.Stats(); s.Packets != uint64(len(frames)) {
+		t.Errorf("%d packets, want %d", s.Packets, len(frames))
+	}
+}
+
+// firstFrames copies the first second of the sample.
+func firstFrames() ([]models.Frame, error) {
+	f, err := capture.OpenFile(sample, capture.FileOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	var all []models.Frame
+	var b models.Batch
+	for {
+		err := f.Read(&b)
+		for _, fr := range b.Frames {
+			if len(all) > 0 && fr.TS > all[0].TS+5_000_000 {
+				return all, nil
+			}
+			fr.Data = slices.Clone(fr.Data)
+			all = append(all, fr)
+		}
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return all, nil
+			}
+			return nil, err
+		}
+	}
+}
+
+func TestTheViewTellsWhatChanged(t *testing.T) {
+	var v view
+	v.init()
+	c := func(id int64, last models.Micros, end models.ConnEnd) models.Connection {
+		return models.Connection{ID: id, LastTS: last, End: end}
+	}
+	v.update([]models.Connection{c(1, 10, ""), c(2, 20, "")})
+	all := v.since(0, 10)
+	if !all.Full || len(all.Rows) != 2 || all.Rows[0].ID != 2 {
+		t.Fatalf("%+v", all)
+	}
+	v.update([]models.Connection{c(1, 30, models.ConnDone), c(3, 30, "")})
+	got := v.since(all.Generation, 10)
+	if d := cmp.Diff(Changes{Generation: 2, Rows: []models.Connection{c(3, 30, "")}, Gone: []int64{1}}, got); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+	if again := v.since(got.Generation, 10); len(again.Rows)+len(again.Gone) != 0 {
+		t.Errorf("%+v", again)
+	}
+	for i := range int64(2 * viewRows) {
+		v.update([]models.Connection{c(100+i, models.Micros(100+i), "")})
+	}
+	if n := len(v.connections()); n > viewRows {
+		t.Errorf("%d rows, at most %d", n, viewRows)
+	}
+	if s := v.since(got.Generation, 10); len(s.Rows) != 10 || s.Omitted == 0 {
+		t.Errorf("%d rows, %d omitted", len(s.Rows), s.Omitted)
+	}
+}

@@ -1,0 +1,144 @@
+// The connections that the server tells of, merged from its columns, with the rate of each.
+import { toNumber } from "../api/messages.ts";
+import type { Columns, ConnectionState } from "../api/schema.ts";
+
+export interface Connection {
+  readonly id: string;
+  srcIP: string;
+  dstIP: string;
+  srcPort: number;
+  dstPort: number;
+  proto: string;
+  state: ConnectionState;
+  sni: string;
+  /** Capture time in ms. */
+  first: number;
+  last: number;
+  packets: number;
+  bytesUp: number;
+  bytesDown: number;
+  score: number;
+  /** Bytes per second, both ways; a mean that forgets half of the past every second. */
+  rate: number;
+  /** It has left the server's table. */
+  gone: boolean;
+  /** Bytes at the last tick. */
+  mark: number;
+}
+
+export const sortKeys = ["rate", "bytes", "packets", "state", "name", "last"] as const;
+export type SortKey = (typeof sortKeys)[number];
+
+export class Connections {
+  readonly #byID = new Map<string, Connection>();
+  #lastTick = Number.NaN;
+
+  /** Rows that the server has left out of its messages since the last full list. */
+  omitted = 0;
+
+  get size(): number {
+    return this.#byID.size;
+  }
+
+  /** Merges a message's columns. Each row replaces what was known of its connection; a full list replaces all. */
+  merge(c: Columns): void {
+    if (c.full) {
+      this.omitted = 0;
+      this.#removeAllBut(new Set(c.id));
+    }
+    this.omitted += toNumber(c.omitted);
+    for (let i = 0; i < c.id.length; i++) this.#put(c, i);
+    for (const id of c.gone) this.#remove(id);
+  }
+
+  #put(c: Columns, i: number): void {
+    const id = c.id[i] ?? "";
+    let row = this.#byID.get(id);
+    const isNew = row === undefined;
+    if (row === undefined) {
+      row = { ...blank, id };
+      this.#byID.set(id, row);
+    }
+    row.srcIP = c.src_ip[i] ?? "";
+    row.dstIP = c.dst_ip[i] ?? "";
+    row.srcPort = c.src_port[i] ?? 0;
+    row.dstPort = c.dst_port[i] ?? 0;
+    row.proto = c.proto[i] ?? "";
+    row.state = c.state[i] ?? "active";
+    row.sni = c.sni[i] ?? "";
+    row.first = (c.first_ts_us[i] ?? 0) / 1000;
+    row.last = (c.last_ts_us[i] ?? 0) / 1000;
+    row.packets = toNumber(c.packets_up[i] ?? 0) + toNumber(c.packets_down[i] ?? 0);
+    row.bytesUp = toNumber(c.bytes_up[i] ?? 0);
+    row.bytesDown = toNumber(c.bytes_down[i] ?? 0);
+    row.score = c.score[i] ?? 0;
+    // What an old connection has carried before this page knew it is no rate of now.
+    if (isNew && row.last - row.first > 2000) row.mark = row.bytesUp + row.bytesDown;
+  }
+
+  #remove(id: string): void {
+    const row = this.#byID.get(id);
+    if (row === undefined) return;
+    row.gone = true; // who still shows it can tell
+    row.rate = 0;
+    this.#byID.delete(id);
+  }
+
+  #removeAllBut(ids: ReadonlySet<string>): void {
+    for (const id of this.#byID.keys()) {
+      if (!ids.has(id)) this.#remove(id);
+    }
+  }
+
+  /** Brings the rates up to date. To be called about once a second, with the time in ms. */
+  tick(now: number): void {
+    const seconds = (now - this.#lastTick) / 1000;
+    this.#lastTick = now;
+    if (!(seconds > 0)) return;
+    const keep = 0.5 ** seconds;
+    for (const c of this.#byID.values()) {
+      const all = c.bytesUp + c.bytesDown;
+      const rate = Math.max(0, all - c.mark) / seconds;
+      c.rate = c.rate * keep + rate * (1 - keep);
+      if (c.rate < 1) c.rate = 0;
+      c.mark = all;
+    }
+  }
+
+  /** All connections in an order; equals by the latest first. */
+  sorted(key: SortKey, descending: boolean): Connection[] {
+    const sign = descending ? -1 : 1;
+    const compare = comparators[key];
+    return [...this.#byID.values()].sort(
+      (a, b) => sign * compare(a, b) || b.last - a.last || (a.id < b.id ? 1 : -1),
+    );
+  }
+}
+
+const blank: Connection = {
+  id: "", srcIP: "", dstIP: "", srcPort: 0, dstPort: 0, proto: "", state: "active", sni: "", first: 0, last: 0, packets: 0,
+  bytesUp: 0, bytesDown: 0, score: 0, rate: 0, gone: false, mark: 0,
+};
+
+type Comparator = (a: Connection, b: Connection) => number;
+
+const comparators: Readonly<Record<SortKey, Comparator>> = {
+  rate: (a, b) => a.rate - b.rate,
+  bytes: (a, b) => a.bytesUp + a.bytesDown - (b.bytesUp + b.bytesDown),
+  packets: (a, b) => a.packets - b.packets,
+  state: (a, b) => compareText(a.state, b.state),
+  name: (a, b) => compareText(a.sni, b.sni),
+  last: (a, b) => a.last - b.last,
+};
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/**
+ * The order to show while a person reads: rows stay where they are, those that have ended too, and new ones follow at the end.
+ */
+export function hold(shown: readonly Connection[], all: readonly Connection[]): readonly Connection[] {
+  const known = new Set(shown);
+  return [...shown, ...all.filter((c) => !known.has(c))];
+}

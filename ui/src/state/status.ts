@@ -1,0 +1,123 @@
+// What the page has to say about itself and the program: derived, so that every state has its words in one place.
+import type { Link } from "../api/socket.ts";
+import type { Health, Stats } from "../api/schema.ts";
+import { duration, parseTime } from "../format/time.ts";
+import { count, shortCount } from "../format/units.ts";
+import { dropReason, words } from "../format/names.ts";
+import { gapMs } from "./traffic.ts";
+
+export type Tone = "good" | "info" | "warn" | "bad";
+
+/** How the numbers on the page relate to the present. */
+export type Freshness =
+  | { readonly kind: "connecting" }
+  | { readonly kind: "live" }
+  | { readonly kind: "stale"; readonly seconds: number }
+  | {
+      readonly kind: "reconnecting";
+      readonly attempt: number;
+      /** Until the next attempt. */
+      readonly seconds: number;
+      readonly reason: string;
+      /** Age of the numbers in ms; NaN: there are none. */
+      readonly age: number;
+    }
+  | { readonly kind: "locked" };
+
+/** statsAt is the arrival of the latest numbers, by this machine's clock. */
+export function freshness(link: Link, statsAt: number, now: number): Freshness {
+  switch (link.kind) {
+    case "locked":
+      return { kind: "locked" };
+    case "waiting":
+      return {
+        kind: "reconnecting", attempt: link.attempt, seconds: Math.max(0, link.until - now) / 1000, reason: link.reason,
+        age: now - statsAt,
+      };
+    case "connecting":
+      return link.attempt === 0 ? { kind: "connecting" } : { kind: "reconnecting", attempt: link.attempt, seconds: 0, reason: "", age: now - statsAt };
+    case "live":
+      if (Number.isNaN(statsAt)) return { kind: "connecting" };
+      return now - statsAt > gapMs ? { kind: "stale", seconds: (now - statsAt) / 1000 } : { kind: "live" };
+  }
+}
+
+export interface Notice {
+  readonly id: string;
+  readonly tone: Tone;
+  readonly title: string;
+  readonly text: string;
+}
+
+/** What is lost, most first. Stages without losses are left out. */
+export function losses(stats: Stats): readonly { where: string; why: string; count: number }[] {
+  return stats.drops
+    .filter((d) => d.count > 0)
+    .map((d) => ({ where: words(d.stage), why: dropReason(d.reason), count: d.count }))
+    .sort((a, b) => b.count - a.count);
+}
+
+/** What each stage has lost by reason, in the order of the data's way; of a stage without losses, nothing. */
+export function lossesByStage(stats: Stats): ReadonlyMap<string, readonly Stats["drops"][number][]> {
+  const stages = new Map<string, Stats["drops"][number][]>();
+  for (const d of stats.drops) {
+    const known = stages.get(d.stage) ?? [];
+    if (d.count > 0) known.push(d);
+    stages.set(d.stage, known);
+  }
+  return stages;
+}
+
+/** The notices above the page, the worst first. */
+export function notices(stats: Stats | null, health: Health | null, recentLosses: number): readonly Notice[] {
+  const all: Notice[] = [];
+  for (const r of health?.reasons ?? []) {
+    if (r.code !== "drops") all.push({ id: r.code, tone: "bad", title: "Degraded", text: r.message });
+  }
+  if (stats === null) return all;
+  const lost = losses(stats);
+  if (recentLosses > 0) {
+    const where = lost.map((l) => `${count(l.count)} in ${l.where} (${l.why})`).join(", ");
+    all.push({ id: "losses", tone: "warn", title: "Degraded", text: `${count(recentLosses)} lost in the last minute; since the start ${where}.` });
+  }
+  const files = (stats.interfaces ?? []).filter((i) => i.link === "ended");
+  if (files.length > 0) {
+    const names = files.map((i) => i.name).join(", ");
+    all.push({
+      id: "ended", tone: "info", title: "The file has ended",
+      text: `All of ${names} has been read: ${shortCount(stats.packets)} packets. What it showed stays here; nothing new will come.`,
+    });
+  }
+  return all;
+}
+
+/** Why no traffic is shown; empty while there is some. now is the server's clock in ms. */
+export function silence(stats: Stats | null, now: number): string {
+  if (stats === null) return "";
+  const links = stats.interfaces ?? [];
+  const bad = links.filter((i) => i.link === "gone" || i.link === "down");
+  if (bad.length > 0 && bad.length === links.length) {
+    return `${bad.map((i) => `${i.name} is ${i.link}`).join(", ")}: no packets come from there.`;
+  }
+  if (links.some((i) => i.link === "ended")) return "The file has ended.";
+  const last = parseTime(stats.last_packet_ts);
+  if (Number.isNaN(last)) {
+    return stats.uptime_seconds < 3
+      ? `Waiting for the first packet on ${stats.source}.`
+      : `No packet on ${stats.source} in ${duration(stats.uptime_seconds)}: is it the right interface, and does a filter leave anything?`;
+  }
+  const quiet = (now - last) / 1000;
+  // A capture that keeps its time is as old as it is.
+  if (stats.packet_rate > 0 || quiet < 5 || quiet > 86_400) return "";
+  return `No packet on ${stats.source} for ${duration(quiet)}.`;
+}
+
+/** What the detector is doing while there is no alert. */
+export function calm(stats: Stats | null): string {
+  if (stats === null) return "";
+  if (stats.detector.name === "") return "The detector is off.";
+  const learned = stats.detector.learning;
+  return learned >= 1
+    ? "Nothing abnormal. The detector knows this network."
+    : "Nothing abnormal so far. Fixed limits are watched from the first packets on; what is usual here is still being learned.";
+}

@@ -1,0 +1,250 @@
+// Joins the model to the page: messages go in, signals come out, at the pace at which a person reads.
+import { computed, signal, batch } from "@preact/signals";
+import { getAlerts, getHealth, openSession, APIError } from "../api/rest.ts";
+import { LiveSocket, type Link } from "../api/socket.ts";
+import type { Alert, Health, ServerMessage, Stats } from "../api/schema.ts";
+import { announcement } from "./alerts.ts";
+import { hold, type Connection, type SortKey } from "./connections.ts";
+import { Model } from "./model.ts";
+import { freshness, notices } from "./status.ts";
+
+/** Numbers change four times a second, rows and rates once: faster is flicker. Alerts and the chart do not wait. */
+const numbersEvery = 250;
+const rowsEvery = 1000;
+const healthEvery = 10_000;
+const announceEvery = 5_000;
+const alertsWanted = 100;
+
+export interface Rows {
+  readonly rows: readonly Connection[];
+  /** Rises at each change, as the connections themselves are changed in place. */
+  readonly version: number;
+}
+
+export type AlertsState =
+  | { readonly kind: "loading" }
+  | { readonly kind: "ready" }
+  | { readonly kind: "failed"; readonly message: string };
+
+export class Store {
+  readonly #model = new Model();
+  readonly #socket: LiveSocket;
+
+  readonly link = signal<Link>({ kind: "connecting", attempt: 0 });
+  readonly stats = signal<Stats | null>(null);
+  readonly version = signal("");
+  readonly health = signal<Health | null>(null);
+  readonly alerts = signal<readonly Alert[]>([]);
+  readonly alertsState = signal<AlertsState>({ kind: "loading" });
+  readonly rows = signal<Rows>({ rows: [], version: 0 });
+  readonly sort = signal<{ key: SortKey; descending: boolean }>({ key: "rate", descending: true });
+  readonly announced = signal("");
+  /** This machine's clock in ms, four times a second. */
+  readonly now = signal(Date.now());
+  /** The display stands still; the program goes on. */
+  readonly paused = signal(false);
+  readonly #recentLosses = signal(0);
+  readonly #arrived = signal(Number.NaN);
+
+  readonly freshness = computed(() => freshness(this.link.value, this.#arrived.value, this.now.value));
+  readonly notices = computed(() => notices(this.stats.value, this.health.value, this.#recentLosses.value));
+
+  #arrivedAt = Number.NaN; // of the latest numbers, this machine's clock
+  #behind = Number.NaN; // ms that this machine's clock is ahead of the server's
+  #held = false;
+  #ack = 0;
+  #frame = 0;
+  #fresh: Alert[] = [];
+  #announcedAt = 0;
+  #fetching = false;
+  #timers: number[] = [];
+
+  constructor() {
+    this.#socket = new LiveSocket({
+      since: () => this.#model.since(),
+      rate: () => this.#rate(),
+      onLink: (l) => this.#setLink(l),
+      onMessage: (m) => this.#take(m),
+    });
+  }
+
+  get traffic(): Model["traffic"] {
+    return this.#model.traffic;
+  }
+
+  /** The server's clock in ms, as far as it is known here. */
+  serverNow(): number {
+    return Date.now() - (Number.isNaN(this.#behind) ? 0 : this.#behind);
+  }
+
+  /** Connects, and keeps the page up to date until the returned function is called. */
+  start(): () => void {
+    const visibility = (): void => this.#applyRate();
+    document.addEventListener("visibilitychange", visibility);
+    const every = (ms: number, f: () => void): void => void this.#timers.push(window.setInterval(f, ms));
+    every(numbersEvery, () => this.#publishNumbers());
+    every(rowsEvery, () => this.#publishRows());
+    every(healthEvery, () => void this.#fetchHealth());
+    void this.#socket.connect();
+    return () => {
+      document.removeEventListener("visibilitychange", visibility);
+      for (const t of this.#timers) clearInterval(t);
+    };
+  }
+
+  reconnect(): void {
+    void this.#socket.connect();
+  }
+
+  /** Hands the token in; the problem as text, or null. */
+  async unlock(token: string): Promise<string | null> {
+    try {
+      await openSession(token);
+    } catch (e) {
+      return e instanceof APIError ? e.message : String(e);
+    }
+    void this.#socket.connect();
+    return null;
+  }
+
+  setPaused(paused: boolean): void {
+    this.paused.value = paused;
+    this.#applyRate();
+    if (!paused) {
+      this.#publishNumbers();
+      this.#publishRows();
+    }
+  }
+
+  /** While held, rows stay where they are: somebody is about to click one. */
+  setHeld(held: boolean): void {
+    if (held === this.#held) return;
+    this.#held = held;
+    if (!held) this.#publishRows();
+  }
+
+  sortBy(key: SortKey): void {
+    const { key: old, descending } = this.sort.value;
+    this.sort.value = { key, descending: key === old ? !descending : key !== "state" && key !== "name" };
+    this.#setRows(this.#sorted());
+  }
+
+  retryAlerts(): void {
+    void this.#fetchAlerts();
+  }
+
+  #rate(): number {
+    return document.hidden || this.paused.value ? 1 : 60;
+  }
+
+  #applyRate(): void {
+    this.#socket.setRate(this.#rate());
+    this.#acknowledgeSoon();
+  }
+
+  #setLink(link: Link): void {
+    this.link.value = link;
+    if (link.kind === "live") {
+      this.#behind = Number.NaN; // the clocks may have been set
+      void this.#fetchHealth();
+    }
+  }
+
+  #take(m: ServerMessage): void {
+    const { ack, fetchAlerts, fresh } = this.#model.apply(m);
+    if (m.type === "hello") this.version.value = this.#model.version;
+    if (m.type === "stats" || m.type === "snapshot") this.#clocks(m.ts_us / 1000);
+    if (m.type === "alert" || m.type === "hello") this.alerts.value = this.#model.alerts;
+    if (m.type === "snapshot") {
+      this.#publishNumbers();
+      this.#publishRows();
+    }
+    if (fresh !== undefined) {
+      this.#fresh.unshift(fresh);
+      this.#announce();
+    }
+    if (fetchAlerts === true) void this.#fetchAlerts();
+    if (ack !== undefined) {
+      this.#ack = Math.max(ack, m.type === "snapshot" ? 0 : this.#ack);
+      this.#acknowledgeSoon();
+    }
+  }
+
+  /** The least delay seen is taken for the difference of the clocks. */
+  #clocks(serverMs: number): void {
+    this.#arrivedAt = Date.now();
+    const delay = this.#arrivedAt - serverMs;
+    this.#behind = Number.isNaN(this.#behind) ? delay : Math.min(this.#behind, delay);
+  }
+
+  /** After the next frame: a page that stalls is sent the present, not the past. What nobody sees is drawn at once. */
+  #acknowledgeSoon(): void {
+    if (document.hidden) {
+      this.#socket.acknowledge(this.#ack);
+      return;
+    }
+    if (this.#frame !== 0) return;
+    this.#frame = requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#socket.acknowledge(this.#ack);
+    });
+  }
+
+  #publishNumbers(): void {
+    batch(() => {
+      this.now.value = Date.now();
+      this.#arrived.value = this.#arrivedAt;
+      if (this.paused.value) return;
+      this.stats.value = this.#model.stats;
+      this.#recentLosses.value = this.#model.recentLosses();
+    });
+    this.#announce();
+  }
+
+  #publishRows(): void {
+    // Without news there are no rates to measure: the last ones stand, and the page says how old they are.
+    if (this.freshness.peek().kind === "live") this.#model.connections.tick(Date.now());
+    if (this.paused.value) return;
+    const sorted = this.#sorted();
+    this.#setRows(this.#held ? hold(this.rows.value.rows, sorted) : sorted);
+  }
+
+  #sorted(): readonly Connection[] {
+    const { key, descending } = this.sort.value;
+    return this.#model.connections.sorted(key, descending);
+  }
+
+  #setRows(rows: readonly Connection[]): void {
+    this.rows.value = { rows, version: this.rows.value.version + 1 };
+  }
+
+  #announce(): void {
+    if (this.#fresh.length === 0 || Date.now() - this.#announcedAt < announceEvery) return;
+    this.announced.value = announcement(this.#fresh);
+    this.#announcedAt = Date.now();
+    this.#fresh = [];
+  }
+
+  async #fetchAlerts(): Promise<void> {
+    if (this.#fetching) return;
+    this.#fetching = true;
+    try {
+      this.#model.addAlerts(await getAlerts(alertsWanted));
+      this.alerts.value = this.#model.alerts;
+      this.alertsState.value = { kind: "ready" };
+    } catch (e) {
+      this.alertsState.value = { kind: "failed", message: e instanceof Error ? e.message : String(e) };
+    } finally {
+      this.#fetching = false;
+    }
+  }
+
+  async #fetchHealth(): Promise<void> {
+    if (this.link.value.kind !== "live") return;
+    try {
+      this.health.value = await getHealth();
+    } catch {
+      // The connection's own state tells that the server does not answer.
+    }
+  }
+}

@@ -1,0 +1,123 @@
+import { useSignal, type Signal } from "@preact/signals";
+import type { JSX } from "preact";
+import type { Alert } from "../api/schema.ts";
+import { Age, Empty, FromPacket, Panel, Skeleton } from "../components/basics.tsx";
+import { SeverityShape } from "../components/shapes.tsx";
+import { title } from "../format/names.ts";
+import { duration, parseTime } from "../format/time.ts";
+import { count, score } from "../format/units.ts";
+import { calm } from "../state/status.ts";
+import type { Store } from "../state/store.ts";
+import { AlertDetail } from "./detail.tsx";
+import { useShortcuts } from "./shortcuts.ts";
+
+export function AlertsPanel({ store }: { readonly store: Store }): JSX.Element {
+  const alerts = store.alerts.value;
+  const open = useSignal<string | null>(null);
+  useTriageKeys(store, open);
+  const going = alerts.filter((a) => a.state === "open").length;
+  return (
+    <Panel
+      id="alerts"
+      title="Alerts"
+      extra={
+        <>
+          <span class="panel-note num">
+            {alerts.length === 0 ? "" : `${count(going)} open, ${count(alerts.length - going)} closed`}
+          </span>
+          <span class="spring" />
+          <span class="keys" aria-hidden="true">
+            <kbd>j</kbd> <kbd>k</kbd> move <kbd>Enter</kbd> open
+          </span>
+        </>
+      }
+    >
+      <AlertList store={store} open={open} />
+      <div class="hidden" aria-live="polite">
+        {store.announced.value}
+      </div>
+    </Panel>
+  );
+}
+
+function AlertList({ store, open }: { readonly store: Store; readonly open: Signal<string | null> }): JSX.Element {
+  const state = store.alertsState.value;
+  const alerts = store.alerts.value;
+  return (
+    <div class="scroll alert-scroll">
+      {state.kind === "failed" && (
+        <div class="notice tone-bad" role="status">
+          <strong>Earlier alerts are missing</strong>
+          <span>{state.message}</span>
+          <button type="button" onClick={() => store.retryAlerts()}>
+            Try again
+          </button>
+        </div>
+      )}
+      {alerts.length === 0 && state.kind === "loading" && <Skeleton rows={5} />}
+      {alerts.length === 0 && state.kind === "ready" && <Empty title="No alerts" text={calm(store.stats.value)} />}
+      <ul class="alert-list">
+        {alerts.map((a) => (
+          <AlertItem
+            key={a.id}
+            alert={a}
+            now={store.now.value}
+            open={open.value === a.id}
+            onToggle={() => (open.value = open.value === a.id ? null : a.id)}
+          />
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+function AlertItem(props: {
+  readonly alert: Alert;
+  readonly now: number;
+  readonly open: boolean;
+  readonly onToggle: () => void;
+}): JSX.Element {
+  const { alert: a, now, open, onToggle } = props;
+  const started = parseTime(a.ts);
+  return (
+    <li class={`alert ${a.state} severity-${a.severity} ${open ? "expanded" : ""}`} data-alert={a.id}>
+      <button type="button" class="alert-head" aria-expanded={open} onClick={onToggle}>
+        <span class="alert-line">
+          <SeverityShape severity={a.severity} />
+          <span class="alert-severity">{title(a.severity)}</span>
+          <span class="alert-category">{title(a.category)}</span>
+          <span class="alert-score num" title="Score; an alert is raised at 0.80">
+            {score(a.score)}
+          </span>
+          <span class="spring" />
+          <span class={`alert-state ${a.state}`}>
+            {a.state === "open" ? "going on" : `lasted ${duration(Math.max(0, parseTime(a.last_ts) - started) / 1000)}`}
+          </span>
+          <Age at={started} now={now} />
+        </span>
+        <span class="alert-summary">
+          <FromPacket text={a.summary} />
+        </span>
+      </button>
+      {open && <AlertDetail alert={a} now={now} />}
+    </li>
+  );
+}
+
+/** j and k move the focus through the alerts; Enter is the focused button's own. Escape closes. p holds the display. */
+function useTriageKeys(store: Store, open: Signal<string | null>): void {
+  useShortcuts({
+    j: () => moveFocus(1),
+    k: () => moveFocus(-1),
+    p: () => store.setPaused(!store.paused.peek()),
+    Escape: () => (open.value = null),
+  });
+}
+
+function moveFocus(by: number): void {
+  const heads = [...document.querySelectorAll<HTMLElement>(".alert-head")];
+  const at = heads.findIndex((h) => h.parentElement?.contains(document.activeElement) ?? false);
+  const next = heads[at < 0 ? 0 : Math.min(heads.length - 1, Math.max(0, at + by))];
+  next?.focus({ preventScroll: true });
+  next?.scrollIntoView({ block: "nearest" });
+}

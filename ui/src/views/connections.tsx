@@ -1,0 +1,220 @@
+import { useSignal, type Signal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { Age, Empty, FromPacket, Panel, Skeleton } from "../components/basics.tsx";
+import { endpoint, printable, words } from "../format/names.ts";
+import { absolute } from "../format/time.ts";
+import { bitsPerSecond, bytes, count, score, shortCount, text } from "../format/units.ts";
+import type { Connection, SortKey } from "../state/connections.ts";
+import { silence } from "../state/status.ts";
+import type { Store } from "../state/store.ts";
+
+/** Height of a row in CSS pixels; app.css has the same. */
+const rowHeight = 26;
+/** Rows drawn beyond the edges. */
+const overscan = 6;
+
+interface ColumnSpec {
+  readonly title: string;
+  readonly sort?: SortKey;
+  readonly numeric?: boolean;
+}
+
+const columns: readonly ColumnSpec[] = [
+  { title: "Source" },
+  { title: "Destination" },
+  { title: "Proto" },
+  { title: "State", sort: "state" },
+  { title: "Server name", sort: "name" },
+  { title: "Rate", sort: "rate", numeric: true },
+  { title: "Bytes", sort: "bytes", numeric: true },
+  { title: "Packets", sort: "packets", numeric: true },
+  { title: "Last", sort: "last", numeric: true },
+];
+
+export function ConnectionsPanel({ store }: { readonly store: Store }): JSX.Element {
+  const { rows } = store.rows.value;
+  const held = useSignal(false);
+  return (
+    <Panel
+      id="connections"
+      title="Top connections"
+      extra={
+        <>
+          <span class="panel-note num">{extent(rows.length, store.stats.value?.connections.active ?? 0)}</span>
+          <span class="spring" />
+          <span class="held num" role="status">
+            {held.value && rows.length > 0 ? "order held" : ""}
+          </span>
+        </>
+      }
+    >
+      <Grid store={store} rows={rows} held={held} />
+    </Panel>
+  );
+}
+
+/** How many of the open connections are listed: those that moved last, if there are very many. */
+function extent(listed: number, active: number): string {
+  if (listed === 0) return "";
+  return listed < active ? `${count(listed)} of ${count(active)}` : count(listed);
+}
+
+function Grid(props: { readonly store: Store; readonly rows: readonly Connection[]; readonly held: Signal<boolean> }): JSX.Element {
+  const { store, rows, held } = props;
+  const scroller = useRef<HTMLDivElement>(null);
+  const view = useViewport(scroller);
+  const active = useSignal(0); // the row that the keyboard is on
+  const first = Math.max(0, Math.floor(view.value.top / rowHeight) - overscan);
+  const last = Math.min(rows.length, Math.ceil((view.value.top + view.value.height) / rowHeight) + overscan);
+  const most = rows.reduce((m, c) => Math.max(m, c.rate), 1);
+  const hold = (by: boolean): void => {
+    const inside = scroller.current?.contains(document.activeElement) ?? false;
+    held.value = by || inside;
+    store.setHeld(held.value);
+  };
+  return (
+    <div class="conn-grid" role="grid" aria-label="Connections" aria-rowcount={rows.length + 1} aria-colcount={columns.length}>
+      <HeadRow store={store} />
+      <div
+        ref={scroller}
+        class="scroll conn-scroll"
+        role="rowgroup"
+        onPointerEnter={() => hold(true)}
+        onPointerLeave={() => hold(false)}
+        onFocusIn={() => hold(true)}
+        onFocusOut={() => queueMicrotask(() => hold(scroller.current?.matches(":hover") ?? false))}
+        onKeyDown={(e) => moveRow(e, active, rows.length, scroller.current)}
+      >
+        <div class="conn-space" role="presentation" style={{ height: `${rows.length * rowHeight}px` }}>
+          {rows.slice(first, last).map((c, i) => (
+            <Row key={c.id} conn={c} index={first + i} most={most} now={store.serverNow()} focusable={active.value === first + i} />
+          ))}
+        </div>
+        {rows.length === 0 && <NoRows store={store} />}
+      </div>
+    </div>
+  );
+}
+
+function NoRows({ store }: { readonly store: Store }): JSX.Element {
+  const stats = store.stats.value;
+  if (stats === null) return <Skeleton rows={8} />;
+  const why = silence(stats, store.serverNow());
+  return <Empty title="No open connections" text={why === "" ? "None of those seen is open at present." : why} />;
+}
+
+function HeadRow({ store }: { readonly store: Store }): JSX.Element {
+  const { key, descending } = store.sort.value;
+  return (
+    <div class="conn-row conn-head" role="row" aria-rowindex={1}>
+      {columns.map((c) => {
+        const sorted = c.sort === key ? (descending ? "descending" : "ascending") : undefined;
+        return (
+          <div key={c.title} role="columnheader" class={c.numeric === true ? "numeric" : ""} aria-sort={sorted}>
+            {c.sort === undefined ? (
+              c.title
+            ) : (
+              <button type="button" onClick={() => c.sort !== undefined && store.sortBy(c.sort)}>
+                {c.title}
+                <span class="sort-mark" aria-hidden="true">
+                  {sorted === undefined ? "" : descending ? "↓" : "↑"}
+                </span>
+              </button>
+            )}
+          </div>
+        );
+      })}
+    </div>
+  );
+}
+
+interface RowProps {
+  readonly conn: Connection;
+  readonly index: number;
+  readonly most: number;
+  readonly now: number;
+  readonly focusable: boolean;
+}
+
+function Row({ conn: c, index, most, now, focusable }: RowProps): JSX.Element {
+  return (
+    <div
+      class={`conn-row ${c.gone ? "gone" : ""} ${index % 2 === 1 ? "odd" : ""}`}
+      role="row"
+      aria-rowindex={index + 2}
+      data-row={index}
+      tabIndex={focusable ? 0 : -1}
+      style={{ transform: `translateY(${index * rowHeight}px)` }}
+    >
+      <div role="gridcell" class="address">
+        <FromPacket text={endpoint(c.srcIP, c.srcPort)} />
+      </div>
+      <div role="gridcell" class="address">
+        <FromPacket text={endpoint(c.dstIP, c.dstPort)} />
+      </div>
+      <div role="gridcell">{printable(c.proto)}</div>
+      <div role="gridcell" class={`conn-state state-${c.state}`}>
+        {c.gone ? "ended" : words(c.state)}
+      </div>
+      <div role="gridcell" class="sni">
+        <FromPacket text={c.sni} />
+      </div>
+      <div role="gridcell" class="numeric num rate" title={c.score > 0 ? `in an alert of score ${score(c.score)}` : undefined}>
+        <span class="rate-bar" style={{ width: `${Math.round((c.rate / most) * 100)}%` }} aria-hidden="true" />
+        <span>{c.rate > 0 ? text(bitsPerSecond(c.rate)) : "–"}</span>
+      </div>
+      <div role="gridcell" class="numeric num" title={`${bytes(c.bytesUp)} up, ${bytes(c.bytesDown)} down`}>
+        {bytes(c.bytesUp + c.bytesDown)}
+      </div>
+      <div role="gridcell" class="numeric num">
+        {shortCount(c.packets)}
+      </div>
+      <div role="gridcell" class="numeric" title={`first ${absolute(c.first)}`}>
+        <Age at={c.last} now={now} />
+      </div>
+    </div>
+  );
+}
+
+/** Which part of a scrolling element is seen. */
+function useViewport(element: { readonly current: HTMLElement | null }): Signal<{ top: number; height: number }> {
+  const view = useSignal({ top: 0, height: 600 });
+  useEffect(() => {
+    const e = element.current;
+    if (e === null) return;
+    const read = (): void => {
+      view.value = { top: e.scrollTop, height: e.clientHeight };
+    };
+    const observer = new ResizeObserver(read);
+    observer.observe(e);
+    e.addEventListener("scroll", read, { passive: true });
+    return () => {
+      observer.disconnect();
+      e.removeEventListener("scroll", read);
+    };
+  }, []);
+  return view;
+}
+
+/** One row is in the order of the tab key; arrows move between rows. */
+function moveRow(e: KeyboardEvent, active: Signal<number>, rows: number, scroller: HTMLElement | null): void {
+  const page = Math.max(1, Math.floor((scroller?.clientHeight ?? 0) / rowHeight) - 1);
+  const to: Readonly<Record<string, number>> = {
+    ArrowDown: active.value + 1,
+    ArrowUp: active.value - 1,
+    PageDown: active.value + page,
+    PageUp: active.value - page,
+    Home: 0,
+    End: rows - 1,
+  };
+  const target = to[e.key];
+  if (target === undefined || scroller === null) return;
+  e.preventDefault();
+  const row = Math.min(rows - 1, Math.max(0, target));
+  active.value = row;
+  const top = row * rowHeight;
+  if (top < scroller.scrollTop) scroller.scrollTop = top;
+  if (top + rowHeight > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + rowHeight - scroller.clientHeight;
+  requestAnimationFrame(() => scroller.querySelector<HTMLElement>(`[data-row="${row}"]`)?.focus({ preventScroll: true }));
+}

@@ -1,0 +1,57 @@
+import type { JSX } from "preact";
+import type { Stats } from "../api/schema.ts";
+import { dropReason, words } from "../format/names.ts";
+import { duration } from "../format/time.ts";
+import { bytes, count, shortCount } from "../format/units.ts";
+import { lossesByStage } from "../state/status.ts";
+import type { Store } from "../state/store.ts";
+
+/** The program's own condition: latency, what each stage has lost, memory. */
+export function Foot({ store }: { readonly store: Store }): JSX.Element {
+  const stats = store.stats.value;
+  return (
+    <footer class="foot num">
+      {stats !== null && (
+        <>
+          <Losses stats={stats} />
+          {(stats.latency_ms ?? []).map((l) => (
+            <span key={l.stage} title={`Time from a packet's stamp until it is ${words(l.stage)}, last minute: median and 99th percentile`}>
+              {words(l.stage)} {l.p50.toFixed(1)}
+              {"\u2009/\u2009"}
+              {l.p99.toFixed(1)} ms
+            </span>
+          ))}
+          <span title="Packets that could not be decoded">malformed {shortCount(sum(stats.malformed))}</span>
+          <span>memory {bytes(stats.memory_bytes)}</span>
+          <span class="spring" />
+          <span>sensor {stats.sensor}</span>
+          <span>up {duration(stats.uptime_seconds)}</span>
+        </>
+      )}
+      <span>{store.version.value !== "" && `NetLyra ${store.version.value}`}</span>
+    </footer>
+  );
+}
+
+/** Every stage from kernel to page, those without losses too: that nothing is lost is something to know. */
+function Losses({ stats }: { readonly stats: Stats }): JSX.Element {
+  return (
+    <span class="losses">
+      <span class="losses-title">lost</span>
+      {[...lossesByStage(stats)].map(([stage, reasons]) =>
+        reasons.length === 0 ? (
+          <span key={stage}>{words(stage)} 0</span>
+        ) : (
+          <span key={stage} class="loss">
+            <span class="dot shape-warn" aria-hidden="true" /> {words(stage)}{" "}
+            {reasons.map((r) => `${count(r.count)} (${dropReason(r.reason)})`).join(", ")}
+          </span>
+        ),
+      )}
+    </span>
+  );
+}
+
+function sum(counts: Stats["malformed"]): number {
+  return Object.values(counts ?? {}).reduce((a, b) => a + b, 0);
+}

@@ -1,0 +1,135 @@
+import type { ComponentChildren, JSX } from "preact";
+import type { Alert, Stats } from "../api/schema.ts";
+import { Amount } from "../components/basics.tsx";
+import { SeverityShape } from "../components/shapes.tsx";
+import { words } from "../format/names.ts";
+import { ago } from "../format/time.ts";
+import { bitsPerSecond, bytes, count, packetsPerSecond, percent, shortCount, text } from "../format/units.ts";
+import { openBySeverity, severities } from "../state/alerts.ts";
+import { losses, lossesByStage } from "../state/status.ts";
+import type { Store } from "../state/store.ts";
+
+/** The state of things in six numbers. */
+export function Tiles({ store }: { readonly store: Store }): JSX.Element {
+  const stats = store.stats.value;
+  return (
+    <section class="tiles" aria-label="Now">
+      {stats === null ? <Placeholders /> : <Numbers stats={stats} store={store} />}
+    </section>
+  );
+}
+
+function Placeholders(): JSX.Element {
+  return (
+    <>
+      {["Traffic", "Packets", "Connections", "Open alerts", "Lost", "Detector"].map((t) => (
+        <Tile key={t} label={t} note={"\u00a0"}>
+          <span class="ghost">–</span>
+        </Tile>
+      ))}
+    </>
+  );
+}
+
+function Numbers({ stats, store }: { readonly stats: Stats; readonly store: Store }): JSX.Element {
+  const peak = store.traffic.peak(store.serverNow(), "bytes");
+  const c = stats.connections;
+  // The server's rates are of the last second of capture time; after the end of a file there is none.
+  const links = stats.interfaces ?? [];
+  const ended = links.length > 0 && links.every((i) => i.link === "ended");
+  return (
+    <>
+      <Tile label="Traffic" note={peak.rate > 0 ? `peak ${text(bitsPerSecond(peak.rate))}, ${ago(store.serverNow() - peak.at)}` : "none in the last minute"}>
+        <Amount of={bitsPerSecond(ended ? Number.NaN : stats.byte_rate)} />
+      </Tile>
+      <Tile label="Packets" note={`${shortCount(stats.packets)} in all, ${bytes(stats.bytes)}`}>
+        <Amount of={packetsPerSecond(ended ? Number.NaN : stats.packet_rate)} />
+      </Tile>
+      <Tile label="Connections" note={`${shortCount(c.opened)} opened, ${shortCount(c.expired)} ended`}>
+        <span class="amount num">{count(c.active)}</span>
+      </Tile>
+      <OpenAlerts alerts={store.alerts.value} />
+      <Lost stats={stats} />
+      <Detector stats={stats} />
+    </>
+  );
+}
+
+function Tile(props: {
+  readonly label: string;
+  readonly note: ComponentChildren;
+  readonly tone?: string;
+  readonly children: ComponentChildren;
+}): JSX.Element {
+  return (
+    <div class={`tile ${props.tone === undefined ? "" : `tone-${props.tone}`}`}>
+      <h2>{props.label}</h2>
+      <div class="tile-value">{props.children}</div>
+      <div class="tile-note num">{props.note}</div>
+    </div>
+  );
+}
+
+function OpenAlerts({ alerts }: { readonly alerts: readonly Alert[] }): JSX.Element {
+  const open = openBySeverity(alerts);
+  const sum = [...open.values()].reduce((a, b) => a + b, 0);
+  const known = severities.filter((s) => open.has(s));
+  return (
+    <Tile
+      label="Open alerts"
+      note={
+        known.length === 0
+          ? `${count(alerts.length)} closed`
+          : known.map((s) => (
+              <span key={s} class="tally">
+                <SeverityShape severity={s} /> {open.get(s)} {s}
+              </span>
+            ))
+      }
+    >
+      <span class="amount num">{count(sum)}</span>
+    </Tile>
+  );
+}
+
+/** Losses are what a watcher must never hide: with stage and reason. */
+function Lost({ stats }: { readonly stats: Stats }): JSX.Element {
+  const all = losses(stats);
+  const sum = all.reduce((n, l) => n + l.count, 0);
+  const [first] = all;
+  if (first === undefined) {
+    return (
+      <Tile label="Lost" note={`${lossesByStage(stats).size} stages watched`}>
+        <span class="amount num">0</span>
+      </Tile>
+    );
+  }
+  return (
+    <Tile label="Lost" tone="warn" note={`${first.where}: ${first.why}${all.length > 1 ? `, ${all.length - 1} more` : ""}`}>
+      <span class="amount num">
+        <span class="dot shape-warn" aria-hidden="true" /> {shortCount(sum)}
+      </span>
+    </Tile>
+  );
+}
+
+function Detector({ stats }: { readonly stats: Stats }): JSX.Element {
+  const d = stats.detector;
+  if (d.name === "") {
+    return (
+      <Tile label="Detector" note="nothing is judged">
+        <span class="amount">off</span>
+      </Tile>
+    );
+  }
+  const known = Object.entries(d.parts ?? {}).sort(([, a], [, b]) => b - a);
+  const parts = known.map(([name, share]) => `${words(name)} ${percent(share)}`);
+  return (
+    <Tile label="Detector" note={<span title={parts.join("\n")}>{parts.join(", ") || d.name}</span>}>
+      <span class="amount num">{percent(d.learning)}</span> <span class="tile-aside">learned</span>
+      <span class="meter" aria-hidden="true">
+        <span style={{ width: `${Math.round(d.learning * 100)}%` }} />
+      </span>
+    </Tile>
+  );
+}
