@@ -208,6 +208,66 @@ describe("the page", { skip: problem === "" ? false : problem, timeout: 300_000 
     });
   }
 
+  test("acknowledges what it has drawn, and goes on where it left off", async () => {
+    await withProgram(["--read", capture, "--loop"], async (server) => {
+      const { page, close } = await open("about:blank");
+      const talks = [];
+      page.on("websocket", (ws) => {
+        const talk = { sent: [], received: [] };
+        ws.on("framesent", (f) => talk.sent.push(JSON.parse(f.payload)));
+        ws.on("framereceived", (f) => talk.received.push(JSON.parse(f.payload)));
+        talks.push(talk);
+      });
+      await page.addInitScript(() => {
+        const Native = window.WebSocket;
+        window.WebSocket = class extends Native {
+          constructor(url) {
+            super(url);
+            window.cut = () => this.close();
+          }
+        };
+      });
+      await page.goto(server.url);
+      await page.locator(".conn-space .conn-row").first().waitFor();
+      await wait(1500);
+      const [first] = talks;
+      const acks = first.sent.filter((m) => m.type === "ack").map((m) => m.seq);
+      const seen = new Set(first.received.map((m) => m.seq));
+      assert.ok(acks.length > 5, `${acks.length} acknowledgements`);
+      assert.ok(acks.every((seq) => seen.has(seq)), "something was acknowledged that had not come");
+      assert.equal(first.received.filter((m) => m.type === "snapshot").length, 1);
+      assert.equal(first.sent[0].type, "hello");
+      assert.equal(first.sent[0].since, undefined);
+
+      await page.evaluate(() => window.cut());
+      await page.locator(".app[data-state=live]").waitFor();
+      while (talks.length < 2 || !talks[1].received.some((m) => m.type === "stats")) await wait(50);
+      const [, second] = talks;
+      const { since } = second.sent[0];
+      assert.equal(since.epoch, first.received[0].epoch);
+      assert.ok(seen.has(since.seq));
+      assert.equal(typeof since.gen, "number");
+      assert.deepEqual(second.received.filter((m) => m.type === "snapshot" || m.type === "resync"), []);
+
+      await page.keyboard.press("p");
+      await page.getByText("Paused", { exact: true }).waitFor();
+      while (!second.sent.some((m) => m.type === "sub" && m.rate === 1)) await wait(20);
+      await close();
+    });
+  });
+
+  test("tells when nothing comes though the connection is open", async () => {
+    await withProgram(["--read", capture, "--loop"], async (server) => {
+      const { page, close } = await open(server.url);
+      await page.locator(".app[data-state=live]").waitFor();
+      server.freeze();
+      await page.getByText("Stale", { exact: true }).waitFor();
+      server.thaw();
+      await page.locator(".app[data-state=live]").waitFor();
+      await close();
+    });
+  });
+
   test("says that a file has ended", async () => {
     await withProgram(["--read", capture, "--speed", "max"], async (server) => {
       const { page, complaints, close } = await open(server.url);

@@ -57,6 +57,9 @@ export async function start(port, database, flags) {
       child.kill("SIGKILL");
       return ended;
     },
+    /** Lets it stand still with its connections open, and go on. */
+    freeze: () => child.kill("SIGSTOP"),
+    thaw: () => child.kill("SIGCONT"),
     stop: () => {
       child.kill("SIGTERM");
       return ended;
