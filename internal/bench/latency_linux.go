@@ -36,6 +36,10 @@ func Latency(ctx context.Context, o LatencyOptions) (r LatencyResult, err error)
 		return r, err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
+	defer raiseSession()()
+	if err := eachThread(func(tid int) error { goFirst(tid); return nil }); err != nil {
+		return r, err
+	}
 	args := append(o.Program[1:len(o.Program):len(o.Program)],
 		"--interface", watchingEnd, "--listen", latencyAddress, "--ws-listen", "off", "--database", filepath.Join(o.Dir, "netlyra.db"))
 	program := l.command(ctx, o.Program[0], args...)

@@ -37,6 +37,7 @@ func Live(ctx context.Context, o LiveOptions) (r LiveResult, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
+	defer raiseSession()()
 	if err := settle(); err != nil {
 		return r, err
 	}
@@ -134,14 +135,46 @@ func (l *link) drain(ctx context.Context, ring *capture.Ring) (arrived uint64, e
 	}
 }
 
-// settle keeps all threads of this process off core 0, where the sender is, if there is another, and lets other programs wait for them as
-// for the sender: it is not their speed that is measured. Without the privilege they share the time.
+// settle keeps all threads of this process off core 0, where the sender is, if there is another, and puts them before other programs.
 func settle() error {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
 		return fmt.Errorf("bench: cores of this process: %w", err)
 	}
 	set.Clear(0)
+	return eachThread(func(tid int) error {
+		goFirst(tid)
+		if set.Count() == 0 {
+			return nil
+		}
+		if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) { // the thread has ended
+			return fmt.Errorf("bench: keep off core 0: %w", err)
+		}
+		return nil
+	})
+}
+
+// autogroup is where the kernel keeps the priority of this session's programs against those of other sessions (sched(7)).
+const autogroup = "/proc/self/autogroup"
+
+// raiseSession lets other sessions wait, until what it returns is called: where sessions share the time evenly, a thread's priority counts
+// only within its own.
+func raiseSession() (restore func()) {
+	line, err := os.ReadFile(autogroup)
+	if err != nil {
+		return func() {} // a kernel without
+	}
+	_, before, _ := strings.Cut(strings.TrimSpace(string(line)), " nice ")
+	_ = os.WriteFile(autogroup, []byte(strconv.Itoa(benchNice)), 0) // as goFirst, it may fail
+	return func() { _ = os.WriteFile(autogroup, []byte(before), 0) }
+}
+
+// goFirst lets other programs wait for a thread and what it starts: it is not their speed that is measured. Without the privilege they share
+// the time, and the figures show it.
+func goFirst(tid int) { _ = unix.Setpriority(unix.PRIO_PROCESS, tid, benchNice) }
+
+// eachThread calls f with the number of every thread of this process. Threads and processes that are started later inherit what f sets.
+func eachThread(f func(tid int) error) error {
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
@@ -151,12 +184,8 @@ func settle() error {
 		if err != nil {
 			return fmt.Errorf("bench: thread %q: %w", t.Name(), err)
 		}
-		_ = unix.Setpriority(unix.PRIO_PROCESS, tid, benchNice)
-		if set.Count() == 0 {
-			continue
-		}
-		if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) { // the thread has ended
-			return fmt.Errorf("bench: keep off core 0: %w", err)
+		if err := f(tid); err != nil {
+			return err
 		}
 	}
 	return nil

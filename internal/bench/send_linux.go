@@ -39,8 +39,7 @@ func Send(ctx context.Context, o SendOptions) (SendResult, error) {
 			return SendResult{}, fmt.Errorf("bench: keep to core %d: %w", o.Core, err)
 		}
 	}
-	// Other programs should not thin out the traffic; where this is not allowed they do, and the offered rate shows it.
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, benchNice)
+	goFirst(0)
 	var s sender
 	x, err := newXDPSender(o.Interface)
 	if err == nil {

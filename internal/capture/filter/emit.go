@@ -33,21 +33,32 @@ func (l *line) size() int {
 type emitter struct {
 	blocks  []block
 	lines   []line
-	start   []int // by block: its first line; -1: no way leads there
-	arrives []registers
+	start   []int       // by block: its first line
+	arrives []registers // by block: what all ways to it that are written so far bring
+	seen    []bool      // by block: there is such a way
 	snaplen uint32
 }
 
 // emit writes the program. It reports false if it is longer than MaxInstructions.
 func emit(blocks []block, root int, snaplen uint32) ([]bpf.RawInstruction, bool) {
 	size := max(root+1, firstBlock)
-	e := &emitter{blocks: blocks, start: make([]int, size), arrives: make([]registers, size), snaplen: snaplen}
-	for i := range e.start {
-		e.start[i] = -1
+	e := &emitter{blocks: blocks, start: make([]int, size), arrives: make([]registers, size), seen: make([]bool, size), snaplen: snaplen}
+	order := layout(blocks, root)
+	e.prepare()
+	for n, i := range order {
+		next := reject
+		if n+1 < len(order) {
+			next = order[n+1]
+		}
+		e.block(i, next)
 	}
-	reached := make([]bool, size)
+	return e.link()
+}
+
+// layout lists the blocks that some way leads to from root, the highest first, and the verdicts last.
+func layout(blocks []block, root int) (order []int) {
+	reached := make([]bool, max(root+1, firstBlock))
 	reached[root] = true
-	order := []int{}
 	for i := root; i >= firstBlock; i-- {
 		if reached[i] {
 			order = append(order, i)
@@ -59,15 +70,7 @@ func emit(blocks []block, root int, snaplen uint32) ([]bpf.RawInstruction, bool)
 			order = append(order, verdict)
 		}
 	}
-	e.prepare()
-	for n, i := range order {
-		next := reject
-		if n+1 < len(order) {
-			next = order[n+1]
-		}
-		e.block(i, next, n == 0)
-	}
-	return e.link()
+	return order
 }
 
 // prepare clears tagRegister where the program uses it: the way to its first use may not have passed the VLAN test.
@@ -87,7 +90,7 @@ func (e *emitter) add(code ...bpf.RawInstruction) {
 }
 
 // block writes one block, behind which next follows.
-func (e *emitter) block(i, next int, first bool) {
+func (e *emitter) block(i, next int) {
 	e.start[i] = len(e.lines)
 	switch i {
 	case reject:
@@ -99,9 +102,6 @@ func (e *emitter) block(i, next int, first bool) {
 	}
 	b := &e.blocks[i]
 	r := e.arrives[i]
-	if first {
-		r = registers{}
-	}
 	switch b.kind {
 	case condTest:
 		r = e.load(b.val, r)
@@ -142,12 +142,8 @@ func (e *emitter) load(v value, r registers) registers {
 
 // arrive notes what a way to a block brings; only what all ways bring is known there.
 func (e *emitter) arrive(at int, r registers) {
-	if at < firstBlock {
-		return
-	}
-	if e.start[at] == -1 {
-		e.start[at] = arriving
-		e.arrives[at] = r
+	if !e.seen[at] {
+		e.seen[at], e.arrives[at] = true, r
 		return
 	}
 	if e.arrives[at].a != r.a {
@@ -157,9 +153,6 @@ func (e *emitter) arrive(at int, r registers) {
 		e.arrives[at].x = value{}
 	}
 }
-
-// arriving marks a block in start that some way leads to.
-const arriving = -2
 
 // link turns block numbers into distances.
 func (e *emitter) link() ([]bpf.RawInstruction, bool) {

@@ -200,16 +200,12 @@ func (n *hostNode) cond(g *generator) *cond {
 	}
 }
 
-// masked compares the bits of mask; without any there is nothing to load.
+// masked compares the bits of mask. Even without any the packet must have the bytes.
 func masked(v value, k, mask uint32) *cond {
-	switch mask {
-	case 0:
-		return constant(true)
-	case ^uint32(0):
+	if mask == ^uint32(0) {
 		return equal(v, k)
-	default:
-		return equal(v.and(mask), k)
 	}
+	return equal(v.and(mask), k)
 }
 
 // cond of an IPv6 address.

@@ -34,7 +34,7 @@ func TestAgainstTcpdumpLive(t *testing.T) {
 		}
 		f.WireLen = wire
 	}
-	verdicts, disputed, accepted := 0, 0, 0
+	verdicts, accepted := 0, 0
 	for i, expr := range expressions() {
 		if !strings.Contains(expr, "vlan") && i%20 != 0 {
 			continue // without vlan the programs are those for files
@@ -44,32 +44,27 @@ func TestAgainstTcpdumpLive(t *testing.T) {
 			t.Errorf("%s: %v", expr, err)
 			continue
 		}
-		plain, refused := tcpdump(t, ns.Command("tcpdump", "-O", "-ddd", "-i", "lo", "--", expr))
-		optimized, refusedToo := tcpdump(t, ns.Command("tcpdump", "-ddd", "-i", "lo", "--", expr))
-		if refused != "" || refusedToo != "" {
-			t.Errorf("%s: tcpdump refuses: %s%s", expr, refused, refusedToo)
+		theirs, refused := tcpdump(t, ns.Command("tcpdump", "-O", "-ddd", "-i", "lo", "--", expr))
+		if refused != "" {
+			t.Errorf("%s: tcpdump refuses: %s", expr, refused)
 			continue
 		}
+		verdicts += len(frames)
 		for i := range frames {
 			f := &frames[i]
-			got, want := ours.Match(f), plain.Match(f)
-			verdicts++
-			if want != optimized.Match(f) {
-				disputed++
-				continue
-			}
-			if want && f.TPID != 0 {
-				accepted++
-			}
+			got, want := ours.Match(f), theirs.Match(f)
 			if got != want {
 				t.Errorf("%s: %v, want %v for tag %04x:%04x and % x", expr, got, want, f.TPID, f.TCI, f.Data)
 				break
 			}
+			if want && f.TPID != 0 {
+				accepted++
+			}
 		}
 	}
-	t.Logf("%d verdicts, %d of them disputed within tcpdump, %d frames accepted whose tag is in the metadata", verdicts, disputed, accepted)
-	if disputed*200 > verdicts || accepted < 1000 {
-		t.Errorf("%d of %d verdicts disputed, %d tags in metadata: the test says little", disputed, verdicts, accepted)
+	t.Logf("%d verdicts; %d frames accepted whose tag is in the metadata", verdicts, accepted)
+	if accepted < 1000 {
+		t.Errorf("%d frames accepted whose tag is in the metadata: the test says little", accepted)
 	}
 }
 

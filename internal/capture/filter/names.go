@@ -49,7 +49,7 @@ func protocolNumbers() map[string]uint8 {
 	}
 }
 
-// constants are the names of offsets and values: RFC 9293, section 3.1; RFC 792; RFC 4443; RFC 4861.
+// namedNumber knows the names of offsets and values: RFC 9293, section 3.1; RFC 792; RFC 4443; RFC 4861.
 func namedNumber(word string) (uint32, bool) {
 	n, ok := map[string]uint32{
 		"tcpflags": 13, "icmptype": 0, "icmpcode": 1, "icmp6type": 0, "icmp6code": 1,
