@@ -33,14 +33,18 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze) error {
 	if err != nil {
 		return err
 	}
-	filter, err := packetFilter(&c.Detection)
+	filter, err := newPacketFilter(&c.Detection)
+	if err != nil {
+		return err
+	}
+	filtered, err := filter.apply(src)
 	if err != nil {
 		return err
 	}
 	final := map[string]models.Alert{}
 	span := &timeSpan{}
 	pipe, err := pipeline.New(pipeline.Options{
-		Sensor: c.Sensor, Sources: []pipeline.Source{span.watch(filter.apply(src))}, Workers: c.Workers,
+		Sensor: c.Sensor, Sources: []pipeline.Source{span.watch(filtered)}, Workers: c.Workers,
 		Flow:        flow.Options{MaxConnections: c.MaxConnections, Seed: analysisSeed},
 		Detect:      detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
 		DetectorOff: c.Detector == "off",

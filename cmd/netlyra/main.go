@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"netlyra/internal/capture"
+	"netlyra/internal/capture/filter"
 	"netlyra/internal/config"
 	"netlyra/internal/telemetry"
 )
@@ -82,9 +83,10 @@ func (p *program) status(err error) int {
 	}
 	_, _ = fmt.Fprintf(p.stderr, "netlyra: %v\n", err)
 	var usage *config.UsageError
+	var syntax *filter.SyntaxError // known only with a link type, which may have nothing for a word of the filter
 	var damage *capture.DamageError
 	switch {
-	case errors.As(err, &usage), errors.Is(err, capture.ErrPrivilege), errors.Is(err, capture.ErrNoInterface):
+	case errors.As(err, &usage), errors.As(err, &syntax), errors.Is(err, capture.ErrPrivilege), errors.Is(err, capture.ErrNoInterface):
 		return exitUsage
 	case errors.As(err, &damage):
 		return exitDamaged

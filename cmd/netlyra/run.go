@@ -118,7 +118,7 @@ func (w *watcher) run(ctx context.Context) error {
 // openSource opens the interfaces' rings or the file.
 func (w *watcher) openSource(p *program) error {
 	c := w.config
-	filter, err := packetFilter(&c.Detection)
+	filter, err := newPacketFilter(&c.Detection)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (w *watcher) openSource(p *program) error {
 	return nil
 }
 
-func (w *watcher) openReplay(p *program, filter *programFilter) error {
+func (w *watcher) openReplay(p *program, filter *packetFilter) error {
 	c := w.config
 	open := func() (*capture.File, error) { return capture.OpenFile(c.Read, capture.FileOptions{Stdin: p.stdin}) }
 	if c.Read != "-" {
@@ -160,7 +160,11 @@ func (w *watcher) openReplay(p *program, filter *programFilter) error {
 		speed = capture.MaxSpeed
 	}
 	replay := capture.NewReplay(open, capture.ReplayOptions{Speed: speed, Loop: c.Loop, KeepTime: c.KeepTime})
-	w.sources = []pipeline.Source{filter.apply(replay)}
+	src, err := filter.apply(replay)
+	if err != nil {
+		return err
+	}
+	w.sources = []pipeline.Source{src}
 	w.name = filepath.Base(c.Read)
 	w.links = func() []models.Interface {
 		state := "file"

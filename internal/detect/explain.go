@@ -79,11 +79,14 @@ func limitReasons(st *roleState, f *finding) []models.Reason {
 	l := f.lead
 	first := models.Reason{Feature: l.feature, Value: l.value, Unit: l.unit, Expected: models.Range{High: l.limit}, Contribution: 1}
 	for n := range numFeatures {
-		if n.info().name == l.feature && st.usual.n > 0 {
+		if n.info().name == l.feature && st.usual.known() {
 			first.Expected = models.Range{Low: round(st.usual.quantile(n, 0.05)), High: round(st.usual.quantile(n, 0.95))}
 		}
 	}
 	reasons := []models.Reason{first}
+	if !st.usual.known() {
+		return reasons
+	}
 	for _, n := range [...]feature{openRate, failedShare, packetRate} {
 		if n.info().name != l.feature {
 			reasons = append(reasons, reason(st, n, f.vector[n], 0))

@@ -94,7 +94,13 @@ type usual struct {
 	n      uint32
 }
 
-const usualBins = 256
+const (
+	usualBins  = 256
+	usualAfter = 500 // entity-seconds, before which nothing can be said about what is usual
+)
+
+// known says whether enough has been seen to say what is usual.
+func (u *usual) known() bool { return u.n >= usualAfter }
 
 func (u *usual) add(x *[numFeatures]float64) {
 	for f := range numFeatures {
@@ -110,10 +116,19 @@ func (u *usual) quantile(f feature, q float64) float64 {
 	for i, c := range u.counts[f] {
 		seen += c
 		if seen >= want && seen > 0 {
-			return f.unscale(float64(i) / usualBins)
+			return readable(f.unscale(float64(i) / usualBins))
 		}
 	}
 	return 0
+}
+
+// readable rounds to three digits: the bins are no finer.
+func readable(v float64) float64 {
+	if v <= 0 {
+		return 0
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(v))-2)
+	return round(math.Round(v/unit) * unit)
 }
 
 func round(v float64) float64 { return math.Round(v*1e4) / 1e4 }

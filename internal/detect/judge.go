@@ -189,6 +189,9 @@ func (j *Judge) evaluateSecond() {
 		}
 		for i := range j.candidates {
 			c := &j.candidates[i]
+			if c.told {
+				continue // what a limit has found is not what is usual; limits do not depend on what is learned
+			}
 			st.trees.Learn(c.point[:])
 			st.usual.add(&c.point)
 			if st.trees.Progress() >= 1 {
@@ -205,6 +208,7 @@ type candidate struct {
 	hash   uint32
 	point  [numFeatures]float64
 	raw    float64
+	told   bool // a limit holds against the entity
 }
 
 func byAddress(a, b candidate) int {
@@ -222,11 +226,9 @@ func (j *Judge) evaluate(r Role, st *roleState, c *candidate) {
 	v := vectorOf(e, &st.entities.bitmaps)
 	c.point = v.point()
 	c.raw = round(st.trees.Score(c.point[:]))
-	if st.ranks.n == 0 {
-		return // still learning
-	}
-	if e.incidents > 0 && j.incidents[incidentKey{e.addr, r, models.CategoryAnomaly}] == nil {
-		return // a limit has told already
+	c.told = e.incidents > 0 && j.incidents[incidentKey{e.addr, r, models.CategoryAnomaly}] == nil
+	if c.told || st.ranks.n == 0 {
+		return
 	}
 	score := calibrated(st.ranks.tail(c.raw), j.lineTail(st))
 	if score >= models.AlertLine {

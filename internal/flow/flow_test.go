@@ -1,14 +1,20 @@
 package flow
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"netlyra/internal/capture"
+	"netlyra/internal/decode"
 	"netlyra/internal/models"
 )
 
@@ -142,7 +148,7 @@ type naiveConn struct {
 
 func (c *naiveConn) idleLimit() time.Duration {
 	switch {
-	case c.Key.proto == models.ProtoUDP:
+	case c.Key.proto != models.ProtoTCP:
 		return 60 * time.Second
 	case c.state == "closed" || c.state == "reset":
 		return 10 * time.Second
@@ -153,6 +159,10 @@ func (c *naiveConn) idleLimit() time.Duration {
 }
 
 func (n *naive) add(p models.Packet) {
+	if p.Proto == models.ProtoARP {
+		return
+	}
+	p.SrcPort, p.DstPort = naivePorts(p)
 	src, dst := netip.AddrPortFrom(p.Src.Netip(), p.SrcPort), netip.AddrPortFrom(p.Dst.Netip(), p.DstPort)
 	syn, ack := p.Flags&models.SYN != 0, p.Flags&models.ACK != 0
 	k := naiveKey{src, dst, p.Proto}
@@ -169,7 +179,7 @@ func (n *naive) add(p models.Packet) {
 	}
 	if c == nil {
 		c = &naiveConn{Key: k, initiator: src, First: p.TS, Last: p.TS, fin: map[netip.AddrPort]bool{}}
-		if syn && ack {
+		if naiveAnswer(p) {
 			c.initiator = dst
 		}
 		n.open[k] = c
@@ -197,6 +207,48 @@ func (n *naive) add(p models.Packet) {
 	} else if !syn && c.state == "synack" && src == c.initiator {
 		c.state = "established"
 	}
+}
+
+// naiveICMP pairs requests with replies.
+func naiveICMP(proto models.Proto) map[uint8]uint8 {
+	if proto == models.ProtoICMP {
+		return map[uint8]uint8{8: 0, 13: 14, 15: 16, 17: 18, 10: 9}
+	}
+	return map[uint8]uint8{128: 129, 130: 131, 133: 134, 135: 136, 139: 140, 144: 145}
+}
+
+func naivePorts(p models.Packet) (src, dst uint16) {
+	if p.Proto != models.ProtoICMP && p.Proto != models.ProtoICMPv6 {
+		return p.SrcPort, p.DstPort
+	}
+	for request, reply := range naiveICMP(p.Proto) {
+		switch p.ICMPType {
+		case request:
+			return uint16(request), uint16(reply)
+		case reply:
+			return uint16(reply), uint16(request)
+		}
+	}
+	return uint16(p.ICMPType), uint16(p.ICMPCode)
+}
+
+// naiveAnswer says whether the first packet of a connection is an answer.
+func naiveAnswer(p models.Packet) bool {
+	switch p.Proto {
+	case models.ProtoTCP:
+		if p.Flags&models.SYN != 0 {
+			return p.Flags&models.ACK != 0
+		}
+		return p.Frag != models.FragLater && p.Flags&models.RST == 0 && p.SrcPort < 1024 && p.DstPort >= 1024
+	case models.ProtoICMP, models.ProtoICMPv6:
+		for _, reply := range naiveICMP(p.Proto) {
+			if p.ICMPType == reply {
+				return true
+			}
+		}
+	default:
+	}
+	return false
 }
 
 func (n *naive) all() map[string]int {
@@ -253,25 +305,87 @@ func TestConnectionsWithExpiryEqualANaiveImplementation(t *testing.T) {
 		table := newTable(t, Options{Records: 10_000, Seed: seed})
 		for len(ps) > 0 {
 			batch := ps[:min(37, len(ps))]
-			for _, p := range batch {
-				n.add(p)
-			}
-			table.Update(batch, nil)
+			play(&n, table, batch)
 			table.Advance(batch[len(batch)-1].TS)
 			ps = ps[len(batch):]
 		}
-		table.Flush(1 << 30)
-		got := map[string]int{}
-		for _, r := range table.Drain() {
-			got[text(netip.AddrPortFrom(r.Orig.Netip(), r.OrigPort), netip.AddrPortFrom(r.Resp.Netip(), r.RespPort), r.Proto, r.First, r.Last, r.Packets[0]+r.Packets[1], r.Bytes[0]+r.Bytes[1])]++
-		}
-		if d := cmp.Diff(n.all(), got); d != "" {
+		if d := cmp.Diff(n.all(), records(table)); d != "" {
 			t.Fatalf("seed %d (-naive +table)\n%s", seed, d)
 		}
 		if c := table.Counters(); c.Opened != c.Expired || c.Active != 0 || len(table.hellos) != 0 {
 			t.Fatalf("seed %d: %+v, %d hellos", seed, c, len(table.hellos))
 		}
 	}
+}
+
+func play(n *naive, table *Table, ps []models.Packet) {
+	for _, p := range ps {
+		n.add(p)
+	}
+	table.Update(ps, nil)
+}
+
+// records ends all connections of a table and lists them as naive does.
+func records(table *Table) map[string]int {
+	table.Flush(1 << 30)
+	got := map[string]int{}
+	for _, r := range table.Drain() {
+		got[text(netip.AddrPortFrom(r.Orig.Netip(), r.OrigPort), netip.AddrPortFrom(r.Resp.Netip(), r.RespPort), r.Proto, r.First, r.Last, r.Packets[0]+r.Packets[1], r.Bytes[0]+r.Bytes[1])]++
+	}
+	return got
+}
+
+// The same on real captures: the sample, and those beside the project. In some of those time runs backwards, so connections end when a
+// packet finds them overdue, and not by Advance.
+func TestConnectionsOfCapturesEqualANaiveImplementation(t *testing.T) {
+	root := os.Getenv("NETLYRA_SHARED")
+	if root == "" {
+		root = "../../../shared"
+	}
+	files, err := filepath.Glob(filepath.Join(root, "captures", "*", "*.pcap*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if testing.Short() {
+		files = nil
+	}
+	total := 0
+	for _, path := range append(files, "../../demo/sample.pcap.zst") {
+		f, err := capture.OpenFile(path, capture.FileOptions{})
+		if err != nil {
+			continue // package capture's tests say which files those are
+		}
+		n := naive{open: map[naiveKey]*naiveConn{}}
+		table := newTable(t, Options{Records: 1 << 22})
+		var (
+			b  models.Batch
+			d  decode.Decoder
+			ps []models.Packet
+		)
+		for err == nil {
+			err = f.Read(&b)
+			ps = ps[:0]
+			for i := range b.Frames {
+				var p models.Packet
+				if d.Frame(&b.Frames[i], &p) == decode.OK {
+					ps = append(ps, p)
+				}
+			}
+			play(&n, table, ps)
+		}
+		if _, unknown := errors.AsType[*capture.LinkTypeError](err); !unknown && !errors.Is(err, io.EOF) {
+			t.Errorf("%s: %v", path, err)
+		}
+		want := n.all()
+		total += len(want)
+		if diff := cmp.Diff(want, records(table)); diff != "" {
+			t.Errorf("%s (-naive +table)\n%s", path, diff)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Logf("%d files, %d connections", len(files)+1, total)
 }
 
 func TestAFullTableEvictsTheHalfOpenFirst(t *testing.T) {

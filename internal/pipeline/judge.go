@@ -117,8 +117,10 @@ func (j *judge) alerts(ctx context.Context, alerts []models.Alert) error {
 		return nil
 	}
 	j.raised.Add(uint64(len(alerts)))
-	if j.live {
-		j.clock.observe(int64(alerts[len(alerts)-1].LastTS))
+	for i := range alerts {
+		if j.live && alerts[i].Rev == 1 { // later revisions wait for their second
+			j.clock.observe(int64(alerts[i].TS))
+		}
 	}
 	if j.outputs.Alerts == nil {
 		return nil

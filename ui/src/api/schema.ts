@@ -30,7 +30,7 @@ export type Micros = string | null;
 
 export type AlertState = "open" | "closed";
 
-export type Category = "port_scan" | "host_sweep" | "flood" | "amplification" | "brute_force" | "beacon" | "tunnel" | "exfiltration" | "anomaly";
+export type Category = "port_scan" | "host_sweep" | "flood" | "amplification" | "brute_force" | "beacon" | "tunnel" | "exfiltration" | "arp_spoofing" | "anomaly";
 
 export type Severity = "low" | "medium" | "high" | "critical";
 
@@ -202,6 +202,8 @@ export type Stats = {
   };
   /** stamped before the open slot, counted into it */
   readonly late_packets: number;
+  /** times that capture time was set back by more than 10 s */
+  readonly clock_jumps: number;
   /** traffic by protocol */
   readonly by_proto: {
     readonly [name: string]: {

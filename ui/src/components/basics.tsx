@@ -1,13 +1,14 @@
 import type { ComponentChildren, JSX } from "preact";
 import { text as quantityText, type Quantity } from "../format/units.ts";
-import { absolute, age } from "../format/time.ts";
+import { absolute, age, ago } from "../format/time.ts";
 import { printable } from "../format/names.ts";
 
-/** A time as its age, with the absolute time as tooltip. Both in ms. */
-export function Age({ at, now }: { readonly at: number; readonly now: number }): JSX.Element {
+/** A time as its age, with the absolute time as tooltip. Both in ms. In words it is "12 s ago". */
+export function Age({ at, now, words = false }: { readonly at: number; readonly now: number; readonly words?: boolean }): JSX.Element {
+  const ms = Math.max(0, now - at);
   return (
     <time class="num" title={absolute(at)} dateTime={Number.isFinite(at) ? new Date(at).toISOString() : undefined}>
-      {age(Math.max(0, now - at))}
+      {words ? ago(ms) : age(ms)}
     </time>
   );
 }

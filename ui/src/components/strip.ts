@@ -7,6 +7,8 @@ export interface StripColors {
   readonly series: readonly string[]; // as `series` of the traffic
   readonly gap: string;
   readonly gapLine: string;
+  /** Lines where this page had not been opened yet. */
+  readonly before: string;
 }
 
 export interface Scale {
@@ -23,9 +25,9 @@ export class Strip {
   readonly #context: CanvasRenderingContext2D;
   readonly #traffic: Traffic;
   readonly #onScale: (s: Scale) => void;
-  #colors: StripColors = { series: [], gap: "#888", gapLine: "#999" };
+  #colors: StripColors = { series: [], gap: "#888", gapLine: "#999", before: "#aaa" };
   #measure: Measure = "bytes";
-  #scale: Scale = { top: 1, steps: 2 };
+  #scale: Scale = { top: 1, steps: 5 };
   #column = Number.NaN; // number of the rightmost, counted from the epoch; NaN: nothing is drawn
   #bin = Number.NaN; // in which the scale was chosen
 
@@ -98,10 +100,10 @@ export class Strip {
     ctx.clearRect(x, 0, 1, height);
     const rates = this.#traffic.ratesAt(at, this.#measure);
     if (rates === null) {
-      if (this.#isGap(at, now)) {
-        ctx.fillStyle = column % hatch === 0 ? this.#colors.gapLine : this.#colors.gap;
-        ctx.fillRect(x, 0, 1, height);
-      }
+      const color = this.#unknownColor(column, at, now);
+      if (color === "") return;
+      ctx.fillStyle = color;
+      ctx.fillRect(x, 0, 1, height);
       return;
     }
     let sum = 0;
@@ -119,10 +121,13 @@ export class Strip {
     }
   }
 
-  /** Nothing is known of a time that lies within what this page has watched. */
-  #isGap(at: number, now: number): boolean {
+  /** Nothing is known of a time: because the page was not there yet, because of a gap, or because it is a moment ago. */
+  #unknownColor(column: number, at: number, now: number): string {
     const { firstAt, lastAt } = this.#traffic;
-    return at >= firstAt && (at + binMs < lastAt || now - lastAt > gapMs);
+    const onLine = column % hatch === 0;
+    if (at < firstAt) return onLine ? this.#colors.before : "";
+    if (at + binMs < lastAt || now - lastAt > gapMs) return onLine ? this.#colors.gapLine : this.#colors.gap;
+    return "";
   }
 
   /** Steps the scale, at most once a bin, so that it stands still while nothing outgrows it. */

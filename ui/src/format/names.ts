@@ -3,7 +3,9 @@
 const features: Readonly<Record<string, string>> = {
   byte_rate: "Bytes sent",
   entropy: "Payload entropy",
-  failed_share: "Failed connections",
+  failed: "Failed connections",
+  failed_connections: "Failed connections",
+  failed_share: "Share of failures",
   open_rate: "New connections",
   packet_rate: "Packets sent",
   peers: "Distinct hosts",

@@ -15,6 +15,11 @@ export function age(ms: number): string {
   return `${Math.floor(ms / day)}\u00a0d`;
 }
 
+/** How long ago something was: "now", "12 s ago". */
+export function ago(ms: number): string {
+  return ms < second ? "now" : `${age(ms)} ago`;
+}
+
 /** A length of time in s in its two greatest units: "0.8 s", "12 s", "3 min 20 s", "5 h 4 min", "3 d 2 h". */
 export function duration(s: number): string {
   if (!Number.isFinite(s) || s < 0) return "–";

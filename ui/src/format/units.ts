@@ -25,6 +25,11 @@ export function si(n: number, unit: string): Quantity {
   return { value: (n < 0 ? "−" : "") + rest.toFixed(digits), unit: (prefixes[step] ?? "") + unit };
 }
 
+/** Without the zeros at the end, for the round numbers of an axis. */
+export function short(q: Quantity): Quantity {
+  return { value: q.value.includes(".") ? q.value.replace(/\.?0+$/, "") : q.value, unit: q.unit };
+}
+
 export function text(q: Quantity): string {
   return q.unit === "" ? q.value : q.value + space + q.unit;
 }
@@ -62,6 +67,12 @@ export function percent(share: number): string {
   if (p > 0 && p < 1) return `<${"\u2009"}1${space}%`;
   if (p > 99 && p < 100) return `>${"\u2009"}99${space}%`;
   return `${Math.round(p)}${space}%`;
+}
+
+/** A range of shares. */
+export function percentRange(low: number, high: number): string {
+  const whole = (share: number): number => Math.round(share * 100);
+  return `${whole(low)}\u2009–\u2009${whole(high)}${space}%`;
 }
 
 /** A score of 0 to 1. Rounded down: what is shown as 0.80 has reached the line of 0.8. */
@@ -109,11 +120,11 @@ function plainNumber(n: number): string {
 
 /** The least of 1, 2, 5 times a power of ten that is not below n, and into how many even steps it divides. */
 export function niceScale(n: number): { top: number; steps: number } {
-  if (!(n > 0)) return { top: 1, steps: 2 };
+  if (!(n > 0)) return { top: 1, steps: 5 };
   const power = 10 ** Math.floor(Math.log10(n));
   const lead = n / power;
-  if (lead <= 1) return { top: power, steps: 2 };
+  if (lead <= 1) return { top: power, steps: 5 };
   if (lead <= 2) return { top: 2 * power, steps: 4 };
   if (lead <= 5) return { top: 5 * power, steps: 5 };
-  return { top: 10 * power, steps: 2 };
+  return { top: 10 * power, steps: 5 };
 }

@@ -136,10 +136,9 @@ function compareText(a: string, b: string): number {
 }
 
 /**
- * The order to show while a person reads: rows stay where they are, those that have ended too. `waiting` is how many there
- * are that are not shown.
+ * The order to show while a person reads: rows stay where they are, those that have ended too, and new ones follow at the end.
  */
-export function hold(shown: readonly Connection[], all: readonly Connection[]): { rows: readonly Connection[]; waiting: number } {
-  const ids = new Set(shown.map((c) => c.id));
-  return { rows: shown, waiting: all.reduce((n, c) => n + (ids.has(c.id) ? 0 : 1), 0) };
+export function hold(shown: readonly Connection[], all: readonly Connection[]): readonly Connection[] {
+  const known = new Set(shown);
+  return [...shown, ...all.filter((c) => !known.has(c))];
 }

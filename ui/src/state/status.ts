@@ -13,7 +13,15 @@ export type Freshness =
   | { readonly kind: "connecting" }
   | { readonly kind: "live" }
   | { readonly kind: "stale"; readonly seconds: number }
-  | { readonly kind: "reconnecting"; readonly attempt: number; readonly seconds: number; readonly reason: string }
+  | {
+      readonly kind: "reconnecting";
+      readonly attempt: number;
+      /** Until the next attempt. */
+      readonly seconds: number;
+      readonly reason: string;
+      /** Age of the numbers in ms; NaN: there are none. */
+      readonly age: number;
+    }
   | { readonly kind: "locked" };
 
 /** statsAt is the arrival of the latest numbers, by this machine's clock. */
@@ -22,9 +30,12 @@ export function freshness(link: Link, statsAt: number, now: number): Freshness {
     case "locked":
       return { kind: "locked" };
     case "waiting":
-      return { kind: "reconnecting", attempt: link.attempt, seconds: Math.max(0, link.until - now) / 1000, reason: link.reason };
+      return {
+        kind: "reconnecting", attempt: link.attempt, seconds: Math.max(0, link.until - now) / 1000, reason: link.reason,
+        age: now - statsAt,
+      };
     case "connecting":
-      return link.attempt === 0 ? { kind: "connecting" } : { kind: "reconnecting", attempt: link.attempt, seconds: 0, reason: "" };
+      return link.attempt === 0 ? { kind: "connecting" } : { kind: "reconnecting", attempt: link.attempt, seconds: 0, reason: "", age: now - statsAt };
     case "live":
       if (Number.isNaN(statsAt)) return { kind: "connecting" };
       return now - statsAt > gapMs ? { kind: "stale", seconds: (now - statsAt) / 1000 } : { kind: "live" };
@@ -44,6 +55,17 @@ export function losses(stats: Stats): readonly { where: string; why: string; cou
     .filter((d) => d.count > 0)
     .map((d) => ({ where: words(d.stage), why: dropReason(d.reason), count: d.count }))
     .sort((a, b) => b.count - a.count);
+}
+
+/** What each stage has lost by reason, in the order of the data's way; of a stage without losses, nothing. */
+export function lossesByStage(stats: Stats): ReadonlyMap<string, readonly Stats["drops"][number][]> {
+  const stages = new Map<string, Stats["drops"][number][]>();
+  for (const d of stats.drops) {
+    const known = stages.get(d.stage) ?? [];
+    if (d.count > 0) known.push(d);
+    stages.set(d.stage, known);
+  }
+  return stages;
 }
 
 /** The notices above the page, the worst first. */

@@ -17,8 +17,6 @@ const alertsWanted = 100;
 
 export interface Rows {
   readonly rows: readonly Connection[];
-  /** Connections that are not shown because the order is held. */
-  readonly waiting: number;
   /** Rises at each change, as the connections themselves are changed in place. */
   readonly version: number;
 }
@@ -38,7 +36,7 @@ export class Store {
   readonly health = signal<Health | null>(null);
   readonly alerts = signal<readonly Alert[]>([]);
   readonly alertsState = signal<AlertsState>({ kind: "loading" });
-  readonly rows = signal<Rows>({ rows: [], waiting: 0, version: 0 });
+  readonly rows = signal<Rows>({ rows: [], version: 0 });
   readonly sort = signal<{ key: SortKey; descending: boolean }>({ key: "rate", descending: true });
   readonly announced = signal("");
   /** This machine's clock in ms, four times a second. */
@@ -204,8 +202,11 @@ export class Store {
   }
 
   #publishRows(): void {
-    this.#model.connections.tick(Date.now());
-    if (!this.paused.value) this.#setRows(this.#held ? this.rows.value.rows : this.#sorted());
+    // Without news there are no rates to measure: the last ones stand, and the page says how old they are.
+    if (this.freshness.peek().kind === "live") this.#model.connections.tick(Date.now());
+    if (this.paused.value) return;
+    const sorted = this.#sorted();
+    this.#setRows(this.#held ? hold(this.rows.value.rows, sorted) : sorted);
   }
 
   #sorted(): readonly Connection[] {
@@ -214,8 +215,7 @@ export class Store {
   }
 
   #setRows(rows: readonly Connection[]): void {
-    const waiting = this.#held ? hold(rows, this.#sorted()).waiting : 0;
-    this.rows.value = { rows, waiting, version: this.rows.value.version + 1 };
+    this.rows.value = { rows, version: this.rows.value.version + 1 };
   }
 
   #announce(): void {

@@ -1,6 +1,5 @@
 import { useSignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useRef } from "preact/hooks";
 import type { Alert } from "../api/schema.ts";
 import { Age, Empty, FromPacket, Panel, Skeleton } from "../components/basics.tsx";
 import { SeverityShape } from "../components/shapes.tsx";
@@ -14,9 +13,8 @@ import { useShortcuts } from "./shortcuts.ts";
 
 export function AlertsPanel({ store }: { readonly store: Store }): JSX.Element {
   const alerts = store.alerts.value;
-  const selected = useSignal<string | null>(null);
   const open = useSignal<string | null>(null);
-  useTriageKeys(store, selected, open);
+  useTriageKeys(store, open);
   const going = alerts.filter((a) => a.state === "open").length;
   return (
     <Panel
@@ -34,7 +32,7 @@ export function AlertsPanel({ store }: { readonly store: Store }): JSX.Element {
         </>
       }
     >
-      <AlertList store={store} selected={selected} open={open} />
+      <AlertList store={store} open={open} />
       <div class="hidden" aria-live="polite">
         {store.announced.value}
       </div>
@@ -42,12 +40,7 @@ export function AlertsPanel({ store }: { readonly store: Store }): JSX.Element {
   );
 }
 
-function AlertList(props: {
-  readonly store: Store;
-  readonly selected: Signal<string | null>;
-  readonly open: Signal<string | null>;
-}): JSX.Element {
-  const { store, selected, open } = props;
+function AlertList({ store, open }: { readonly store: Store; readonly open: Signal<string | null> }): JSX.Element {
   const state = store.alertsState.value;
   const alerts = store.alerts.value;
   return (
@@ -69,12 +62,8 @@ function AlertList(props: {
             key={a.id}
             alert={a}
             now={store.now.value}
-            selected={selected.value === a.id}
             open={open.value === a.id}
-            onToggle={() => {
-              selected.value = a.id;
-              open.value = open.value === a.id ? null : a.id;
-            }}
+            onToggle={() => (open.value = open.value === a.id ? null : a.id)}
           />
         ))}
       </ul>
@@ -85,21 +74,14 @@ function AlertList(props: {
 function AlertItem(props: {
   readonly alert: Alert;
   readonly now: number;
-  readonly selected: boolean;
   readonly open: boolean;
   readonly onToggle: () => void;
 }): JSX.Element {
-  const { alert: a, now, selected, open, onToggle } = props;
-  const button = useRef<HTMLButtonElement>(null);
-  useEffect(() => {
-    if (!selected) return;
-    button.current?.focus({ preventScroll: true });
-    button.current?.scrollIntoView({ block: "nearest" });
-  }, [selected, open]);
+  const { alert: a, now, open, onToggle } = props;
   const started = parseTime(a.ts);
   return (
     <li class={`alert ${a.state} severity-${a.severity} ${open ? "expanded" : ""}`} data-alert={a.id}>
-      <button ref={button} type="button" class="alert-head" aria-expanded={open} onClick={onToggle}>
+      <button type="button" class="alert-head" aria-expanded={open} onClick={onToggle}>
         <span class="alert-line">
           <SeverityShape severity={a.severity} />
           <span class="alert-severity">{title(a.severity)}</span>
@@ -122,18 +104,20 @@ function AlertItem(props: {
   );
 }
 
-/** j and k move through the alerts; Enter is the focused button's own. Escape closes. p holds the display. */
-function useTriageKeys(store: Store, selected: Signal<string | null>, open: Signal<string | null>): void {
-  const move = (by: number): void => {
-    const alerts = store.alerts.peek();
-    const at = alerts.findIndex((a) => a.id === selected.peek());
-    const next = alerts[Math.min(alerts.length - 1, Math.max(0, at < 0 ? 0 : at + by))];
-    if (next !== undefined) selected.value = next.id;
-  };
+/** j and k move the focus through the alerts; Enter is the focused button's own. Escape closes. p holds the display. */
+function useTriageKeys(store: Store, open: Signal<string | null>): void {
   useShortcuts({
-    j: () => move(1),
-    k: () => move(-1),
+    j: () => moveFocus(1),
+    k: () => moveFocus(-1),
     p: () => store.setPaused(!store.paused.peek()),
     Escape: () => (open.value = null),
   });
+}
+
+function moveFocus(by: number): void {
+  const heads = [...document.querySelectorAll<HTMLElement>(".alert-head")];
+  const at = heads.findIndex((h) => h.parentElement?.contains(document.activeElement) ?? false);
+  const next = heads[at < 0 ? 0 : Math.min(heads.length - 1, Math.max(0, at + by))];
+  next?.focus({ preventScroll: true });
+  next?.scrollIntoView({ block: "nearest" });
 }

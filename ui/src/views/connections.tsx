@@ -33,7 +33,7 @@ const columns: readonly ColumnSpec[] = [
 ];
 
 export function ConnectionsPanel({ store }: { readonly store: Store }): JSX.Element {
-  const { rows, waiting } = store.rows.value;
+  const { rows } = store.rows.value;
   const held = useSignal(false);
   return (
     <Panel
@@ -41,10 +41,10 @@ export function ConnectionsPanel({ store }: { readonly store: Store }): JSX.Elem
       title="Top connections"
       extra={
         <>
-          <span class="panel-note num">{rows.length > 0 ? `${count(rows.length)} of ${count(store.stats.value?.connections.active ?? 0)}` : ""}</span>
+          <span class="panel-note num">{extent(rows.length, store.stats.value?.connections.active ?? 0)}</span>
           <span class="spring" />
           <span class="held num" role="status">
-            {held.value ? `order held${waiting > 0 ? `, ${count(waiting)} new` : ""}` : ""}
+            {held.value && rows.length > 0 ? "order held" : ""}
           </span>
         </>
       }
@@ -52,6 +52,12 @@ export function ConnectionsPanel({ store }: { readonly store: Store }): JSX.Elem
       <Grid store={store} rows={rows} held={held} />
     </Panel>
   );
+}
+
+/** How many of the open connections are listed: those that moved last, if there are very many. */
+function extent(listed: number, active: number): string {
+  if (listed === 0) return "";
+  return listed < active ? `${count(listed)} of ${count(active)}` : count(listed);
 }
 
 function Grid(props: { readonly store: Store; readonly rows: readonly Connection[]; readonly held: Signal<boolean> }): JSX.Element {

@@ -3,7 +3,7 @@ import type { Alert, Top } from "../api/schema.ts";
 import { Age, FromPacket } from "../components/basics.tsx";
 import { endpoint, featureName, isShare, printable, words } from "../format/names.ts";
 import { parseTime } from "../format/time.ts";
-import { count, measured, measuredRange, percent, score, shortCount } from "../format/units.ts";
+import { count, measured, measuredRange, percent, percentRange, score, shortCount } from "../format/units.ts";
 
 type Reason = NonNullable<Alert["reasons"]>[number];
 
@@ -25,10 +25,10 @@ export function AlertDetail({ alert: a, now }: { readonly alert: Alert; readonly
         <Fact name="Protocol">{a.proto}</Fact>
         <Fact name="Evidence">{count(a.count)}</Fact>
         <Fact name="Began">
-          <Age at={parseTime(a.ts)} now={now} /> ago
+          <Age at={parseTime(a.ts)} now={now} words />
         </Fact>
-        <Fact name="Last seen">
-          <Age at={parseTime(a.last_ts)} now={now} /> ago
+        <Fact name="Latest">
+          <Age at={parseTime(a.last_ts)} now={now} words />
         </Fact>
       </dl>
       <h3>Why</h3>
@@ -77,7 +77,7 @@ function ReasonBar({ reason: r }: { readonly reason: Reason }): JSX.Element {
   const share = isShare(r.feature);
   const value = share ? percent(r.value) : measured(r.value, r.unit);
   const usual = share
-    ? `${percent(r.expected.low)}\u2009–\u2009${percent(r.expected.high)}`
+    ? percentRange(r.expected.low, r.expected.high)
     : measuredRange(r.expected.low, r.expected.high, r.unit);
   const track = scaleOf(r);
   return (

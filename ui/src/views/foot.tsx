@@ -1,10 +1,10 @@
 import type { JSX } from "preact";
 import type { Stats } from "../api/schema.ts";
-import { words } from "../format/names.ts";
+import { dropReason, words } from "../format/names.ts";
 import { duration } from "../format/time.ts";
 import { bytes, count, shortCount } from "../format/units.ts";
+import { lossesByStage } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
-import { dropReason } from "../format/names.ts";
 
 /** The program's own condition: latency, what each stage has lost, memory. */
 export function Foot({ store }: { readonly store: Store }): JSX.Element {
@@ -33,16 +33,21 @@ export function Foot({ store }: { readonly store: Store }): JSX.Element {
   );
 }
 
+/** Every stage from kernel to page, those without losses too: that nothing is lost is something to know. */
 function Losses({ stats }: { readonly stats: Stats }): JSX.Element {
   return (
     <span class="losses">
       <span class="losses-title">lost</span>
-      {stats.drops.map((d) => (
-        <span key={`${d.stage} ${d.reason}`} class={d.count > 0 ? "loss" : "no-loss"} title={dropReason(d.reason)}>
-          {d.count > 0 && <span class="dot shape-warn" aria-hidden="true" />}
-          {words(d.stage)} {d.count > 0 ? `${count(d.count)} (${dropReason(d.reason)})` : "0"}
-        </span>
-      ))}
+      {[...lossesByStage(stats)].map(([stage, reasons]) =>
+        reasons.length === 0 ? (
+          <span key={stage}>{words(stage)} 0</span>
+        ) : (
+          <span key={stage} class="loss">
+            <span class="dot shape-warn" aria-hidden="true" /> {words(stage)}{" "}
+            {reasons.map((r) => `${count(r.count)} (${dropReason(r.reason)})`).join(", ")}
+          </span>
+        ),
+      )}
     </span>
   );
 }

@@ -7,7 +7,7 @@ import { age } from "../format/time.ts";
 export function Notices({ store }: { readonly store: Store }): JSX.Element {
   const f = store.freshness.value;
   return (
-    <div class="notices">
+    <section class="notices" aria-label="Notices">
       <Connection freshness={f} store={store} />
       {store.paused.value && (
         <div class="notice tone-info">
@@ -24,7 +24,7 @@ export function Notices({ store }: { readonly store: Store }): JSX.Element {
           <span>{n.text}</span>
         </div>
       ))}
-    </div>
+    </section>
   );
 }
 
@@ -35,7 +35,7 @@ function Connection({ freshness: f, store }: { readonly freshness: Freshness; re
         <div class="notice tone-warn" role="status">
           <strong>Stale</strong>
           <span>
-            The connection is open, but nothing has come for <span class="num">{age(f.seconds * 1000)}</span>. What is shown is of then.
+            The connection is open, but nothing has come for <span class="num">{age(f.seconds * 1000)}</span>: the numbers are as old.
           </span>
         </div>
       );
@@ -45,7 +45,7 @@ function Connection({ freshness: f, store }: { readonly freshness: Freshness; re
           <strong role="alert">Connection lost</strong>
           <span>
             {f.reason !== "" && `${sentence(f.reason)} `}
-            What is shown is of then.{" "}
+            {Number.isNaN(f.age) ? "" : <>The numbers are <span class="num">{age(f.age)}</span> old. </>}
             <span class="num">{f.seconds > 0 ? `Next try in ${f.seconds.toFixed(1)}\u00a0s` : "Trying now"}</span>
             <span class="attempt num"> (attempt {f.attempt})</span>
           </span>

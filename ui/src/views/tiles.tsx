@@ -2,11 +2,11 @@ import type { ComponentChildren, JSX } from "preact";
 import type { Alert, Stats } from "../api/schema.ts";
 import { Amount } from "../components/basics.tsx";
 import { SeverityShape } from "../components/shapes.tsx";
-import { title } from "../format/names.ts";
-import { age } from "../format/time.ts";
+import { words } from "../format/names.ts";
+import { ago } from "../format/time.ts";
 import { bitsPerSecond, bytes, count, packetsPerSecond, percent, shortCount, text } from "../format/units.ts";
 import { openBySeverity, severities } from "../state/alerts.ts";
-import { losses } from "../state/status.ts";
+import { losses, lossesByStage } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
 
 /** The state of things in six numbers. */
@@ -34,13 +34,16 @@ function Placeholders(): JSX.Element {
 function Numbers({ stats, store }: { readonly stats: Stats; readonly store: Store }): JSX.Element {
   const peak = store.traffic.peak(store.serverNow(), "bytes");
   const c = stats.connections;
+  // The server's rates are of the last second of capture time; after the end of a file there is none.
+  const links = stats.interfaces ?? [];
+  const ended = links.length > 0 && links.every((i) => i.link === "ended");
   return (
     <>
-      <Tile label="Traffic" note={`peak ${text(bitsPerSecond(peak.rate))}, ${age(Math.max(0, store.serverNow() - peak.at))}`}>
-        <Amount of={bitsPerSecond(stats.byte_rate)} />
+      <Tile label="Traffic" note={peak.rate > 0 ? `peak ${text(bitsPerSecond(peak.rate))}, ${ago(store.serverNow() - peak.at)}` : "none in the last minute"}>
+        <Amount of={bitsPerSecond(ended ? Number.NaN : stats.byte_rate)} />
       </Tile>
       <Tile label="Packets" note={`${shortCount(stats.packets)} in all, ${bytes(stats.bytes)}`}>
-        <Amount of={packetsPerSecond(stats.packet_rate)} />
+        <Amount of={packetsPerSecond(ended ? Number.NaN : stats.packet_rate)} />
       </Tile>
       <Tile label="Connections" note={`${shortCount(c.opened)} opened, ${shortCount(c.expired)} ended`}>
         <span class="amount num">{count(c.active)}</span>
@@ -96,7 +99,7 @@ function Lost({ stats }: { readonly stats: Stats }): JSX.Element {
   const [first] = all;
   if (first === undefined) {
     return (
-      <Tile label="Lost" note={`${stats.drops.length} stages watched`}>
+      <Tile label="Lost" note={`${lossesByStage(stats).size} stages watched`}>
         <span class="amount num">0</span>
       </Tile>
     );
@@ -119,9 +122,10 @@ function Detector({ stats }: { readonly stats: Stats }): JSX.Element {
       </Tile>
     );
   }
-  const parts = Object.entries(d.parts ?? {});
+  const known = Object.entries(d.parts ?? {}).sort(([, a], [, b]) => b - a);
+  const parts = known.map(([name, share]) => `${words(name)} ${percent(share)}`);
   return (
-    <Tile label="Detector" note={parts.map(([name, share]) => `${name} ${percent(share)}`).join(", ") || title(d.name)}>
+    <Tile label="Detector" note={<span title={parts.join("\n")}>{parts.join(", ") || d.name}</span>}>
       <span class="amount num">{percent(d.learning)}</span> <span class="tile-aside">learned</span>
       <span class="meter" aria-hidden="true">
         <span style={{ width: `${Math.round(d.learning * 100)}%` }} />

@@ -4,15 +4,16 @@ import { useEffect, useRef } from "preact/hooks";
 import { Panel } from "../components/basics.tsx";
 import { Icon } from "../components/shapes.tsx";
 import { Strip, type Scale, type StripColors } from "../components/strip.ts";
-import { age, clock } from "../format/time.ts";
-import { bitsPerSecond, packetsPerSecond, percent, text } from "../format/units.ts";
+import { ago, clock } from "../format/time.ts";
+import { bitsPerSecond, packetsPerSecond, percent, short, text, type Quantity } from "../format/units.ts";
 import type { Store } from "../state/store.ts";
 import { silence } from "../state/status.ts";
 import { theme } from "../state/theme.ts";
-import { binMs, series, total, windowMs, type Measure, type Rates } from "../state/traffic.ts";
+import { binMs, series, total, windowMs, type Measure } from "../state/traffic.ts";
 import { AlertMarks } from "./marks.tsx";
 
-const nothing: Rates = [0, 0, 0, 0];
+/** Stands where nothing is known. */
+const unknown = "–";
 
 export function TrafficPanel({ store }: { readonly store: Store }): JSX.Element {
   const measure = useSignal<Measure>("bytes");
@@ -49,8 +50,12 @@ export function TrafficPanel({ store }: { readonly store: Store }): JSX.Element 
   );
 }
 
-function rateText(rate: number, measure: Measure): string {
-  return text(measure === "bytes" ? bitsPerSecond(rate) : packetsPerSecond(rate));
+function rate(perSecond: number, measure: Measure): Quantity {
+  return measure === "bytes" ? bitsPerSecond(perSecond) : packetsPerSecond(perSecond);
+}
+
+function rateText(perSecond: number, measure: Measure): string {
+  return text(rate(perSecond, measure));
 }
 
 /** The series with their rates: of the last second, or of the time under the cursor. */
@@ -60,15 +65,15 @@ function Legend(props: { readonly store: Store; readonly measure: Measure; reado
   const end = store.serverNow();
   const rates =
     cursor === null
-      ? (store.traffic.mean(end - 1000, end, measure) ?? nothing)
+      ? store.traffic.mean(end - 1000, end, measure)
       : store.traffic.ratesAt(end - (1 - cursor) * windowMs, measure);
   return (
     <div class="legend">
-      <span class="legend-time num">{cursor === null ? "now" : `${age((1 - cursor) * windowMs)} ago`}</span>
+      <span class="legend-time num">{cursor === null ? "now" : ago((1 - cursor) * windowMs)}</span>
       {series.map((name, i) => (
         <span key={name} class="legend-item">
           <span class={`swatch series-${i}`} aria-hidden="true" />
-          {name} <span class="num">{rates === null ? "unknown" : rateText(rates[i as 0 | 1 | 2 | 3], measure)}</span>
+          {name} <span class="num">{rates === null ? unknown : rateText(rates[i as 0 | 1 | 2 | 3], measure)}</span>
         </span>
       ))}
     </div>
@@ -78,7 +83,7 @@ function Legend(props: { readonly store: Store; readonly measure: Measure; reado
 function Chart(props: { readonly store: Store; readonly measure: Signal<Measure>; readonly cursor: Signal<number | null> }): JSX.Element {
   const { store, measure, cursor } = props;
   const canvas = useRef<HTMLCanvasElement>(null);
-  const scale = useSignal<Scale>({ top: 125, steps: 2 });
+  const scale = useSignal<Scale>({ top: 125, steps: 5 });
   useStrip(store, canvas, measure, (s) => (scale.value = s));
   const quiet = silence(store.stats.value, store.serverNow());
   return (
@@ -98,6 +103,7 @@ function Chart(props: { readonly store: Store; readonly measure: Signal<Measure>
         <AlertMarks store={store} />
         {cursor.value !== null && <span class="cursor" style={{ left: `${cursor.value * 100}%` }} />}
         {quiet !== "" && <p class="plot-note">{quiet}</p>}
+        <Before store={store} />
       </div>
       <div class="time-axis num" aria-hidden="true">
         {[60, 45, 30, 15].map((s) => (
@@ -108,6 +114,17 @@ function Chart(props: { readonly store: Store; readonly measure: Signal<Measure>
         <span class="time-now">now</span>
       </div>
     </div>
+  );
+}
+
+/** What the hatching on the left is, while there is room to say it. */
+function Before({ store }: { readonly store: Store }): JSX.Element | null {
+  const share = 1 - (store.serverNow() - store.traffic.firstAt) / windowMs;
+  if (!(share > 0.3)) return null;
+  return (
+    <p class="plot-before" style={{ width: `${share * 100}%` }}>
+      before this page was opened
+    </p>
   );
 }
 
@@ -153,7 +170,7 @@ function useStrip(
 function readColors(element: Element): StripColors {
   const style = getComputedStyle(element);
   const color = (name: string): string => style.getPropertyValue(name).trim();
-  return { series: series.map((_, i) => color(`--series-${i}`)), gap: color("--gap"), gapLine: color("--gap-line") };
+  return { series: series.map((_, i) => color(`--series-${i}`)), gap: color("--gap"), gapLine: color("--gap-line"), before: color("--before") };
 }
 
 function moveCursor(e: KeyboardEvent, cursor: Signal<number | null>): void {
@@ -180,7 +197,7 @@ function Grid({ scale, measure }: { readonly scale: Scale; readonly measure: Mea
     <div class="grid-lines num" aria-hidden="true">
       {lines.map((share) => (
         <span key={share} class="grid-line" style={{ bottom: `${share * 100}%` }}>
-          <span>{share === 0 ? "0" : rateText(share * scale.top, measure)}</span>
+          <span>{share === 0 ? "0" : text(short(rate(share * scale.top, measure)))}</span>
         </span>
       ))}
     </div>
@@ -197,7 +214,7 @@ function describe(store: Store, measure: Measure): string {
   const shares = series.map((name, i) => `${name} ${percent(all > 0 ? rates[i as 0 | 1 | 2 | 3] / all : 0)}`);
   return (
     `Traffic of the last 60 seconds: mean ${rateText(all, measure)}, peak ${rateText(peak.rate, measure)} ` +
-    `${age(Math.max(0, end - peak.at))} ago; ${shares.join(", ")}. Arrow keys read values.`
+    `${ago(end - peak.at)}; ${shares.join(", ")}. Arrow keys read values.`
   );
 }
 
@@ -209,7 +226,7 @@ function TrafficTable({ store, measure }: { readonly store: Store; readonly meas
   const end = Math.floor(store.serverNow() / rowMs) * rowMs;
   const starts = Array.from({ length: windowMs / rowMs }, (_, i) => end - (i + 1) * rowMs);
   return (
-    <div class="traffic-table">
+    <div class="traffic-table" role="region" aria-label="Traffic as a table" tabIndex={0}>
       <table>
         <caption class="hidden">Traffic of the last 60 seconds, means of {rowMs / 1000} seconds</caption>
         <thead>
@@ -230,9 +247,9 @@ function TrafficTable({ store, measure }: { readonly store: Store; readonly meas
               <tr key={from}>
                 <th scope="row">{clock(from)}</th>
                 {series.map((s, i) => (
-                  <td key={s}>{rates === null ? "unknown" : rateText(rates[i as 0 | 1 | 2 | 3], measure)}</td>
+                  <td key={s}>{rates === null ? unknown : rateText(rates[i as 0 | 1 | 2 | 3], measure)}</td>
                 ))}
-                <td>{rates === null ? "unknown" : rateText(total(rates), measure)}</td>
+                <td>{rates === null ? unknown : rateText(total(rates), measure)}</td>
               </tr>
             );
           })}

@@ -1,0 +1,91 @@
+import { describe, expect, test } from "vitest";
+import { announcement, mergeAlerts, openBySeverity } from "./alerts.ts";
+import { alert, stats } from "./fixtures.ts";
+import { calm, freshness, losses, lossesByStage, notices, silence } from "./status.ts";
+
+describe("freshness", () => {
+  const live = { kind: "live" } as const;
+  test("numbers older than two seconds are stale", () => {
+    expect(freshness(live, 10_000, 11_900).kind).toBe("live");
+    expect(freshness(live, 10_000, 12_500)).toEqual({ kind: "stale", seconds: 2.5 });
+  });
+  test("without numbers it is connecting", () => expect(freshness(live, Number.NaN, 1).kind).toBe("connecting"));
+  test("a broken connection counts down", () => {
+    expect(freshness({ kind: "waiting", attempt: 3, until: 5000, reason: "gone" }, 0, 3000)).toEqual({
+      kind: "reconnecting", attempt: 3, seconds: 2, reason: "gone", age: 3000,
+    });
+    expect(freshness({ kind: "connecting", attempt: 3 }, 0, 3000)).toMatchObject({ kind: "reconnecting", seconds: 0 });
+    expect(freshness({ kind: "connecting", attempt: 0 }, Number.NaN, 3000)).toEqual({ kind: "connecting" });
+  });
+});
+
+describe("notices", () => {
+  const drops = [
+    { stage: "kernel", reason: "ring_full", count: 12_000 },
+    { stage: "api", reason: "ws_client_slow", count: 0 },
+  ];
+  test("losses come with stage and reason", () => {
+    const [n] = notices(stats({ drops }), null, 500);
+    expect(n).toMatchObject({ tone: "warn", title: "Degraded" });
+    expect(n?.text).toContain("500 lost in the last minute");
+    expect(n?.text).toContain("in kernel (ring full)");
+  });
+  test("old losses are in the numbers, not in a notice", () => {
+    expect(notices(stats({ drops }), null, 0)).toEqual([]);
+    expect(losses(stats({ drops }))).toEqual([{ where: "kernel", why: "ring full", count: 12_000 }]);
+    expect([...lossesByStage(stats({ drops })).keys()]).toEqual(["kernel", "api"]);
+  });
+  test("what the program complains of is shown, once", () => {
+    const health = {
+      status: "degraded" as const, version: "1", uptime_seconds: 1, websocket_port: 0,
+      reasons: [{ code: "store_failing", message: "the disk is full" }, { code: "drops", message: "x" }],
+    };
+    expect(notices(stats(), health, 0).map((n) => n.text)).toEqual(["the disk is full"]);
+  });
+  test("a file that has ended says so", () => {
+    expect(notices(stats({ interfaces: [{ name: "a.pcap", link: "ended" }] }), null, 0)[0]?.title).toBe("The file has ended");
+  });
+});
+
+describe("silence has its reason", () => {
+  test.each([
+    ["a link that is down", stats({ interfaces: [{ name: "eth0", link: "down" }] }), /eth0 is down/],
+    ["no packet at all", stats({ uptime_seconds: 12 }), /No packet on eth0 in 12/],
+    ["just started", stats({ uptime_seconds: 1 }), /Waiting for the first packet/],
+    ["a quiet link", stats({ last_packet_ts: "2026-11-24T05:41:00Z" }), /No packet on eth0 for 33/],
+    ["a file at its end", stats({ interfaces: [{ name: "a.pcap", link: "ended" }] }), /has ended/],
+  ])("%s", (_, s, want) => expect(silence(s, Date.parse("2026-11-24T05:41:33Z"))).toMatch(want));
+  test("there is none while packets come", () => {
+    expect(silence(stats({ last_packet_ts: "2026-11-24T05:41:00Z", packet_rate: 1 }), Date.parse("2026-11-24T05:41:33Z"))).toBe("");
+  });
+  test("no alerts is good news, or no news", () => {
+    expect(calm(stats())).toContain("still being learned");
+    const detector = { ...stats().detector, name: "" };
+    expect(calm(stats({ detector }))).toBe("The detector is off.");
+  });
+});
+
+describe("alerts", () => {
+  test("nothing new is the same list", () => {
+    const known = [alert({ rev: 2 })];
+    expect(mergeAlerts(known, [alert({ rev: 1 }), alert({ rev: 2 })])).toBe(known);
+  });
+  test("a revision does not forget what a person has decided", () => {
+    expect(mergeAlerts([alert({ rev: 1, triage: "acknowledged" })], [alert({ rev: 2 })])[0]?.triage).toBe("acknowledged");
+  });
+  test("there is an end to them: the newest stay", () => {
+    const many = Array.from({ length: 300 }, (_, i) => alert({ id: `${i}`, ts: new Date(1e12 + i * 1000).toISOString() }));
+    const kept = mergeAlerts([], many);
+    expect(kept).toHaveLength(200);
+    expect(kept[0]?.id).toBe("299");
+  });
+  test("only what goes on is counted as open", () => {
+    const open = openBySeverity([alert(), alert({ id: "b" }), alert({ id: "c", state: "closed" }), alert({ id: "d", severity: "low" })]);
+    expect([...open]).toEqual([["high", 2], ["low", 1]]);
+  });
+  test("several at a time are announced as one", () => {
+    expect(announcement([alert()])).toBe("high alert: 192.0.2.66 scans.");
+    expect(announcement([alert(), alert({ id: "b" })])).toMatch(/^2 new alerts/);
+    expect(announcement([])).toBe("");
+  });
+});

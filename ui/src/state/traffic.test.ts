@@ -1,0 +1,101 @@
+import { describe, expect, test } from "vitest";
+import { stats } from "./fixtures.ts";
+import { binMs, gapMs, total, Traffic, windowMs } from "./traffic.ts";
+
+/** Counters after so many bytes of TCP. */
+function tcp(bytes: number, packets = bytes / 100) {
+  return stats({ packets, bytes, by_proto: { TCP: { packets, bytes } } });
+}
+
+describe("traffic", () => {
+  test("what has come is spread over the time in which it came, and none is lost", () => {
+    const t = new Traffic();
+    t.add(tcp(0), 10_000);
+    t.add(tcp(1000), 11_000);
+    for (let at = 10_000; at < 11_000; at += binMs) expect(t.ratesAt(at, "bytes")?.[0]).toBeCloseTo(1000);
+    expect(t.mean(10_000, 11_000, "packets")?.[0]).toBeCloseTo(10);
+  });
+
+  test("many readings within a bin add up", () => {
+    const t = new Traffic();
+    for (let i = 0; i <= 60; i++) t.add(tcp(i * 160), 10_000 + i * 16);
+    expect(t.mean(10_000, 10_800, "bytes")?.[0]).toBeCloseTo(10_000);
+  });
+
+  test("the first reading is where counting begins", () => {
+    const t = new Traffic();
+    t.add(tcp(1e9), 10_000);
+    expect(t.ratesAt(9_999, "bytes")).toBeNull();
+    expect(t.firstAt).toBe(10_000);
+  });
+
+  test("protocols go to their series", () => {
+    const t = new Traffic();
+    const volume = (n: number) => ({ packets: n, bytes: n * 10 });
+    t.add(stats(), 10_000);
+    t.add(stats({
+      packets: 15,
+      by_proto: { TCP: volume(1), UDP: volume(2), ICMP: volume(1), ICMPv6: volume(2), ARP: volume(4), other_ip: volume(5) },
+    }), 11_000);
+    const rates = t.ratesAt(10_500, "packets");
+    expect(rates?.map(Math.round)).toEqual([1, 2, 3, 9]);
+  });
+
+  test("a gap is not filled", () => {
+    const t = new Traffic();
+    t.add(tcp(0), 10_000);
+    t.add(tcp(100), 10_400);
+    t.add(tcp(9_000), 10_400 + gapMs + 1);
+    t.add(tcp(9_100), 10_400 + gapMs + 401);
+    expect(t.ratesAt(11_000, "bytes")).toBeNull();
+    expect(t.ratesAt(10_100, "bytes")?.[0]).toBeCloseTo(250);
+    expect(t.ratesAt(10_400 + gapMs + 250, "bytes")?.[0]).toBeCloseTo(250);
+  });
+
+  test("counters that start again are no traffic, neither forwards nor backwards", () => {
+    const t = new Traffic();
+    t.add(tcp(5_000), 10_000);
+    t.add(tcp(10), 10_500);
+    expect(t.ratesAt(10_100, "bytes")).toBeNull();
+    t.add(tcp(110), 11_000);
+    expect(t.ratesAt(10_700, "bytes")?.[0]).toBeCloseTo(200);
+  });
+
+  test("time that goes back is left out", () => {
+    const t = new Traffic();
+    t.add(tcp(0), 10_000);
+    t.add(tcp(100), 9_000);
+    expect(t.lastAt).toBe(9_000);
+    expect(t.mean(8_000, 12_000, "bytes")).toBeNull();
+  });
+
+  test("a bin's place is used again after the window, without what was in it", () => {
+    const t = new Traffic();
+    let bytes = 0;
+    for (let at = 0; at <= 3 * windowMs; at += 1000) t.add(tcp((bytes += 500)), at);
+    expect(t.mean(3 * windowMs - windowMs, 3 * windowMs, "bytes")?.[0]).toBeCloseTo(500);
+    expect(t.ratesAt(1000, "bytes")).toBeNull();
+  });
+
+  test("the peak is found with its time", () => {
+    const t = new Traffic();
+    t.add(tcp(0), 0);
+    t.add(tcp(100), 1000);
+    t.add(tcp(10_100), 2000);
+    t.add(tcp(10_200), 3000);
+    const peak = t.peak(3000, "bytes");
+    expect(peak.rate).toBeCloseTo(10_000);
+    expect(peak.at).toBeGreaterThanOrEqual(1000);
+    expect(peak.at).toBeLessThan(2000);
+  });
+
+  test("what has changed is told once", () => {
+    const t = new Traffic();
+    t.add(tcp(0), 10_000);
+    t.add(tcp(1), 10_100);
+    expect(t.takeDirty()).toBe(10_000);
+    expect(t.takeDirty()).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  test("a total is the sum", () => expect(total([1, 2, 3, 4])).toBe(10));
+});
