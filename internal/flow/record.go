@@ -98,13 +98,13 @@ func (t *Table) view(e uint32, why models.ConnEnd) Record {
 	return r
 }
 
-// Sweep records the open connections that have changed among the next n entries, going round the table: called once a
-// slot with a part of the table, it reports every long-lived connection every few seconds.
-func (t *Table) Sweep(n int) {
+// Sweep records the open connections that have changed in the next of parts parts of the table, going round: called once a slot, it
+// reports every long-lived connection once in parts slots, however many there are.
+func (t *Table) Sweep(parts int) {
 	if t.used == 0 {
 		return
 	}
-	for range min(n, int(t.used)) {
+	for range int(t.used)/parts + 1 {
 		t.sweep = t.sweep%t.used + 1
 		if c := &t.entries[t.sweep]; c.live() && c.marks&dirty != 0 && c.worthKeeping() {
 			t.record(t.sweep, models.ConnOpen)

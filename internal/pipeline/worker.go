@@ -26,7 +26,6 @@ type worker struct {
 	slot    int64                // the open one
 	volume  Volumes              // of the open slot
 	arp     []models.Observation // of the open slot
-	sweep   int
 
 	in      chan *chunk // from a reader that deals out
 	recycle chan<- *chunk
@@ -96,7 +95,7 @@ func newWorker(o Options, i int) (*worker, error) {
 		return nil, err
 	}
 	w := &worker{
-		live: o.Live, table: table, changed: o.Outputs.Changed, sweep: table.Capacity()/sweepSlots + 1,
+		live: o.Live, table: table, changed: o.Outputs.Changed,
 		free: make(chan *slotResult, slotsInFlight), out: make(chan *slotResult, slotsInFlight), in: make(chan *chunk, chunksInFlight),
 	}
 	w.clock.now = o.Now
@@ -220,7 +219,7 @@ func (w *worker) closeSlot(jump bool) {
 	}
 	w.arp = w.arp[:0]
 	w.table.Advance((r.slot + 1) * models.SlotMicros)
-	w.table.Sweep(w.sweep)
+	w.table.Sweep(sweepSlots)
 	r.records = append(r.records[:0], w.table.Drain()...)
 	r.opened = w.table.Counters().Opened
 	w.out <- r
