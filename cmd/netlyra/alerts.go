@@ -94,6 +94,21 @@ func (k *keeper) save(ctx context.Context, alerts []*models.Alert) {
 	}
 	for _, a := range alerts {
 		k.show(a)
+		k.tell(ctx, a)
+	}
+}
+
+// tell writes the first and the last revision of an incident to the log.
+func (k *keeper) tell(ctx context.Context, a *models.Alert) {
+	attrs := []slog.Attr{
+		slog.String("id", a.ID), slog.String("category", string(a.Category)), slog.String("severity", string(a.Severity)),
+		slog.Float64("score", a.Score), slog.String("summary", a.Summary),
+	}
+	switch {
+	case a.State == models.AlertClosed:
+		k.log.LogAttrs(ctx, slog.LevelInfo, "alert closed", attrs...)
+	case a.Rev == 1:
+		k.log.LogAttrs(ctx, slog.LevelWarn, "alert", attrs...)
 	}
 }
 

@@ -214,7 +214,7 @@ func (s *summary) print(w io.Writer) {
 	for _, n := range s.Malformed {
 		malformed += n
 	}
-	_, _ = fmt.Fprintf(w, "%d packets, %d bytes, %d connections in %.1f s of traffic: %d alerts, %d malformed packets; read in %.2f s\n",
+	_, _ = fmt.Fprintf(w, "%d packets, %d bytes, %d connections in %.1f s of traffic: alerts: %d, malformed packets: %d; read in %.2f s\n",
 		s.Packets, s.Bytes, s.Connections, s.CaptureSeconds, s.Alerts, malformed, s.WallSeconds)
 }
 

@@ -10,6 +10,9 @@ import (
 // config prints the settings, or says that they are in order: mistakes have been reported by then.
 func (p *program) config(which string, _ *config.CLI) error {
 	if strings.HasPrefix(which, "check") {
+		if _, _, err := config.Parse([]string{"run"}, p.environ, ".env", p.stderr); err != nil {
+			return err
+		}
 		_, err := fmt.Fprintln(p.stdout, "the configuration is in order")
 		return err
 	}

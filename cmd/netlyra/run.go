@@ -111,6 +111,8 @@ func (w *watcher) run(ctx context.Context) error {
 		return err
 	})
 	err = g.Wait()
+	s := w.pipe.Stats()
+	w.log.LogAttrs(ctx, slog.LevelInfo, "stopped", slog.Uint64("packets", s.Packets), slog.Uint64("alert_revisions", s.Alerts.Raised))
 	done()
 	return err
 }

@@ -9,6 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -284,6 +286,7 @@ func (c *CLI) validate(command string) error {
 	}
 	r := &c.Run
 	if strings.HasPrefix(command, "run") {
+		r.validateAddresses(bad)
 		if r.RingMB < 1 || r.RingMB > 4096 {
 			bad("--ring-mb %d: must be 1 to 4096", r.RingMB)
 		}
@@ -330,4 +333,28 @@ func ParseSize(s string) (int64, error) {
 		return n * u.bytes, nil
 	}
 	return 0, fmt.Errorf("%q is not a size", s)
+}
+
+const minToken = 16 // characters
+
+// validateAddresses checks the listeners; beyond loopback a token is demanded.
+func (r *Run) validateAddresses(bad func(format string, args ...any)) {
+	if r.Token != "" && len(r.Token) < minToken {
+		bad("--token has %d characters: use at least %d", len(r.Token), minToken)
+	}
+	for _, l := range []struct{ flag, address string }{{"--listen", r.Listen}, {"--ws-listen", r.WSListen}} {
+		if l.flag == "--ws-listen" && l.address == "off" {
+			continue
+		}
+		host, port, err := net.SplitHostPort(l.address)
+		if err != nil {
+			bad("%s %s: write it as host:port, for instance 127.0.0.1:8090", l.flag, l.address)
+			continue
+		}
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			bad("%s %s: the port must be 0 to 65535", l.flag, l.address)
+		} else if ip, err := netip.ParseAddr(host); (err != nil && host != "localhost" || err == nil && !ip.IsLoopback()) && r.Token == "" {
+			bad("%s %s can be reached from other machines: set --token as well, or listen on 127.0.0.1", l.flag, l.address)
+		}
+	}
 }

@@ -27,6 +27,9 @@ func example(t *testing.T) string {
 		"# Flags win over the environment, the environment over .env. `netlyra config print` shows what holds.\n")
 	for _, f := range flags {
 		value := f.Default
+		if f.IsBool() && value == "" {
+			value = "false"
+		}
 		if f.Name == "sensor" {
 			value = "" // the name of the machine
 		}
@@ -101,6 +104,8 @@ func TestMistakes(t *testing.T) {
 		{"bad value in the file", "NETLYRA_WORKERS=many", []string{"run"}, []string{"--workers", "many"}},
 		{"file that is none", "what is this?", []string{"run"}, []string{".env"}},
 		{"two sources", "", []string{"run", "-i", "eth0", "-r", "x.pcap"}, []string{"--interface", "--read"}},
+		{"addresses", "", []string{"run", "--listen", "8090", "--ws-listen", "0.0.0.0:8091", "--token="}, []string{"host:port", "0.0.0.0:8091", "--token"}},
+		{"a token that can be guessed", "", []string{"run", "--token", "secret"}, []string{"--token", "16"}},
 		{"loop of a pipe", "", []string{"run", "-r", "-", "--loop"}, []string{"standard input"}},
 		{"no command", "", []string{}, []string{"run"}},
 	} {

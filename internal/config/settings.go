@@ -28,6 +28,9 @@ func Settings(environ []string, dotenv string) ([]Setting, error) {
 				s.Origin = "environment"
 			}
 		}
+		if f.IsBool() && s.Value == "" {
+			s.Value = "false"
+		}
 		if f.Name == "token" && s.Value != "" {
 			s.Value = "(set)"
 		}

@@ -27,8 +27,8 @@ type entity struct {
 	incidents uint8
 	_         [18]byte
 
-	now tally
-	_   [16]byte
+	now    tally
+	before recent // the second before it
 
 	halves [2]half
 	main   mainConn // the heaviest connection of that second
@@ -36,6 +36,11 @@ type entity struct {
 	ports [2]sketch // of the halves
 	peers [2]sketch
 	_     [32]byte
+}
+
+// recentlyFailed is how many of the connections of this second and the one before have not got through.
+func (e *entity) recentlyFailed() int {
+	return max(int(e.now.opened)+int(e.before.opened)-int(e.now.completed)-int(e.before.completed), 0)
 }
 
 // mainConn is the connection that an entity is named with where there is no better: its heaviest in one slot. Ties are decided by
@@ -77,6 +82,12 @@ func (m mainConn) heavier(o mainConn) mainConn {
 	return m
 }
 
+// recent is what of a second is still needed in the next.
+type recent struct {
+	opened    uint32
+	completed uint32
+}
+
 // tally is an entity-second.
 type tally struct {
 	opened     uint32
@@ -86,7 +97,16 @@ type tally struct {
 	bytesOut   uint64
 	bytesIn    uint64
 	entropySum uint64
+	unasked    uint64
 	entropyN   uint32
+}
+
+// goesOn says whether connections still fail at a tenth of the limit's pace or more, and most of them do: over this second and the one
+// before, while the limit itself is over the window of 10 to 20 s. When an attack stops, its incident does.
+func (e *entity) goesOn(limit int, share float64) bool {
+	opened := int(e.now.opened) + int(e.before.opened)
+	failed := e.recentlyFailed()
+	return 10*failed >= limit && float64(failed) >= share*float64(opened)
 }
 
 // entities is a fixed slab of entities of one role under an open-addressing index. When it is full, an entity that has not moved
@@ -98,7 +118,7 @@ type entities struct {
 	hand    int
 	live    int
 	evicted uint64
-	bitmaps bitmaps
+	blocks  blocks
 }
 
 func newEntities(capacity int) *entities {
@@ -173,8 +193,8 @@ func (t *entities) evict() uint32 {
 func (t *entities) remove(e uint32) {
 	ent := &t.slab[e]
 	for h := range ent.halves {
-		ent.ports[h].reset(&t.bitmaps)
-		ent.peers[h].reset(&t.bitmaps)
+		ent.ports[h].reset(&t.blocks)
+		ent.peers[h].reset(&t.blocks)
 	}
 	mask := uint32(len(t.index) - 1)
 	i := ent.hash & mask
@@ -196,7 +216,7 @@ func (t *entities) remove(e uint32) {
 }
 
 // turn brings the halves of the window up to the half of time period.
-func (e *entity) turn(period int64, p *bitmaps) {
+func (e *entity) turn(period int64, p *blocks) {
 	if e.period == period {
 		return
 	}
@@ -218,5 +238,5 @@ func (e *entity) unasked() uint64 {
 	return e.halves[0].unasked + e.halves[1].unasked
 }
 
-func (e *entity) portCount(p *bitmaps) int { return e.ports[0].union(&e.ports[1], p) }
-func (e *entity) peerCount(p *bitmaps) int { return e.peers[0].union(&e.peers[1], p) }
+func (e *entity) portCount(p *blocks) int { return e.ports[0].union(&e.ports[1], p) }
+func (e *entity) peerCount(p *blocks) int { return e.peers[0].union(&e.peers[1], p) }

@@ -139,6 +139,10 @@ func (p portProto) String() string {
 func (j *Judge) explain(in *incident, a *models.Alert) {
 	f := &in.finding
 	window := 2 * windowSeconds
+	is := "is"
+	if a.State == models.AlertClosed {
+		is = "was"
+	}
 	peers, ports := a.Peers.Total, a.Ports.Total
 	port := ""
 	if len(a.Ports.Top) == 1 {
@@ -152,7 +156,7 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 		{Name: "dst_ip", Text: a.DstIP},
 		{Name: "peers", Value: float64(peers), Unit: "hosts"},
 		{Name: "ports", Value: float64(ports), Unit: "ports"},
-		{Name: f.lead.feature, Value: f.lead.value, Unit: f.lead.unit},
+		{Name: f.lead.feature + "_in_window", Value: f.lead.value, Unit: f.lead.unit},
 		{Name: "limit", Value: f.lead.limit, Unit: f.lead.unit},
 		{Name: "seconds", Value: float64(in.last-in.opened) / secondMicros, Unit: "s"},
 	}
@@ -162,18 +166,18 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 	case models.CategoryPortScan:
 		whom := a.DstIP
 		if peers > 1 {
-			whom = fmt.Sprintf("%d hosts", peers)
+			whom = in.hostsText(peers)
 		}
-		a.Summary = fmt.Sprintf("%s is scanning ports: it tried %d ports of %s, and most attempts failed.", a.SrcIP, ports, whom)
+		a.Summary = fmt.Sprintf("%s %s scanning ports: it tried %d ports of %s, and most attempts failed.", a.SrcIP, is, ports, whom)
 		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f ports within %d s, or if most of its connections had been accepted.", f.lead.limit, window)
 	case models.CategoryHostSweep:
-		a.Summary = fmt.Sprintf("%s is sweeping the network: it tried %d hosts%s, and most attempts failed.", a.SrcIP, peers, port)
+		a.Summary = fmt.Sprintf("%s %s sweeping the network: it tried %s%s, and most attempts failed.", a.SrcIP, is, in.hostsText(peers), port)
 		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f hosts within %d s, or if most of its connections had been accepted.", f.lead.limit, window)
 	case models.CategoryFlood:
-		a.Summary = fmt.Sprintf("%s is being flooded%s: %d connections from %d hosts that did not get through.", a.DstIP, port, max(in.count, uint64(f.lead.value)), peers)
-		a.Counterfactual = fmt.Sprintf("No alert if fewer than %.0f %s had been left incomplete within %d s.", f.lead.limit, floodUnit(f.lead), window)
+		a.Summary = fmt.Sprintf("%s %s being flooded%s: %d connections from %s did not get through.", a.DstIP, is, port, in.count, in.hostsText(peers))
+		a.Counterfactual = floodCounterfactual(f.lead, window)
 	case models.CategoryAmplification:
-		a.Summary = fmt.Sprintf("%s is receiving answers it did not ask for: %s over UDP from %d hosts.", a.DstIP, byteText(f.lead.value), peers)
+		a.Summary = fmt.Sprintf("%s %s receiving answers it did not ask for: %s over UDP from %s.", a.DstIP, is, byteText(f.lead.value), in.hostsText(peers))
 		a.Counterfactual = fmt.Sprintf("No alert with less than %s of unrequested answers within %d s.", byteText(f.lead.limit), window)
 	default:
 		top := a.Reasons[0]
@@ -183,11 +187,21 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 	}
 }
 
-func floodUnit(l lead) string {
-	if l.feature == "sources" {
-		return "sources with connections that"
+func floodCounterfactual(l lead, window int) string {
+	if l.feature == leadSources {
+		return fmt.Sprintf("No alert if fewer than %.0f hosts had come within %d s, or if most of their connections had got through.", l.limit, window)
 	}
-	return l.unit
+	return fmt.Sprintf("No alert if fewer than %.0f connections had been left incomplete within %d s.", l.limit, window)
+}
+
+func (in *incident) hostsText(n uint64) string {
+	switch {
+	case n == 1:
+		return "1 host"
+	case in.peers.about():
+		return fmt.Sprintf("about %s hosts", strconv.FormatFloat(readable(float64(n)), 'f', 0, 64))
+	}
+	return fmt.Sprintf("%d hosts", n)
 }
 
 func byteText(n float64) string {

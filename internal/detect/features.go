@@ -70,7 +70,7 @@ func (f feature) unscale(s float64) float64 {
 }
 
 // vectorOf describes the second that e.now holds.
-func vectorOf(e *entity, p *bitmaps) vector {
+func vectorOf(e *entity, p *blocks) vector {
 	n := &e.now
 	v := vector{
 		byteRate: float64(n.bytesOut), openRate: float64(n.opened), packetRate: float64(n.packetsOut),

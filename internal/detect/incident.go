@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -70,9 +71,11 @@ type lead struct {
 // start), and the largest hash in it tells how many there are in all (Bar-Yossef et al., 2002) to 2 %.
 type tops[K comparable] struct {
 	members map[K]member
-	line    uint32 // hashes above it are out
+	hashes  map[uint32]bool // of all that were seen, those of before the incident too, whose names are not known
+	line    uint32          // hashes above it are out
 	sampled bool
-	floor   int // there are at least so many: what the window had seen before the incident
+	seen    *block // of before the incident, as a bitmap, where they are not known one by one
+	floor   int    // how many those are
 }
 
 type member struct {
@@ -86,32 +89,59 @@ const (
 )
 
 func (t *tops[K]) add(k K, hash uint32, n uint64) {
-	if t.members == nil {
-		t.members = map[K]member{}
-		t.line = math.MaxUint32
-	}
+	hash = max(hash, 1)
+	t.see(hash)
 	if hash > t.line {
 		return
 	}
 	m := t.members[k]
 	t.members[k] = member{hash, m.count + n}
-	if len(t.members) > 2*maxTops {
+}
+
+// see notes that there was a member with this hash.
+func (t *tops[K]) see(hash uint32) {
+	if t.members == nil {
+		t.members, t.hashes = map[K]member{}, map[uint32]bool{}
+		t.line = math.MaxUint32
+	}
+	if hash > t.line || t.seen != nil && t.seen.has(hash) {
+		return
+	}
+	t.hashes[hash] = true
+	if len(t.hashes) > 2*maxTops {
 		t.prune()
+	}
+}
+
+// seed takes what a window has seen before the incident.
+func (t *tops[K]) seed(halves *[2]sketch, p *blocks) {
+	first, exact := halves[0].values(p)
+	second, alsoExact := halves[1].values(p)
+	if !exact || !alsoExact {
+		t.seen = halves[0].bitmap(&halves[1], p)
+		t.floor = t.seen.estimate()
+		return
+	}
+	for _, vs := range [2][]uint32{first, second} {
+		for _, v := range vs {
+			if v != 0 {
+				t.see(v)
+			}
+		}
 	}
 }
 
 // prune cuts the sample to size.
 func (t *tops[K]) prune() {
-	if len(t.members) <= maxTops {
+	if len(t.hashes) <= maxTops {
 		return
 	}
-	hashes := make([]uint32, 0, len(t.members))
-	for _, m := range t.members {
-		hashes = append(hashes, m.hash)
-	}
-	slices.Sort(hashes)
+	hashes := slices.Sorted(maps.Keys(t.hashes))
 	t.line = hashes[maxTops-1]
 	t.sampled = true
+	for _, h := range hashes[maxTops:] {
+		delete(t.hashes, h)
+	}
 	for k, m := range t.members {
 		if m.hash > t.line {
 			delete(t.members, k)
@@ -121,12 +151,18 @@ func (t *tops[K]) prune() {
 
 func (t *tops[K]) total() int {
 	t.prune()
-	n := len(t.members)
+	n := len(t.hashes)
 	if t.sampled {
 		n = int(math.Round(float64(n-1) / (float64(t.line) / math.MaxUint32)))
 	}
-	return max(n, t.floor)
+	if t.seen != nil { // some of the new ones were taken for old ones: as many as the bitmap is full
+		n = t.floor + int(math.Round(float64(n)/(1-t.seen.fill())))
+	}
+	return n
 }
+
+// about says whether total is an estimate.
+func (t *tops[K]) about() bool { return t.sampled || t.seen != nil }
 
 // most lists the most frequent, ties in the order of their names.
 func (t *tops[K]) most(name func(K) string) []models.Count {
@@ -167,8 +203,7 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 		e := &st.entities.slab[entity]
 		in.main = e.main
 		e.incidents++
-		in.ports.floor = e.portCount(&st.entities.bitmaps)
-		in.peers.floor = e.peerCount(&st.entities.bitmaps)
+		in.begin(e, &st.entities.blocks)
 		if f.learned {
 			j.learnedAlerts++
 		}
@@ -179,6 +214,25 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 	in.last = j.end
 	in.changed = true
 	return in
+}
+
+// begin takes over what the window has seen, this slot included. The victim of a flood may have been asked for other ports before: only
+// its sources count.
+func (in *incident) begin(e *entity, p *blocks) {
+	in.peers.seed(&e.peers, p)
+	if in.key.role == Source {
+		in.ports.seed(&e.ports, p)
+	}
+	switch in.key.category {
+	case models.CategoryPortScan, models.CategoryHostSweep:
+		in.count = uint64(e.opened())
+	case models.CategoryFlood:
+		in.count = uint64(e.failed())
+		if in.finding.lead.feature == leadSources { // the window is of other things, too
+			in.count = uint64(e.recentlyFailed())
+		}
+	default:
+	}
 }
 
 // incidentID is the same whenever the same capture is judged: of who, what and when.
@@ -222,14 +276,19 @@ func (j *Judge) gatherOne(r Role, e uint32, s *models.ConnSlot) {
 		if in == nil || in.last != j.end && category != models.CategoryAnomaly {
 			continue
 		}
-		n := uint64(s.Up.Packets)
-		if category != models.CategoryAmplification {
-			if !s.New {
+		n := uint64(1)
+		switch {
+		case category == models.CategoryAmplification:
+			n = uint64(s.Up.Packets)
+			if s.Answered {
 				continue
 			}
-			n = 1
+		case !s.New, category == models.CategoryFlood && s.Completed:
+			continue // ordinary clients go on coming to a host that is flooded
 		}
-		in.count += n
+		if in.opened < j.end || category == models.CategoryAmplification || category == models.CategoryAnomaly {
+			in.count += n // begin has counted those of the first slot
+		}
 		in.ports.add(portProto{s.RespPort, s.Proto}, hashPort(s.RespPort, s.Proto), n)
 		in.peers.add(peer, hashAddr(peer), n)
 		in.protos.add(s.Proto, hashPort(0, s.Proto), n)

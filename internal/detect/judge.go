@@ -126,10 +126,10 @@ func (j *Judge) merge(n int64, a *Accumulator) {
 		port := hashPort(s.RespPort, s.Proto)
 		sources, destinations := j.roles[Source].entities, j.roles[Destination].entities
 		from, to := &sources.slab[src], &destinations.slab[dst]
-		from.ports[0].add(&sources.bitmaps, port)
-		from.peers[0].add(&sources.bitmaps, to.hash)
-		to.ports[0].add(&destinations.bitmaps, port)
-		to.peers[0].add(&destinations.bitmaps, from.hash)
+		from.ports[0].add(&sources.blocks, port)
+		from.peers[0].add(&sources.blocks, to.hash)
+		to.ports[0].add(&destinations.blocks, port)
+		to.peers[0].add(&destinations.blocks, from.hash)
 	}
 }
 
@@ -140,10 +140,14 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 	if e.slot != n {
 		e.slot = n
 		e.recent = true
-		e.turn(n*models.SlotMicros/secondMicros/windowSeconds, &st.entities.bitmaps)
+		e.turn(n*models.SlotMicros/secondMicros/windowSeconds, &st.entities.blocks)
 		st.moved = append(st.moved, m.entity)
 	}
 	if e.second != j.second {
+		e.before = recent{}
+		if e.second == j.second-1 {
+			e.before = recent{e.now.opened, e.now.completed}
+		}
 		e.second = j.second
 		e.now = tally{}
 		e.main = mainConn{}
@@ -161,6 +165,7 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 	t.packetsIn += m.packetsIn
 	t.bytesOut += m.bytesOut
 	t.bytesIn += m.bytesIn
+	t.unasked += m.unasked
 	t.entropySum += m.entropySum
 	t.entropyN += m.entropyN
 }
@@ -223,7 +228,7 @@ func byAddress(a, b candidate) int {
 
 func (j *Judge) evaluate(r Role, st *roleState, c *candidate) {
 	e := &st.entities.slab[c.entity]
-	v := vectorOf(e, &st.entities.bitmaps)
+	v := vectorOf(e, &st.entities.blocks)
 	c.point = v.point()
 	c.raw = round(st.trees.Score(c.point[:]))
 	c.told = e.incidents > 0 && j.incidents[incidentKey{e.addr, r, models.CategoryAnomaly}] == nil

@@ -4,6 +4,9 @@ import (
 	"netlyra/internal/models"
 )
 
+// leadSources is the value of a flood that is told by the number of its sources.
+const leadSources = "sources"
+
 // limitCategories are the kinds of incident that limits raise, in a fixed order.
 func limitCategories() []models.Category {
 	return []models.Category{models.CategoryPortScan, models.CategoryHostSweep, models.CategoryFlood, models.CategoryAmplification, models.CategoryAnomaly}
@@ -28,10 +31,10 @@ func (j *Judge) limitSource(i uint32) {
 	st, l := &j.roles[Source], &j.options.Limits
 	e := &st.entities.slab[i]
 	opened := e.opened()
-	if e.now.opened == 0 || opened < min(l.ScanPorts, l.SweepHosts) || float64(e.failed()) < l.FailedShare*float64(opened) {
+	if opened < min(l.ScanPorts, l.SweepHosts) || float64(e.failed()) < l.FailedShare*float64(opened) || !e.goesOn(min(l.ScanPorts, l.SweepHosts), l.FailedShare) {
 		return
 	}
-	ports, peers := e.portCount(&st.entities.bitmaps), e.peerCount(&st.entities.bitmaps)
+	ports, peers := e.portCount(&st.entities.blocks), e.peerCount(&st.entities.blocks)
 	switch {
 	case ports >= l.ScanPorts:
 		j.over(Source, st, i, models.CategoryPortScan, lead{"ports", "ports", float64(ports), float64(l.ScanPorts)})
@@ -44,27 +47,27 @@ func (j *Judge) limitSource(i uint32) {
 func (j *Judge) limitDestination(i uint32) {
 	st, l := &j.roles[Destination], &j.options.Limits
 	e := &st.entities.slab[i]
-	if unasked := e.unasked(); unasked >= l.UnsolicitedBytes && e.now.packetsOut > 0 {
+	if unasked := e.unasked(); unasked >= l.UnsolicitedBytes && 100*e.now.unasked >= l.UnsolicitedBytes {
 		j.over(Destination, st, i, models.CategoryAmplification, lead{"unasked_bytes", "bytes", float64(unasked), float64(l.UnsolicitedBytes)})
 		return
 	}
 	opened, failed := e.opened(), e.failed()
-	if e.now.opened == 0 || failed < l.FloodHalfOpen || float64(failed) < l.FailedShare*float64(opened) {
+	if failed < l.FloodHalfOpen || float64(failed) < l.FailedShare*float64(opened) || !e.goesOn(l.FloodHalfOpen, l.FailedShare) {
 		return
 	}
-	ports, peers := e.portCount(&st.entities.bitmaps), e.peerCount(&st.entities.bitmaps)
+	ports, peers := e.portCount(&st.entities.blocks), e.peerCount(&st.entities.blocks)
 	switch {
 	case ports <= l.FloodPorts:
 		j.over(Destination, st, i, models.CategoryFlood, lead{"failed_connections", "connections", float64(failed), float64(l.FloodHalfOpen)})
 	case peers >= l.FloodSources:
-		j.over(Destination, st, i, models.CategoryFlood, lead{"sources", "hosts", float64(peers), float64(l.FloodSources)})
+		j.over(Destination, st, i, models.CategoryFlood, lead{leadSources, "hosts", float64(peers), float64(l.FloodSources)})
 	}
 }
 
 // over raises an incident for an entity that crossed a limit.
 func (j *Judge) over(r Role, st *roleState, i uint32, category models.Category, l lead) *incident {
 	e := &st.entities.slab[i]
-	v := vectorOf(e, &st.entities.bitmaps)
+	v := vectorOf(e, &st.entities.blocks)
 	p := v.point()
 	score := limitScore(l.value, l.limit)
 	return j.raise(incidentKey{e.addr, r, category}, i, finding{

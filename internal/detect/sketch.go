@@ -6,67 +6,105 @@ import (
 	"slices"
 )
 
-// A sketch counts distinct values: exactly while they are few, then by linear counting (Whang, Vander-Zanden and Taylor, 1990) in
-// sketchBits bits, good to about 3 % up to some thousands, where it saturates near 7,000. Union is commutative.
+// A sketch counts distinct values, given as hashes: exactly up to exactValues, then by linear counting (Whang, Vander-Zanden and Taylor,
+// 1990) in sketchBits bits, good to 2 % up to some ten thousand. Union is commutative.
 type sketch struct {
-	few  [fewValues]uint32
-	n    uint8 // values in few; beyond fewValues they are in bits
-	bits uint32
+	few   [fewValues]uint32
+	n     uint8 // values in few; beyond fewValues they are in a block
+	exact uint8 // values in the block while it is a set; 0: it is a bitmap
+	block uint32
 }
 
 const (
-	fewValues  = 8
-	sketchBits = 1024
-	maxSketch  = 1 << 15 // bitmaps at the same time: 4 MiB; an entity without one counts no further than fewValues
+	fewValues   = 8
+	blockWords  = 256
+	exactValues = 192 // in a block as a set: three quarters of its words
+	sketchBits  = blockWords * 32
+	maxSketch   = 1 << 15 // blocks at the same time: 32 MiB; an entity without one counts no further than fewValues
 )
 
-type bitmap [sketchBits / 64]uint64
+// block is a set of hashes (open addressing, 0 is free) or, when it has become full, a bitmap.
+type block [blockWords]uint32
 
-func (b *bitmap) set(v uint32) {
-	v &= sketchBits - 1
-	b[v/64] |= 1 << (v % 64)
-}
-
-func (b *bitmap) estimate() int {
-	return linearCount(b[:])
-}
-
-// linearCount estimates how many values were hashed into a bitmap.
-func linearCount(words []uint64) int {
-	zero := 0
-	for _, w := range words {
-		zero += bits.OnesCount64(^w)
+// insert adds v to the set; false if it was there.
+func (b *block) insert(v uint32) bool {
+	for i := v % blockWords; ; i = (i + 1) % blockWords {
+		switch b[i] {
+		case 0:
+			b[i] = v
+			return true
+		case v:
+			return false
+		}
 	}
-	m := float64(len(words) * 64)
-	return int(math.Round(m * math.Log(m/math.Max(float64(zero), 1))))
 }
 
-// bitmaps is the pool that sketches take their bits from.
-type bitmaps struct {
-	all  []bitmap
+func (b *block) set(v uint32) {
+	v %= sketchBits
+	b[v/32] |= 1 << (v % 32)
+}
+
+func (b *block) has(v uint32) bool {
+	v %= sketchBits
+	return b[v/32]>>(v%32)&1 == 1
+}
+
+// fill is the share of the bitmap's bits that are set.
+func (b *block) fill() float64 {
+	ones := 0
+	for _, w := range b {
+		ones += bits.OnesCount32(w)
+	}
+	return float64(ones) / sketchBits
+}
+
+// toBitmap turns the set into a bitmap.
+func (b *block) toBitmap() {
+	set := *b
+	*b = block{}
+	for _, v := range set {
+		if v != 0 {
+			b.set(v)
+		}
+	}
+}
+
+// estimate says how many values were hashed into a bitmap.
+func (b *block) estimate() int {
+	zero := 0
+	for _, w := range b {
+		zero += bits.OnesCount32(^w)
+	}
+	return int(math.Round(sketchBits * math.Log(sketchBits/math.Max(float64(zero), 1))))
+}
+
+// blocks is the pool that sketches take their blocks from.
+type blocks struct {
+	all  []block
 	free []uint32
-	full uint64 // sketches that found no bitmap
+	full uint64 // sketches that found none
 }
 
-func (p *bitmaps) take() uint32 {
+func (p *blocks) take() uint32 {
 	if n := len(p.free); n > 0 {
 		b := p.free[n-1]
 		p.free = p.free[:n-1]
-		p.all[b-1] = bitmap{}
+		p.all[b-1] = block{}
 		return b
 	}
 	if len(p.all) >= maxSketch {
 		p.full++
 		return 0
 	}
-	p.all = append(p.all, bitmap{})
+	p.all = append(p.all, block{})
 	return uint32(len(p.all))
 }
 
 // add takes a hash.
-func (s *sketch) add(p *bitmaps, v uint32) {
-	if s.bits != 0 {
-		p.all[s.bits-1].set(v)
+func (s *sketch) add(p *blocks, v uint32) {
+	v = max(v, 1) // 0 means free
+	if s.block != 0 {
+		s.addToBlock(&p.all[s.block-1], v)
 		return
 	}
 	if slices.Contains(s.few[:s.n], v) {
@@ -77,45 +115,92 @@ func (s *sketch) add(p *bitmaps, v uint32) {
 		s.n++
 		return
 	}
-	if s.bits = p.take(); s.bits == 0 {
+	if s.block = p.take(); s.block == 0 {
 		return
 	}
+	b := &p.all[s.block-1]
 	for _, known := range s.few {
-		p.all[s.bits-1].set(known)
+		b.insert(known)
 	}
-	p.all[s.bits-1].set(v)
+	s.exact = fewValues
+	s.addToBlock(b, v)
 }
 
-// reset empties the sketch and gives its bits back.
-func (s *sketch) reset(p *bitmaps) {
-	if s.bits != 0 {
-		p.free = append(p.free, s.bits)
+func (s *sketch) addToBlock(b *block, v uint32) {
+	switch {
+	case s.exact == 0:
+		b.set(v)
+	case b.insert(v):
+		if s.exact++; s.exact == exactValues {
+			b.toBitmap()
+			s.exact = 0
+		}
+	}
+}
+
+// reset empties the sketch and gives its block back.
+func (s *sketch) reset(p *blocks) {
+	if s.block != 0 {
+		p.free = append(p.free, s.block)
 	}
 	*s = sketch{}
 }
 
-// union estimates the distinct values of both.
-func (s *sketch) union(o *sketch, p *bitmaps) int {
-	if s.bits == 0 && o.bits == 0 {
-		n := int(s.n)
-		for _, v := range o.few[:o.n] {
-			if !slices.Contains(s.few[:s.n], v) {
-				n++
-			}
-		}
-		return n
+// values gives the hashes, with zeros between them, as long as they are known one by one.
+func (s *sketch) values(p *blocks) (vs []uint32, exact bool) {
+	switch {
+	case s.block == 0:
+		return s.few[:s.n], true
+	case s.exact == 0:
+		return nil, false
 	}
-	var b bitmap
+	return p.all[s.block-1][:], true
+}
+
+// union counts the distinct values of both.
+func (s *sketch) union(o *sketch, p *blocks) int {
+	mine, exact := s.values(p)
+	theirs, alsoExact := o.values(p)
+	if exact && alsoExact {
+		var b [2 * blockWords]uint32 // a set with room for both
+		return insertAll(&b, mine) + insertAll(&b, theirs)
+	}
+	return s.bitmap(o, p).estimate()
+}
+
+// bitmap is the union as a bitmap.
+func (s *sketch) bitmap(o *sketch, p *blocks) *block {
+	b := new(block)
 	for _, part := range [2]*sketch{s, o} {
-		if part.bits != 0 {
-			for i, w := range p.all[part.bits-1] {
-				b[i] |= w
+		if vs, known := part.values(p); known {
+			for _, v := range vs {
+				if v != 0 {
+					b.set(v)
+				}
 			}
 			continue
 		}
-		for _, v := range part.few[:part.n] {
-			b.set(v)
+		for i, w := range p.all[part.block-1] {
+			b[i] |= w
 		}
 	}
-	return b.estimate()
+	return b
+}
+
+// insertAll adds values to a set and counts those that are new to it.
+func insertAll(b *[2 * blockWords]uint32, vs []uint32) (n int) {
+	for _, v := range vs {
+		if v == 0 {
+			continue
+		}
+		i := v % uint32(len(b))
+		for b[i] != 0 && b[i] != v {
+			i = (i + 1) % uint32(len(b))
+		}
+		if b[i] == 0 {
+			b[i] = v
+			n++
+		}
+	}
+	return n
 }
