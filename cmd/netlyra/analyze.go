@@ -153,15 +153,24 @@ func (p *program) progress(c *config.Analyze, src *capture.Sequence, done <-chan
 	return left
 }
 
-// damages joins what is damaged.
+// damages joins what is damaged or could not be read. A file that could not be read at all weighs more than damage: exit status 1.
 func damages(files []capture.FileResult) error {
-	var errs []error
+	var damaged, unread []error
 	for _, f := range files {
 		if f.Damage != nil {
-			errs = append(errs, f.Damage)
+			damaged = append(damaged, f.Damage)
+		}
+		if f.Err != nil {
+			unread = append(unread, f.Err)
 		}
 	}
-	return errors.Join(errs...)
+	if len(unread) == 0 {
+		return errors.Join(damaged...)
+	}
+	for _, d := range damaged {
+		unread = append(unread, errors.New(d.Error()))
+	}
+	return errors.Join(unread...)
 }
 
 // summary is the JSON of --summary.
@@ -182,6 +191,7 @@ type fileSummary struct {
 	Packets uint64         `json:"packets"`
 	Bytes   uint64         `json:"bytes"`
 	Damaged *damageSummary `json:"damaged"`
+	Error   string         `json:"error,omitempty"` // why it could not be read at all
 }
 
 type damageSummary struct {
@@ -198,6 +208,9 @@ func summarise(st models.Stats, files []capture.FileResult, alerts int, span *ti
 		one := fileSummary{Path: f.Path, Packets: f.Packets, Bytes: f.Bytes}
 		if f.Damage != nil {
 			one.Damaged = &damageSummary{f.Damage.Offset, f.Damage.Reason}
+		}
+		if f.Err != nil {
+			one.Error = f.Err.Error()
 		}
 		s.Files = append(s.Files, one)
 	}

@@ -134,6 +134,14 @@ func TestAnalyzeDamagedFile(t *testing.T) {
 	}
 }
 
+// A file that cannot be read does not keep the others from being read, but the status says so.
+func TestAnalyzeGoesOnBehindAnUnreadableFile(t *testing.T) {
+	stdout, stderr, status := netlyra(t, "analyze", "analyze_test.go", sample, "/nowhere/x.pcap")
+	if status != exitFailed || strings.Count(stdout, "\n") != 2 || !strings.Contains(stderr, "analyze_test.go") || !strings.Contains(stderr, "/nowhere/x.pcap") {
+		t.Errorf("exit status %d\n%s\n%s", status, stdout, stderr)
+	}
+}
+
 func TestMistakesAreNamed(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

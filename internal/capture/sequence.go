@@ -14,9 +14,11 @@ type FileResult struct {
 	Packets uint64
 	Bytes   uint64 // on the wire
 	Damage  *DamageError
+	Err     error // it could not be read at all: no capture file, or gone
 }
 
-// Sequence is a Source that reads files one after the other. A damaged file is read up to the damage, and the next one follows.
+// Sequence is a Source that reads files one after the other. A damaged file is read up to the damage, one that
+// cannot be read is passed over; the next one follows.
 type Sequence struct {
 	paths   []string
 	options FileOptions
@@ -36,28 +38,29 @@ func NewSequence(paths []string, total int64, o FileOptions) (*Sequence, error) 
 		return nil, errors.New("capture: no file to read")
 	}
 	s := &Sequence{paths: paths, options: o, total: total}
-	return s, s.open()
+	s.open()
+	if s.file == nil && len(s.results) == 1 && s.results[0].Err != nil {
+		return nil, s.results[0].Err
+	}
+	return s, nil
 }
 
-// open opens the file whose turn it is; one that is damaged from its first byte on is passed over.
-func (s *Sequence) open() error {
+// open opens the file whose turn it is; one that is damaged from its first byte on, or that cannot be read, is passed over.
+func (s *Sequence) open() {
 	for len(s.results) < len(s.paths) {
 		path := s.paths[len(s.results)]
 		f, err := OpenFile(path, s.options)
 		result := FileResult{Path: path}
-		if errors.As(err, &result.Damage) {
-			s.results = append(s.results, result)
-			continue
-		}
-		if err != nil {
-			return err
+		if err != nil && !errors.As(err, &result.Damage) {
+			result.Err = err
 		}
 		s.results = append(s.results, result)
-		s.file = f
-		return nil
+		if err == nil {
+			s.file = f
+			return
+		}
 	}
 	s.file = nil
-	return nil
 }
 
 // Read brings the next frames; io.EOF after the last of the last file.
@@ -77,27 +80,25 @@ func (s *Sequence) Read(b *models.Batch) error {
 		if err == nil || len(b.Frames) > 0 {
 			return nil
 		}
-		if err := s.finish(f, err); err != nil {
-			return err
-		}
+		s.finish(f, err)
 	}
 }
 
 // finish takes leave of a file that has ended with err, and opens the next.
-func (s *Sequence) finish(f *File, err error) error {
+func (s *Sequence) finish(f *File, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := &s.results[len(s.results)-1]
 	st := f.Stats()
 	last.Packets, last.Bytes = st.Frames, st.Bytes
 	if !errors.Is(err, io.EOF) && !errors.As(err, &last.Damage) {
-		return err
+		last.Err = err
 	}
 	read, _ := f.Progress()
 	s.read += read
 	s.before = s.before.plus(st)
 	_ = f.Close()
-	return s.open()
+	s.open()
 }
 
 // Stats counts the frames read so far of all files.

@@ -102,13 +102,23 @@ func (s *Store) preparePath() error {
 	return nil
 }
 
+// createPrivate makes the file, empty, for its owner and group alone: it tells who talks to whom. SQLite gives its other files
+// the same mode.
+func createPrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o640)
+	if err != nil {
+		return unwritable(path, err)
+	}
+	return f.Close()
+}
+
 // prepareFile looks at the file itself, and says whether there is a database to go on with: it sets garbage aside, and
 // speaks up about an empty file.
 func (s *Store) prepareFile() (there bool, err error) {
 	path := s.opts.Path
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return false, createPrivate(path)
 	}
 	if err != nil {
 		return false, unwritable(path, err)
