@@ -18,11 +18,15 @@ type keeper struct {
 	store   *store.Store
 	show    func(*models.Alert)
 	log     *slog.Logger
+	ending  func() bool              // the program has been asked to end
+	failed  bool                     // the last attempt to store
 	pending map[string]*models.Alert // not stored yet: the newest revision of each
 	waiting uint64                   // revisions that stand behind pending
 	stored  atomic.Uint64
 	lost    atomic.Uint64
 }
+
+var errStillFailing = errors.New("the database could not be written a moment ago")
 
 const (
 	saveWait   = 2 * time.Second // for the database, before an alert is shown without it
@@ -81,9 +85,13 @@ func (k *keeper) save(ctx context.Context, alerts []*models.Alert) {
 	if len(batch) == 0 {
 		return
 	}
-	limited, stop := context.WithTimeout(ctx, saveWait)
-	err := k.store.SaveAlerts(limited, batch)
-	stop()
+	err := errStillFailing
+	if !k.failed || !k.ending() || len(alerts) == 0 { // at the end, one wait for a database that fails is enough, and one last attempt
+		limited, stop := context.WithTimeout(ctx, saveWait)
+		err = k.store.SaveAlerts(limited, batch)
+		stop()
+	}
+	k.failed = err != nil
 	if err == nil {
 		k.stored.Add(k.waiting + uint64(len(alerts)))
 		k.waiting = 0

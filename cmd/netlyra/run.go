@@ -29,8 +29,12 @@ import (
 
 // watch captures, detects, stores and serves until ctx ends.
 func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger) (err error) {
-	w := &watcher{config: c, log: log}
-	if err := w.openSource(p); err != nil {
+	w := &watcher{config: c, log: log, end: ctx.Done()}
+	filter, err := newPacketFilter(&c.Detection)
+	if err != nil {
+		return err
+	}
+	if err := w.openSource(p, filter); err != nil {
 		return err
 	}
 	defer func() {
@@ -39,19 +43,24 @@ func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger) (e
 		}
 	}()
 	if w.store, err = store.New(ctx, store.Options{
-		Path: c.Database, Log: log, AlertAge: c.AlertAge, ConnectionAge: c.ConnectionAge, MaxBytes: c.DatabaseMaxMB << 20,
+		Path: c.Database, Log: log, AlertAge: c.AlertAge, ConnectionAge: c.ConnectionAge, MaxBytes: c.DatabaseMaxMB * 1e6,
+		DrainTimeout: drainTimeout,
 	}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.store.Close()) }()
-	if err := w.openPipeline(ctx); err != nil {
-		return err
-	}
 	if err := w.openServer(); err != nil {
 		return err
 	}
+	if err := w.openPipeline(ctx); err != nil {
+		return errors.Join(err, w.server.Close())
+	}
 	return w.run(ctx)
 }
+
+// drainTimeout is for what the store has accepted, at the end: with the alert keeper's last attempt it stays below the ten seconds
+// that an orderly end may take.
+const drainTimeout = 3 * time.Second
 
 // watcher holds the parts of a running program.
 type watcher struct {
@@ -60,6 +69,7 @@ type watcher struct {
 	sources []pipeline.Source
 	name    string // of what is watched
 	links   func() []models.Interface
+	live    capture.LiveOptions // of the interfaces
 	store   *store.Store
 	bus     *bus.Memory
 	pipe    *pipeline.Pipeline
@@ -67,6 +77,7 @@ type watcher struct {
 	ended   atomic.Bool // the file has been played to its end
 	changed atomic.Pointer[func()]
 	keeper  *keeper
+	end     <-chan struct{} // closed when the program is to end
 }
 
 // run runs the parts in the order in which data flows. The packet path ends first; what it has handed on is stored and served
@@ -80,9 +91,9 @@ func (w *watcher) run(ctx context.Context) error {
 	}
 	w.log.LogAttrs(ctx, slog.LevelInfo, "watching", slog.String("source", w.name), slog.String("page", w.server.URL()))
 	g, gctx := errgroup.WithContext(rest)
-	g.Go(func() error { return w.store.Run(gctx) })
+	g.Go(func() error { return w.store.Run(rest) }) // what failed elsewhere is no reason to lose what is accepted
 	g.Go(func() error { return w.server.Run(gctx) })
-	keep, done := context.WithCancel(gctx)
+	keep, done := context.WithCancel(rest)
 	kept := make(chan struct{})
 	g.Go(func() error {
 		defer close(kept)
@@ -117,13 +128,9 @@ func (w *watcher) run(ctx context.Context) error {
 	return err
 }
 
-// openSource opens the interfaces' rings or the file.
-func (w *watcher) openSource(p *program) error {
+// openSource opens the file, or makes sure that the interfaces can be watched: their rings are opened last, as they fill from then on.
+func (w *watcher) openSource(p *program, filter *packetFilter) (err error) {
 	c := w.config
-	filter, err := newPacketFilter(&c.Detection)
-	if err != nil {
-		return err
-	}
 	if c.Read != "" {
 		return w.openReplay(p, filter)
 	}
@@ -133,14 +140,20 @@ func (w *watcher) openSource(p *program) error {
 			return err
 		}
 	}
-	rings, err := capture.OpenLive(capture.LiveOptions{Interfaces: names, Workers: c.Workers, RingBytes: c.RingMB << 20, Filter: filter.kernel})
+	w.name = strings.Join(names, ", ")
+	w.live = capture.LiveOptions{Interfaces: names, Workers: c.Workers, RingBytes: c.RingMB << 20, Filter: filter.kernel}
+	return capture.CheckLive(w.live)
+}
+
+// openRings begins to capture.
+func (w *watcher) openRings() error {
+	rings, err := capture.OpenLive(w.live)
 	if err != nil {
 		return err
 	}
 	for _, r := range rings {
 		w.sources = append(w.sources, r)
 	}
-	w.name = strings.Join(names, ", ")
 	w.links = rings[0].Links
 	return nil
 }
@@ -180,6 +193,11 @@ func (w *watcher) openReplay(p *program, filter *packetFilter) error {
 
 func (w *watcher) openPipeline(ctx context.Context) error {
 	c := w.config
+	if c.Read == "" {
+		if err := w.openRings(); err != nil {
+			return err
+		}
+	}
 	last, err := w.store.MaxConnectionID(ctx)
 	if err != nil {
 		return err
@@ -216,20 +234,38 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 				}
 			},
 		},
-		Links: w.links, Drops: w.drops, Log: w.log,
+		Links: w.links, Drops: w.drops,
 	})
 	return err
 }
 
-// keepConnections hands connections to the store. A file can wait until there is room; an interface cannot.
+// keepConnections hands connections to the store. A file can wait until there is room, as long as the program is not to end; an
+// interface cannot wait.
 func (w *watcher) keepConnections(cs []models.Connection) {
-	for w.config.Read != "" && w.store.Room() < len(cs) {
-		time.Sleep(roomPause)
+	for len(cs) > 0 {
+		n := min(len(cs), roomRows)
+		for w.config.Read != "" && w.store.Room() < n && !w.ending() {
+			time.Sleep(roomPause)
+		}
+		w.store.OfferConnections(cs[:n])
+		cs = cs[n:]
 	}
-	w.store.OfferConnections(cs)
 }
 
-const roomPause = 5 * time.Millisecond
+const (
+	roomRows  = 2000 // connections handed over at a time
+	roomPause = 5 * time.Millisecond
+)
+
+// ending says whether the program has been asked to end.
+func (w *watcher) ending() bool {
+	select {
+	case <-w.end:
+		return true
+	default:
+		return false
+	}
+}
 
 func (w *watcher) drops() []models.Drop { return append(w.bus.Drops(), w.store.Drops()...) }
 
@@ -256,7 +292,7 @@ func (w *watcher) openServer() error {
 	}
 	changed := w.server.Changed
 	w.changed.Store(&changed)
-	w.keeper = &keeper{store: w.store, show: w.server.PublishAlert, log: w.log}
+	w.keeper = &keeper{store: w.store, show: w.server.PublishAlert, log: w.log, ending: w.ending}
 	return nil
 }
 

@@ -16,6 +16,9 @@ type Ring struct{}
 // OpenLive fails: only Linux has packet rings.
 func OpenLive(LiveOptions) ([]*Ring, error) { return nil, errUnsupported }
 
+// CheckLive fails as OpenLive does.
+func CheckLive(LiveOptions) error { return errUnsupported }
+
 // DefaultInterfaces fails as OpenLive does.
 func DefaultInterfaces() ([]string, error) { return nil, errUnsupported }
 

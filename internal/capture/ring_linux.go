@@ -73,6 +73,17 @@ func OpenLive(o LiveOptions) ([]*Ring, error) {
 	return rings, nil
 }
 
+// CheckLive says whether OpenLive would succeed, by opening the smallest of rings and closing them: what is wrong with interfaces,
+// filter or privilege is known before anything else is set up, while the real rings are opened last, as they fill from then on.
+func CheckLive(o LiveOptions) error {
+	o.Workers, o.RingBytes = 1, 2*blockBytes
+	rings, err := OpenLive(o)
+	for _, r := range rings {
+		r.teardown()
+	}
+	return err
+}
+
 func openRing(o LiveOptions, groups []*fanout) (*Ring, error) {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {

@@ -105,6 +105,10 @@ func (d *Decoder) mpls(b []byte, p *models.Packet) Verdict {
 		case b[0]>>4 == 4 || b[0]>>4 == 6:
 			return d.ip(b, p)
 		case b[0]>>4 == 0 && len(b) >= 4:
+			if p.Nesting == MaxNesting {
+				return NestingTooBig
+			}
+			p.Nesting++
 			return d.ethernet(b[4:], p)
 		}
 		return NonIP

@@ -25,13 +25,14 @@ type moved struct {
 
 // Accumulator rolls up the slots of one worker. It is not for concurrent use; the judge reads it between Reset and Reset.
 type Accumulator struct {
-	slots    []models.ConnSlot
-	rows     [numRoles][]moved
-	rowOf    [numRoles][]uint32 // row of each slot's source and destination
-	index    [numRoles][]uint32 // open addressing: row+1, 0 is free
-	observed []models.Observation
-	packets  uint64
-	last     [numRoles]lastRow
+	slots      []models.ConnSlot
+	rows       [numRoles][]moved
+	rowOf      [numRoles][]uint32 // row of each slot's source and destination
+	index      [numRoles][]uint32 // open addressing: row+1, 0 is free
+	observed   []models.Observation
+	unobserved uint64
+	packets    uint64
+	last       [numRoles]lastRow
 }
 
 // lastRow remembers the row before: connections of one host often stand together.
@@ -57,7 +58,7 @@ func (a *Accumulator) Reset() {
 		a.last[r] = lastRow{}
 	}
 	a.slots = nil
-	a.observed = a.observed[:0]
+	a.observed, a.unobserved = a.observed[:0], 0
 	a.packets = 0
 }
 

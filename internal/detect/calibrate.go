@@ -5,7 +5,7 @@ import "math"
 // ranks turns a raw score into a calibrated one by its rank among all scores so far. Scores are rounded to 1e-4, so the
 // ranks are a histogram: the same whatever the order within a second was.
 type ranks struct {
-	counts [scoreBins]uint32
+	counts [scoreBins]uint64
 	n      uint64
 }
 
@@ -22,7 +22,7 @@ func (r *ranks) add(raw float64) {
 func (r *ranks) tail(raw float64) float64 {
 	var above uint64
 	for _, c := range r.counts[scoreBin(raw):] {
-		above += uint64(c)
+		above += c
 	}
 	return float64(above+1) / float64(r.n+1)
 }

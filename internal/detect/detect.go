@@ -115,12 +115,13 @@ func NewJudge(o Options) (*Judge, error) {
 func (j *Judge) Stats() models.DetectorStats {
 	s := models.DetectorStats{
 		Name: Name, BudgetPerDay: j.options.BudgetDay, OpenIncidents: uint64(len(j.incidents)),
-		Entities: map[string]uint64{}, CapsHit: map[string]uint64{"incidents": j.incidentCap, "claims": j.arp.full}, Parts: j.parts(),
+		Entities: map[string]uint64{}, CapsHit: map[string]uint64{"incidents": j.incidentCap, "claims": j.claimsLost}, Parts: j.parts(),
 	}
 	for r := range j.roles {
 		name := Role(r).String()
 		s.Entities[name] = uint64(j.roles[r].entities.live)
-		s.CapsHit["entities_"+name] = j.roles[r].entities.evicted
+		s.CapsHit["entities_"+name] = j.roles[r].entities.evicted + j.roles[r].entities.refused
+		s.CapsHit["sketches_"+name] = j.roles[r].entities.blocks.full
 		s.CapsHit["evaluations_"+name] = j.roles[r].skipped
 	}
 	s.Learning = learning(s.Parts)

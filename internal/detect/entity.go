@@ -19,7 +19,7 @@ type half struct {
 // for slots in which it opened connections.
 type entity struct {
 	addr      models.Addr
-	slot      int64 // the last slot it moved in
+	slot      int64 // the last turn of the judge in which it moved
 	period    int64 // number of the half that runs: seconds / windowSeconds
 	second    int64 // the second that now is about
 	hash      uint32
@@ -116,8 +116,10 @@ type entities struct {
 	slab    []entity
 	used    int
 	hand    int
+	tidied  int
 	live    int
 	evicted uint64
+	refused uint64 // entities that found no room: all the others moved in the same slot
 	blocks  blocks
 }
 
@@ -126,11 +128,14 @@ func newEntities(capacity int) *entities {
 	for size < 2*capacity {
 		size *= 2
 	}
-	return &entities{index: make([]uint64, size), slab: make([]entity, capacity)}
+	return &entities{index: make([]uint64, size), slab: make([]entity, capacity+1), used: 1} // 0 is noEntity
 }
 
-// get finds or makes the entity of addr, whose hash is given.
-func (t *entities) get(addr models.Addr, hash uint32) uint32 {
+// noEntity stands for an address that there is no room for.
+const noEntity = 0
+
+// get finds or makes the entity of addr, whose hash is given, in a turn of the judge; noEntity if there is no room.
+func (t *entities) get(addr models.Addr, hash uint32, turn int64) uint32 {
 	mask := uint32(len(t.index) - 1)
 	i := hash & mask
 	for t.index[i] != 0 {
@@ -146,7 +151,10 @@ func (t *entities) get(addr models.Addr, hash uint32) uint32 {
 		e = uint32(t.used)
 		t.used++
 	} else {
-		e = t.evict()
+		if e = t.evict(turn); e == noEntity {
+			t.refused++
+			return noEntity
+		}
 		for i = hash & mask; t.index[i] != 0; i = (i + 1) & mask {
 		}
 	}
@@ -171,15 +179,18 @@ func (t *entities) touch(rows []moved) (sum uint64) {
 	return sum
 }
 
-// evict frees the entity that the clock hand finds.
-func (t *entities) evict() uint32 {
-	for {
-		t.hand = (t.hand + 1) % len(t.slab)
-		e := &t.slab[t.hand]
-		if e.incidents > 0 {
-			continue // incidents are capped far below the number of entities
+// evict frees the entity that the clock hand finds: one that is in no incident, has not moved since the hand last came by, and above all
+// not in this turn, whose lists name it. noEntity if there is none.
+func (t *entities) evict(turn int64) uint32 {
+	for range 2 * len(t.slab) {
+		if t.hand++; t.hand >= len(t.slab) {
+			t.hand = 1
 		}
-		if e.recent {
+		e := &t.slab[t.hand]
+		switch {
+		case e.incidents > 0 || e.slot == turn:
+			continue
+		case e.recent:
 			e.recent = false
 			continue
 		}
@@ -188,6 +199,31 @@ func (t *entities) evict() uint32 {
 		t.live--
 		return uint32(t.hand)
 	}
+	return noEntity
+}
+
+// tidy brings the windows of the next n entities up to period, going round, so that hosts that have gone silent give their blocks back.
+func (t *entities) tidy(period int64, n int) {
+	for range min(n, t.used-1) {
+		if t.tidied++; t.tidied >= t.used {
+			t.tidied = 1
+		}
+		if e := &t.slab[t.tidied]; e.period < period {
+			e.turn(period, &t.blocks)
+		}
+	}
+}
+
+// forget removes all entities.
+func (t *entities) forget() {
+	for e := 1; e < t.used; e++ {
+		for h := range t.slab[e].halves {
+			t.slab[e].ports[h].reset(&t.blocks)
+			t.slab[e].peers[h].reset(&t.blocks)
+		}
+	}
+	clear(t.index)
+	t.used, t.live, t.hand, t.tidied = 1, 0, 0, 0
 }
 
 func (t *entities) remove(e uint32) {

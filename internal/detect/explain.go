@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -57,8 +58,8 @@ func (j *Judge) alert(in *incident, state models.AlertState) models.Alert {
 		TS: models.Micros(in.opened), LastTS: models.Micros(in.last), ID: in.id, Rev: in.rev, Count: in.count, State: state,
 		Sensor: j.options.Sensor, Score: f.score, Category: f.category, Severity: f.severity,
 		Features: map[string]float64{"hst_score": f.raw},
-		Peers:    models.Top{Total: uint64(in.peers.total()), Top: in.peers.most(models.Addr.String)},
-		Ports:    models.Top{Total: uint64(in.ports.total()), Top: in.ports.most(portProto.String)},
+		Peers:    models.Top{Total: uint64(in.peers.total()), Top: in.peers.most(compareAddr, models.Addr.String)},
+		Ports:    models.Top{Total: uint64(in.ports.total()), Top: in.ports.most(comparePorts, portProto.String)},
 		Detector: models.DetectorInfo{Name: Name, Version: Version, Parts: j.parts()}, CaptureConfidence: j.confidence(in),
 	}
 	a.Detector.Learning = learning(a.Detector.Parts)
@@ -99,7 +100,7 @@ func limitReasons(st *roleState, f *finding) []models.Reason {
 func (in *incident) address(a *models.Alert) {
 	peer := in.main.peer
 	if len(in.peers.members) > 0 {
-		peer = in.peers.first(models.Addr.String)
+		peer = in.peers.first(compareAddr)
 	}
 	if peer == (models.Addr{}) {
 		peer = in.key.addr // nobody but the address itself is known
@@ -113,14 +114,14 @@ func (in *incident) address(a *models.Alert) {
 	switch len(in.ports.members) {
 	case 0:
 	case 1:
-		only := in.ports.first(portProto.String)
+		only := in.ports.first(comparePorts)
 		proto, dstPort = only.proto, only.port
 	default:
 		dstPort = 0
-		proto = in.protos.first(models.Proto.String)
+		proto = in.protos.first(cmp.Compare[models.Proto])
 	}
 	if n := len(in.srcPorts.members); n == 1 {
-		srcPort = in.srcPorts.first(func(p uint16) string { return strconv.Itoa(int(p)) })
+		srcPort = in.srcPorts.first(cmp.Compare[uint16])
 	} else if n > 1 {
 		srcPort = 0
 	}
@@ -147,7 +148,7 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 	port := ""
 	if len(a.Ports.Top) == 1 {
 		port = " on port " + a.Ports.Top[0].Name
-		if !in.ports.first(portProto.String).proto.HasPorts() {
+		if !in.ports.first(comparePorts).proto.HasPorts() {
 			port = " over " + a.Ports.Top[0].Name
 		}
 	}

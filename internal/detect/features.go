@@ -90,8 +90,8 @@ func vectorOf(e *entity, p *blocks) vector {
 
 // usual keeps the distribution of each feature over all entity-seconds of a role, for "expected" in reasons.
 type usual struct {
-	counts [numFeatures][usualBins]uint32
-	n      uint32
+	counts [numFeatures][usualBins]uint64
+	n      uint64
 }
 
 const (
@@ -111,8 +111,8 @@ func (u *usual) add(x *[numFeatures]float64) {
 
 // quantile is the physical value below which a share q of the entity-seconds lie; 0 before there are any.
 func (u *usual) quantile(f feature, q float64) float64 {
-	want := uint32(math.Ceil(q * float64(u.n)))
-	var seen uint32
+	want := uint64(math.Ceil(q * float64(u.n)))
+	var seen uint64
 	for i, c := range u.counts[f] {
 		seen += c
 		if seen >= want && seen > 0 {

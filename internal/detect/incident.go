@@ -46,6 +46,10 @@ type portProto struct {
 	proto models.Proto
 }
 
+func comparePorts(a, b portProto) int {
+	return cmp.Or(cmp.Compare(a.port, b.port), cmp.Compare(a.proto, b.proto))
+}
+
 // finding is why an entity is over the line.
 type finding struct {
 	category models.Category
@@ -66,10 +70,11 @@ type lead struct {
 	limit   float64
 }
 
-// tops counts the members of a set: all of them while they are few, then the maxTops with the smallest hashes. Such a sample is the
+// tops counts the members of a set: all of them while they are few, then those with the smallest hashes. Such a sample is the
 // same whatever the order in which the members came, its counts are exact (who is in it at the end was in it from the
-// start), and the largest hash in it tells how many there are in all (Bar-Yossef et al., 2002) to 2 %.
+// start), and the largest hash in it tells how many there are in all (Bar-Yossef et al., 2002) to 3 %.
 type tops[K comparable] struct {
+	room    int // how many are known one by one; 0 means maxTops
 	members map[K]member
 	hashes  map[uint32]bool // of all that were seen, those of before the incident too, whose names are not known
 	line    uint32          // hashes above it are out
@@ -84,8 +89,9 @@ type member struct {
 }
 
 const (
-	maxTops = 4096
-	topTen  = 10
+	maxTops  = 1024
+	maxPorts = 4096 // a scan is told by its ports
+	topTen   = 10
 )
 
 func (t *tops[K]) add(k K, hash uint32, n uint64) {
@@ -108,7 +114,7 @@ func (t *tops[K]) see(hash uint32) {
 		return
 	}
 	t.hashes[hash] = true
-	if len(t.hashes) > 2*maxTops {
+	if len(t.hashes) > 2*t.size() {
 		t.prune()
 	}
 }
@@ -131,15 +137,18 @@ func (t *tops[K]) seed(halves *[2]sketch, p *blocks) {
 	}
 }
 
+func (t *tops[K]) size() int { return cmp.Or(t.room, maxTops) }
+
 // prune cuts the sample to size.
 func (t *tops[K]) prune() {
-	if len(t.hashes) <= maxTops {
+	room := t.size()
+	if len(t.hashes) <= room {
 		return
 	}
 	hashes := slices.Sorted(maps.Keys(t.hashes))
-	t.line = hashes[maxTops-1]
+	t.line = hashes[room-1]
 	t.sampled = true
-	for _, h := range hashes[maxTops:] {
+	for _, h := range hashes[room:] {
 		delete(t.hashes, h)
 	}
 	for k, m := range t.members {
@@ -164,25 +173,32 @@ func (t *tops[K]) total() int {
 // about says whether total is an estimate.
 func (t *tops[K]) about() bool { return t.sampled || t.seen != nil }
 
-// most lists the most frequent, ties in the order of their names.
-func (t *tops[K]) most(name func(K) string) []models.Count {
+// most lists the ten most frequent, ties in the order of less.
+func (t *tops[K]) most(less func(a, b K) int, name func(K) string) []models.Count {
 	t.prune()
-	all := make([]models.Count, 0, len(t.members))
-	for k, m := range t.members {
-		all = append(all, models.Count{Name: name(k), Count: m.count})
+	best := make([]K, 0, topTen+1)
+	compare := func(a, b K) int { return cmp.Or(cmp.Compare(t.members[b].count, t.members[a].count), less(a, b)) }
+	for k := range t.members {
+		if len(best) == topTen && compare(k, best[topTen-1]) > 0 {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(best, k, compare)
+		best = slices.Insert(best, at, k)
+		best = best[:min(len(best), topTen)]
 	}
-	slices.SortFunc(all, func(a, b models.Count) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(len(a.Name), len(b.Name)), cmp.Compare(a.Name, b.Name))
-	})
-	return all[:min(len(all), topTen)]
+	counts := make([]models.Count, len(best))
+	for i, k := range best {
+		counts[i] = models.Count{Name: name(k), Count: t.members[k].count}
+	}
+	return counts
 }
 
 // first is the most frequent member.
-func (t *tops[K]) first(name func(K) string) (best K) {
-	most := t.most(name)
-	for k := range t.members {
-		if len(most) > 0 && name(k) == most[0].Name {
-			return k
+func (t *tops[K]) first(less func(a, b K) int) (best K) {
+	found := false
+	for k, m := range t.members {
+		if c := t.members[best].count; !found || m.count > c || m.count == c && less(k, best) < 0 {
+			best, found = k, true
 		}
 	}
 	return best
@@ -197,6 +213,7 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 			return nil
 		}
 		in = &incident{key: key, entity: entity, opened: j.end, finding: f, received: j.received, lost: j.lost}
+		in.ports.room = maxPorts
 		in.id = j.incidentID(key)
 		j.incidents[key] = in
 		st := &j.roles[key.role]

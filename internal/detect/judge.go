@@ -13,10 +13,12 @@ type Judge struct {
 	options       Options
 	roles         [numRoles]roleState
 	packets       uint64 // seen so far
-	start         int64  // the first slot's end
+	turn          int64  // counts the calls of Slot
+	elapsed       int64  // capture time judged, microseconds; a gap counts for maxStep at most
 	end           int64  // the open slot's end: what "now" is
 	second        int64  // the second that is being collected
 	arp           claims
+	claimsLost    uint64 // ARP packets that were not looked at, because there were too many
 	incidents     map[incidentKey]*incident
 	incidentCap   uint64 // incidents that were not opened because too many are
 	learnedAlerts uint64 // opened by the trees alone
@@ -42,8 +44,10 @@ const (
 	secondMicros   = 1_000_000
 	maxEvaluations = 512 // entity-seconds that the trees see per role and second
 	minPackets     = 3   // an entity-second with fewer says nothing
-	maxIncidents   = 1024
+	maxIncidents   = 512
 	touchAhead     = 32 // entities whose cache misses overlap
+	maxStep        = 2 * secondMicros
+	tidyPerSlot    = 64 // entities that are looked at for what is out of date
 )
 
 // Slot judges slot n, merged from what the workers accumulated; received and lost are the capture's counts so far. The alerts are
@@ -52,10 +56,11 @@ func (j *Judge) Slot(n int64, parts []*Accumulator, received, lost uint64) []mod
 	j.out = j.out[:0]
 	j.received, j.lost = received, lost
 	j.advance(n * models.SlotMicros)
-	j.end = max(j.end, (n+1)*models.SlotMicros)
-	if j.start == 0 {
-		j.start = j.end
+	if end := (n + 1) * models.SlotMicros; end > j.end {
+		j.elapsed += min(end-max(j.end, n*models.SlotMicros), maxStep)
+		j.end = end
 	}
+	j.turn++
 	for _, a := range parts {
 		j.merge(n, a)
 	}
@@ -66,6 +71,7 @@ func (j *Judge) Slot(n int64, parts []*Accumulator, received, lost uint64) []mod
 	}
 	for r := range j.roles {
 		j.roles[r].moved = j.roles[r].moved[:0]
+		j.roles[r].entities.tidy(periodOf(n), tidyPerSlot)
 	}
 	return j.sorted()
 }
@@ -75,6 +81,21 @@ func (j *Judge) Advance(t int64) []models.Alert {
 	j.out = j.out[:0]
 	j.advance(t)
 	j.end = max(j.end, t)
+	return j.sorted()
+}
+
+// SetBack tells that the clock was set back to t. What is open is closed, at its own time; windows start anew; what has been learned stays.
+func (j *Judge) SetBack(t int64) []models.Alert {
+	j.out = j.out[:0]
+	for _, in := range j.open() {
+		j.close(in)
+	}
+	for r := range j.roles {
+		j.roles[r].entities.forget()
+		j.roles[r].active = j.roles[r].active[:0]
+	}
+	j.arp = claims{}
+	j.end, j.second = t, t/secondMicros
 	return j.sorted()
 }
 
@@ -89,6 +110,9 @@ func (j *Judge) Finish() []models.Alert {
 
 // advance ends the second that runs, if t lies beyond it, and closes incidents that have been silent.
 func (j *Judge) advance(t int64) {
+	if j.end > 0 && t > j.end {
+		j.elapsed += min(t-j.end, maxStep)
+	}
 	if s := t / secondMicros; s > j.second {
 		j.evaluateSecond()
 		j.second = s
@@ -102,6 +126,9 @@ func (j *Judge) sorted() []models.Alert {
 	})
 	return j.out
 }
+
+// periodOf is the half of the window that slot n falls into.
+func periodOf(n int64) int64 { return n * models.SlotMicros / secondMicros / windowSeconds }
 
 // merge adds what one worker accumulated to the entities.
 func (j *Judge) merge(n int64, a *Accumulator) {
@@ -125,6 +152,9 @@ func (j *Judge) merge(n int64, a *Accumulator) {
 		dst := a.rows[Destination][a.rowOf[Destination][i]].entity
 		port := hashPort(s.RespPort, s.Proto)
 		sources, destinations := j.roles[Source].entities, j.roles[Destination].entities
+		if src == noEntity || dst == noEntity {
+			continue
+		}
 		from, to := &sources.slab[src], &destinations.slab[dst]
 		from.ports[0].add(&sources.blocks, port)
 		from.peers[0].add(&sources.blocks, to.hash)
@@ -135,12 +165,15 @@ func (j *Judge) merge(n int64, a *Accumulator) {
 
 func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 	st := &j.roles[r]
-	m.entity = st.entities.get(m.addr, m.hash)
+	m.entity = st.entities.get(m.addr, m.hash, j.turn)
+	if m.entity == noEntity {
+		return // there is no room, which is counted
+	}
 	e := &st.entities.slab[m.entity]
-	if e.slot != n {
-		e.slot = n
+	if e.slot != j.turn {
+		e.slot = j.turn
 		e.recent = true
-		e.turn(n*models.SlotMicros/secondMicros/windowSeconds, &st.entities.blocks)
+		e.turn(periodOf(n), &st.entities.blocks)
 		st.moved = append(st.moved, m.entity)
 	}
 	if e.second != j.second {
@@ -242,7 +275,7 @@ func (j *Judge) evaluate(r Role, st *roleState, c *candidate) {
 }
 
 // elapsedDays is the capture time judged so far.
-func (j *Judge) elapsedDays() float64 { return float64(j.end-j.start) / (86_400 * secondMicros) }
+func (j *Judge) elapsedDays() float64 { return float64(j.elapsed) / (86_400 * secondMicros) }
 
 // allowance is how many alerts the budget has granted one role so far.
 func (j *Judge) allowance() float64 {

@@ -25,36 +25,43 @@ type claimed struct {
 type claims struct {
 	counts map[claim]*claimed
 	macs   map[models.Addr][]models.MAC
-	full   uint64
+	period int64 // up to which silent ones have been dropped
 }
 
 const (
 	maxClaims    = 1 << 16
+	maxRivals    = 16      // hardware addresses that claim one address
 	maxObserved  = 1 << 14 // ARP packets per worker and slot that are looked at
 	claimsToTell = 3       // a hardware address that has claimed so often in the window means it
 )
 
 // Observe takes what belongs to no connection. It keeps a copy until the next Reset; what is beyond maxObserved in one slot is
-// passed over.
+// only counted.
 func (a *Accumulator) Observe(o models.Observation) {
-	if len(a.observed) < maxObserved {
-		a.observed = append(a.observed, o)
+	if len(a.observed) == maxObserved {
+		a.unobserved++
+		return
 	}
+	a.observed = append(a.observed, o)
 }
 
 // claimsOf counts the slot's claims and returns the addresses about which there was one, in order. A probe (sender 0.0.0.0, RFC 5227)
 // claims nothing.
 func (j *Judge) claimsOf(n int64, parts []*Accumulator) []models.Addr {
-	period := n * models.SlotMicros / secondMicros / windowSeconds
+	period := periodOf(n)
+	j.arp.expire(period)
 	var touched []models.Addr
 	for _, a := range parts {
+		j.claimsLost += a.unobserved
 		for _, o := range a.observed {
 			if uint32(o.Sender.Lo) == 0 {
 				continue
 			}
-			if j.arp.add(claim{o.Sender, o.MAC}, period) {
-				touched = append(touched, o.Sender)
+			if !j.arp.add(claim{o.Sender, o.MAC}, period) {
+				j.claimsLost++
+				continue
 			}
+			touched = append(touched, o.Sender)
 		}
 	}
 	slices.SortFunc(touched, compareAddr)
@@ -71,8 +78,7 @@ func (c *claims) add(k claim, period int64) bool {
 	}
 	n := c.counts[k]
 	if n == nil {
-		if len(c.counts) >= maxClaims {
-			c.full++
+		if len(c.counts) >= maxClaims || len(c.macs[k.addr]) >= maxRivals {
 			return false
 		}
 		n = &claimed{period: period}
@@ -82,6 +88,23 @@ func (c *claims) add(k claim, period int64) bool {
 	n.turn(period)
 	n.counts[0]++
 	return true
+}
+
+// expire drops, once a half of the window, the claims that have been silent for a whole one.
+func (c *claims) expire(period int64) {
+	if period == c.period {
+		return
+	}
+	c.period = period
+	for k, n := range c.counts {
+		if n.turn(period); n.counts[0]+n.counts[1] > 0 {
+			continue
+		}
+		delete(c.counts, k)
+		if c.macs[k.addr] = slices.DeleteFunc(c.macs[k.addr], func(m models.MAC) bool { return m == k.mac }); len(c.macs[k.addr]) == 0 {
+			delete(c.macs, k.addr)
+		}
+	}
 }
 
 func (c *claimed) turn(period int64) {
@@ -114,14 +137,17 @@ type rival struct {
 
 // limitARP: two hardware addresses that go on claiming one protocol address.
 func (j *Judge) limitARP(n int64, claimed []models.Addr) {
-	period := n * models.SlotMicros / secondMicros / windowSeconds
+	period := periodOf(n)
 	for _, addr := range claimed {
 		rs := j.arp.rivals(addr, period)
 		if len(rs) < 2 {
 			continue
 		}
 		st := &j.roles[Destination]
-		e := st.entities.get(addr, hashAddr(addr))
+		e := st.entities.get(addr, hashAddr(addr), j.turn)
+		if e == noEntity {
+			continue
+		}
 		in := j.over(Destination, st, e, models.CategoryARPSpoofing, lead{"claiming_macs", "hardware addresses", float64(len(rs)), 2})
 		if in != nil {
 			in.count++

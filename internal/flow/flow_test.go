@@ -420,6 +420,19 @@ func TestTheClockMayJump(t *testing.T) {
 	}
 }
 
+// When the clock was set back and everything has been flushed, time-outs hold in the new time.
+func TestExpiryAfterTheClockWasSetBack(t *testing.T) {
+	table := newTable(t, Options{})
+	table.Update([]models.Packet{request(1e15, models.ACK)}, nil)
+	table.Advance(1e15)
+	table.Flush(1 << 30)
+	table.Update([]models.Packet{request(1e12, models.ACK)}, nil)
+	table.Advance(1e12 + 400e6)
+	if c := table.Counters(); c.Active != 0 || c.Opened != 2 {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestNothingIsAllocatedPerPacket(t *testing.T) {
 	table := newTable(t, Options{MaxConnections: 4096})
 	ps := randomTraffic(3, 4096)

@@ -289,7 +289,9 @@ func (t *Table) Counters() Counters { return t.counters }
 func (t *Table) OpenSlot(n int64) {
 	t.slot = n
 	t.slots = t.slots[:0]
-	t.epoch++
+	if t.epoch++; t.epoch == 0 { // a new entry's
+		t.epoch = 1
+	}
 }
 
 // Slots are the connections that moved in the open slot, in the order of their first packet in it. The slice is valid until

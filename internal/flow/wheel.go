@@ -185,5 +185,6 @@ func (t *Table) Flush(n int) (more bool) {
 		t.remove(e, models.ConnFlushed)
 		n--
 	}
+	t.wheel = wheel{} // whatever time it is next
 	return false
 }

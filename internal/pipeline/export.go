@@ -17,10 +17,12 @@ type export struct {
 	in      chan *report
 	free    chan *report
 	dropped atomic.Uint64
-	view    view
-	hosts   map[models.Addr]*models.Host
-	series  []models.SeriesPoint
-	flushed int64 // slot of the last flush of hosts and series
+	// hostsSkipped counts connections whose addresses were not added to the host list because too many moved at once.
+	hostsSkipped atomic.Uint64
+	view         view
+	hosts        map[models.Addr]*models.Host
+	series       []models.SeriesPoint
+	flushed      int64 // slot of the last flush of hosts and series
 }
 
 // report is a copy of what a slot's results have for the export.
@@ -80,7 +82,7 @@ func (x *export) offer(done []*slotResult) {
 		r.records = append(r.records, d.records...)
 		r.active = append(r.active, d.active...)
 		if x.outputs.Hosts != nil {
-			r.addHosts(d.slots)
+			x.hostsSkipped.Add(r.addHosts(d.slots))
 		}
 	}
 	x.in <- r // there is room: the queue is as long as there are reports
@@ -108,10 +110,10 @@ func (d *slotResult) newConnections() (n uint64) {
 	return n
 }
 
-func (r *report) addHosts(slots []models.ConnSlot) {
+func (r *report) addHosts(slots []models.ConnSlot) (skipped uint64) {
 	for i := range slots {
 		if len(r.hosts) >= hostsPerSlot {
-			return
+			return uint64(len(slots) - i)
 		}
 		s := &slots[i]
 		up := models.Volume{Packets: uint64(s.Up.Packets), Bytes: s.Up.Bytes}
@@ -121,6 +123,7 @@ func (r *report) addHosts(slots []models.ConnSlot) {
 			r.hosts = append(r.hosts, hostMove{s.Resp, s.RespMAC, down, up, s.Last})
 		}
 	}
+	return 0
 }
 
 // run exports until the judge has ended.
@@ -132,10 +135,12 @@ func (x *export) run() {
 		if r.slot-x.flushed >= rateSlots || r.slot < x.flushed {
 			x.flush()
 			x.flushed = r.slot
+			x.view.expire(r.slot * models.SlotMicros)
 		}
 		x.free <- r
 	}
 	x.flush()
+	x.view.clear()
 }
 
 func (x *export) connections(r *report) {
@@ -166,6 +171,7 @@ func (x *export) countHosts(r *report) {
 		h := x.hosts[m.addr]
 		if h == nil {
 			if len(x.hosts) >= hostsPerFlush {
+				x.hostsSkipped.Add(1)
 				continue
 			}
 			h = &models.Host{IP: m.addr.String(), FirstTS: models.Micros(m.ts)}

@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 
 	"netlyra/internal/detect"
@@ -26,10 +28,11 @@ type judge struct {
 	rates    rates
 	raised   atomic.Uint64
 	lastStat int64
+	last     int64 // slot judged last
 }
 
 func newJudge(o Options, p *Pipeline) (*judge, error) {
-	j := &judge{workers: p.workers, losses: p.losses, outputs: o.Outputs, export: p.export, live: o.Live, heads: make([]*slotResult, len(p.workers))}
+	j := &judge{last: math.MinInt64 / 2, workers: p.workers, losses: p.losses, outputs: o.Outputs, export: p.export, live: o.Live, heads: make([]*slotResult, len(p.workers))}
 	j.clock.now = o.Now
 	if o.DetectorOff {
 		return j, nil
@@ -65,17 +68,31 @@ func (j *judge) run(ctx context.Context) error {
 		}
 		j.publish()
 	}
+	j.rates.public.Store(&models.Volume{}) // nothing moves any more
 	return failed
 }
 
 // next is the earliest slot that a worker has closed. All workers have one waiting: on an idle link, too, each closes its slots.
 func (j *judge) next() (slot int64, any bool) {
+	var first *slotResult
 	for _, h := range j.heads {
-		if h != nil && (!any || h.slot < slot) {
-			slot, any = h.slot, true
+		if h != nil && (first == nil || h.earlier(first)) {
+			first = h
 		}
 	}
-	return slot, any
+	if first == nil {
+		return 0, false
+	}
+	return first.slot, true
+}
+
+// earlier orders slots by time. Where the clock was set back, and times are far apart, the worker that has seen it less often is
+// still in the time before. (Near each other they are in the same time, whatever an idle worker has missed.)
+func (r *slotResult) earlier(o *slotResult) bool {
+	if apart := r.slot - o.slot; r.epoch != o.epoch && (apart > jumpSlots || apart < -jumpSlots) {
+		return r.epoch < o.epoch
+	}
+	return r.slot < o.slot
 }
 
 func (j *judge) slot(ctx context.Context, slot int64) error {
@@ -92,7 +109,11 @@ func (j *judge) slot(ctx context.Context, slot int64) error {
 	var err error
 	if j.detector != nil {
 		received, lost := j.losses()
-		err = j.alerts(ctx, j.detector.Slot(slot, j.parts, received, lost))
+		if slot < j.last-jumpSlots {
+			err = j.alerts(ctx, j.detector.SetBack(slot*models.SlotMicros))
+		}
+		j.last = slot
+		err = errors.Join(err, j.alerts(ctx, j.detector.Slot(slot, j.parts, received, lost)))
 		if second := slot * models.SlotMicros / 1_000_000; second != j.lastStat {
 			j.lastStat = second
 			j.publish()

@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,17 +63,17 @@ type Options struct {
 	Links         func() []models.Interface // nil: no interfaces
 	Drops         func() []models.Drop      // of the stages after this one; nil: none
 	Now           func() time.Time          // the wall clock; nil means time.Now
-	Log           *slog.Logger              // nil discards
 }
 
 const (
-	batchPackets   = 64   // decoded and looked up together: their cache misses overlap
-	slotsInFlight  = 3    // results per worker between it and the judge
-	recordsPerSlot = 4096 // connections that one worker reports per slot at most
-	sweepSlots     = 125  // slots in which the whole table is gone over: 5 s
-	viewPerSlot    = 256  // connections per worker and slot that the live view hears of
-	jumpSlots      = 250  // a packet older than the open slot by more (10 s) means that the clock was set back
-	exportQueue    = 64   // slot results between judge and export
+	batchPackets   = 64      // decoded and looked up together: their cache misses overlap
+	slotsInFlight  = 3       // results per worker between it and the judge
+	recordsPerSlot = 4096    // connections that one worker reports per slot at most
+	sweepSlots     = 125     // slots in which the whole table is gone over: 5 s
+	viewPerSlot    = 256     // connections per worker and slot that the live view hears of
+	jumpSlots      = 250     // a packet older than the open slot by more (10 s) means that the clock was set back
+	exportQueue    = 64      // slot results between judge and export
+	slotPackets    = 1 << 18 // in one slot; it is cut in two beyond (four times a gigabit of smallest frames)
 	maxWorkers     = 64
 )
 
@@ -97,9 +96,6 @@ func New(o Options) (*Pipeline, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
 	}
 	o.Workers = max(o.Workers, 1)
 	if len(o.Sources) > 1 {
@@ -140,16 +136,19 @@ func New(o Options) (*Pipeline, error) {
 // Run reads the sources to their end, or until ctx ends: then it takes what they have, lets every stage finish, and returns nil.
 // A damaged file comes back as *capture.DamageError, after everything before the damage has been judged.
 func (p *Pipeline) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() {
-		for _, s := range p.options.Sources {
-			_ = s.Close()
-		}
-	})
+	stop := context.AfterFunc(ctx, p.close)
 	defer stop()
+	// One source that fails ends the others: half of the traffic would be a lie.
+	failed := func(err error) error {
+		if err != nil {
+			p.close()
+		}
+		return err
+	}
 	var packetPath, later sync.WaitGroup
 	errs := make([]error, len(p.workers)+1)
 	if p.reader != nil {
-		packetPath.Go(func() { errs[len(p.workers)] = p.reader.run() })
+		packetPath.Go(func() { errs[len(p.workers)] = failed(p.reader.run()) })
 	}
 	for i, w := range p.workers {
 		packetPath.Go(func() {
@@ -157,7 +156,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			if p.reader != nil {
 				w.chunks()
 			} else {
-				errs[i] = w.read(p.options.Sources[i])
+				errs[i] = failed(w.read(p.options.Sources[i]))
 			}
 		})
 	}
@@ -166,12 +165,19 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	var judged error
 	later.Go(func() {
 		defer close(p.export.in)
-		judged = p.judge.run(rest)
+		judged = failed(p.judge.run(rest))
 	})
 	later.Go(p.export.run)
 	packetPath.Wait()
 	later.Wait()
 	return errors.Join(append(errs, judged)...)
+}
+
+// close ends the sources; what they have is still read.
+func (p *Pipeline) close() {
+	for _, s := range p.options.Sources {
+		_ = s.Close()
+	}
 }
 
 // endOfSource turns the end that a source reports into what Run returns: none.

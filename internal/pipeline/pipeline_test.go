@@ -232,6 +232,83 @@ func TestTimePassesOnAnIdleLink(t *testing.T) {
 	}
 }
 
+// The clock is set back by an hour while one of two sources is idle: the busy one goes on being judged, at the new time.
+func TestTheClockIsSetBackOnOneOfTwoSources(t *testing.T) {
+	frames, err := firstFrames()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const hour = 3_600_000_000
+	later := slices.Clone(frames)
+	for i := range later {
+		later[i].TS -= hour
+	}
+	last := frames[len(frames)-1].TS
+	busy := &scripted{closed: make(chan struct{}), batches: []models.Batch{{Frames: frames, Watermark: last}, {Frames: later, Watermark: last - hour}}}
+	idle := &scripted{closed: make(chan struct{}), batches: []models.Batch{{Watermark: frames[0].TS}, {Watermark: last}, {Watermark: last - hour}}}
+	seen := make(chan int64, 1000)
+	ctx, stop := context.WithCancel(t.Context())
+	p, err := New(Options{Sensor: "s", Sources: []Source{busy, idle}, Outputs: Outputs{Series: func(ps []models.SeriesPoint) {
+		for _, s := range ps {
+			select {
+			case seen <- s.TS:
+			default:
+			}
+		}
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	for want := (last - hour) / 1_000_000; ; {
+		if ts := <-seen; ts >= want-1 && ts <= want+1 { // or the test times out
+			break
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if s := p.Stats(); s.Packets != uint64(2*len(frames)) || s.ClockJumps == 0 {
+		t.Errorf("%d packets, %d jumps", s.Packets, s.ClockJumps)
+	}
+}
+
+// All packets at one time do not make one slot of any size.
+func TestASlotIsBounded(t *testing.T) {
+	s := stamper{}
+	turns := 0
+	for range 3*slotPackets + 10 {
+		if _, do := s.stamp(1_000_000); do == advance {
+			turns++
+			s.packets = 0
+		}
+	}
+	if turns != 3 {
+		t.Errorf("%d turns, want 3", turns)
+	}
+}
+
+func TestTheViewForgetsWhatMustHaveEnded(t *testing.T) {
+	var v view
+	v.init()
+	const second = 1_000_000
+	v.update([]models.Connection{
+		{ID: 1, Proto: "UDP", LastTS: 1000 * second},
+		{ID: 2, Proto: "TCP", State: "established", LastTS: 1000 * second},
+		{ID: 3, Proto: "TCP", State: "established", LastTS: 9000 * second},
+	})
+	v.expire(1100 * second)
+	if cs := v.connections(); len(cs) != 1 || cs[0].ID != 2 {
+		t.Errorf("%+v", cs)
+	}
+	v.clear()
+	if cs := v.connections(); len(cs) != 0 {
+		t.Errorf("%+v", cs)
+	}
+}
+
 // firstFrames copies the first second of the sample.
 func firstFrames() ([]models.Frame, error) {
 	f, err := capture.OpenFile(sample, capture.FileOptions{})

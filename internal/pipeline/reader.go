@@ -99,7 +99,7 @@ func (r *reader) frame(f *models.Frame) {
 
 // turn tells every worker to go on to slot; the volume of the one before goes to the first.
 func (r *reader) turn(slot int64, do step) {
-	r.stamper.open = slot
+	r.stamper.open, r.stamper.packets = slot, 0
 	r.open[0].volume.add(&r.volume)
 	r.volume = Volumes{}
 	for i := range r.workers {

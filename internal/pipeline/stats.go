@@ -67,7 +67,9 @@ func (p *Pipeline) Stats() models.Stats {
 	s.Alerts.Raised = p.judge.raised.Load()
 	s.Drops = append(p.captured().Drops(),
 		models.Drop{Stage: "flow", Reason: "hello_buffers", Count: f.HelloBuffers},
-		models.Drop{Stage: "export", Reason: "queue_full", Count: p.export.dropped.Load()})
+		models.Drop{Stage: "flow", Reason: "hellos_kept", Count: f.SNICap},
+		models.Drop{Stage: "export", Reason: "queue_full", Count: p.export.dropped.Load()},
+		models.Drop{Stage: "export", Reason: "hosts_at_once", Count: p.export.hostsSkipped.Load()})
 	if p.options.Drops != nil {
 		s.Drops = append(s.Drops, p.options.Drops()...)
 	}
@@ -137,7 +139,7 @@ func memory() uint64 {
 // Connections lists the connections of the live view, in no order.
 func (p *Pipeline) Connections() []models.Connection { return p.export.view.connections() }
 
-// Changes lists what has changed in the live view after a generation, at most limit rows; 0 asks for all.
+// Changes lists what has changed in the live view after a generation, at most limit rows; generation 0 asks for all.
 func (p *Pipeline) Changes(since uint64, limit int) Changes { return p.export.view.since(since, limit) }
 
 // Generation rises whenever Stats may have changed.

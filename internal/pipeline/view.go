@@ -78,6 +78,46 @@ func (v *view) remove(id int64) {
 	v.gone = append(v.gone, goneRow{id, v.generation})
 }
 
+// expire takes out the connections that must have ended by now, for those whose end was not reported because there were too many. now is
+// capture time, microseconds.
+func (v *view) expire(now int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.generation++
+	for id, r := range v.rows {
+		if silent := now - int64(r.conn.LastTS); silent > longestSilence(&r.conn) || silent < -viewAhead {
+			v.remove(id)
+		}
+	}
+}
+
+// longestSilence is the time-out of a connection's state (package flow), and some seconds.
+func longestSilence(c *models.Connection) int64 {
+	const second = 1_000_000
+	switch {
+	case c.Proto != models.ProtoTCP.String():
+		return 65 * second
+	case c.State == models.ConnClosed.String(), c.State == models.ConnReset.String():
+		return 15 * second
+	case c.State == models.ConnSynSent.String(), c.State == models.ConnSynReceived.String():
+		return 35 * second
+	}
+	return 305 * second
+}
+
+// viewAhead is how far a connection may lie ahead of the present: further, and the clock has been set back. Microseconds.
+const viewAhead = jumpSlots * models.SlotMicros
+
+// clear takes out everything: the capture is over.
+func (v *view) clear() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.generation++
+	for id := range v.rows {
+		v.remove(id)
+	}
+}
+
 // makeRoom takes out the quarter that has been silent for longest.
 func (v *view) makeRoom() {
 	last := make([]models.Micros, 0, len(v.rows))

@@ -24,6 +24,7 @@ type worker struct {
 	changed func()
 	stamper stamper
 	slot    int64                // the open one
+	epoch   int                  // how often the clock has been set back
 	volume  Volumes              // of the open slot
 	arp     []models.Observation // of the open slot
 
@@ -36,7 +37,7 @@ type worker struct {
 // slotResult is what a worker hands over at the end of a slot. It goes round: the judge gives it back.
 type slotResult struct {
 	slot    int64
-	jumped  bool // the clock was set back before this slot
+	epoch   int // how often the worker has seen the clock set back
 	acc     detect.Accumulator
 	slots   []models.ConnSlot
 	volume  Volumes
@@ -49,6 +50,7 @@ type slotResult struct {
 type stamper struct {
 	open    int64
 	started bool
+	packets int // in the open slot
 	late    uint64
 	jumps   uint64
 }
@@ -66,6 +68,10 @@ const (
 // stamp gives a packet of capture time ts its slot.
 func (s *stamper) stamp(ts int64) (slot int64, do step) {
 	slot = models.Slot(ts)
+	s.packets++
+	if s.packets > slotPackets && s.started && slot <= s.open && slot >= s.open-jumpSlots {
+		return s.open, advance // cut the slot in two: what one slot moves must have a bound
+	}
 	switch {
 	case !s.started:
 		s.started = true
@@ -186,6 +192,9 @@ func (w *worker) passed(watermark int64) {
 		w.turn(slot, begin)
 	case slot > w.slot:
 		w.turn(slot, advance)
+	case slot < w.slot-jumpSlots:
+		w.stamper.jumps++
+		w.turn(slot, setBack)
 	}
 }
 
@@ -196,16 +205,18 @@ func (w *worker) turn(next int64, do step) {
 		w.table.Flush(w.table.Capacity())
 	}
 	if do != begin {
-		w.closeSlot(do == setBack)
+		w.closeSlot()
 	}
-	w.slot, w.stamper.open = next, next
+	if do == setBack {
+		w.epoch++
+	}
+	w.slot, w.stamper.open, w.stamper.packets = next, next, 0
 	w.table.OpenSlot(next)
 }
 
-func (w *worker) closeSlot(jump bool) {
+func (w *worker) closeSlot() {
 	r := <-w.free
-	r.slot = w.slot
-	r.jumped = jump
+	r.slot, r.epoch = w.slot, w.epoch
 	r.volume, w.volume = w.volume, Volumes{}
 	r.active = r.active[:0]
 	if w.live {
@@ -252,13 +263,13 @@ func heaviest(slots []models.ConnSlot, n int) uint64 {
 // finish closes the last slot and ends every connection, as many at a time as there is room for their records.
 func (w *worker) finish() {
 	if w.stamper.started {
-		w.closeSlot(false)
+		w.closeSlot()
 		w.table.OpenSlot(w.slot)
 	}
 	for more := true; more; {
 		more = w.table.Flush(recordsPerSlot / 2)
 		r := <-w.free
-		r.empty(w.slot)
+		r.empty(w.slot, w.epoch)
 		r.records = append(r.records, w.table.Drain()...)
 		r.opened = w.table.Counters().Opened
 		w.out <- r
@@ -267,8 +278,8 @@ func (w *worker) finish() {
 }
 
 // empty makes r the result of a slot in which nothing moved.
-func (r *slotResult) empty(slot int64) {
-	r.slot, r.jumped, r.volume = slot, false, Volumes{}
+func (r *slotResult) empty(slot int64, epoch int) {
+	r.slot, r.epoch, r.volume = slot, epoch, Volumes{}
 	r.acc.Reset()
 	r.slots, r.records, r.active = r.slots[:0], r.records[:0], r.active[:0]
 }
