@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -357,6 +359,41 @@ func TestCorruptDatabase(t *testing.T) {
 		t.Errorf("%q, and there are %v", aside, files)
 	}
 	holds(t, database, nil) // the new one can be opened
+}
+
+// Another program holds the database locked, and alerts and connections wait for it: SIGTERM ends the program within ten seconds all the
+// same.
+func TestTerminateWithALockedDatabase(t *testing.T) {
+	long(t)
+	capture := filepath.Join(t.TempDir(), "many.pcap")
+	if _, stderr, status := netlyra(t, "bench", "synth", "--size", "60MB", "--output", capture); status != exitOK {
+		t.Fatal(stderr)
+	}
+	for name, file := range map[string]string{"alerts": sample, "connections": capture} {
+		t.Run(name, func(t *testing.T) {
+			database := filepath.Join(t.TempDir(), "netlyra.db")
+			startRun(t, nil, database, "--read", sample).terminate() // makes the database
+			db, err := sql.Open("sqlite", database)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lock, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := startRun(t, nil, database, "--read", file, "--speed", "max", "--loop", "--workers", "6")
+			if _, err := lock.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * time.Second) // let it pile up
+			if d := p.terminate(); d > 10*time.Second {
+				t.Errorf("it took %v", d)
+			}
+			if err := errors.Join(lock.Close(), db.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 func absolute(t *testing.T, path string) string {

@@ -60,7 +60,7 @@ func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger) (e
 
 // drainTimeout is for what the store has accepted, at the end: with the alert keeper's last attempt it stays below the ten seconds
 // that an orderly end may take.
-const drainTimeout = 3 * time.Second
+const drainTimeout = 2 * time.Second
 
 // watcher holds the parts of a running program.
 type watcher struct {

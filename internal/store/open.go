@@ -204,7 +204,7 @@ func (s *Store) openWriter() (err error) {
 		"_txlock": {"immediate"},
 		// The driver runs these in alphabetical order: auto_vacuum must come before the first page is written.
 		"_pragma": {
-			"busy_timeout(5000)", "auto_vacuum(INCREMENTAL)", "cache_size(-65536)", "journal_mode(WAL)",
+			"busy_timeout(1000)", "auto_vacuum(INCREMENTAL)", "cache_size(-65536)", "journal_mode(WAL)",
 			"journal_size_limit(67108864)", "synchronous(FULL)", "temp_store(MEMORY)",
 		},
 	}))

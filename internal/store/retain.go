@@ -20,7 +20,7 @@ const (
 	checkpointChunks = 10   // deletions between two truncations of the write-ahead log
 	vacuumPages      = 500  // pages given back to the file system at a time
 	busyCheckpoint   = 20   // ms that a checkpoint waits for readers; the next one will do
-	busyWrite        = 5000 // ms that the writer waits for another program's lock
+	busyWrite        = 1000 // ms that the writer waits for another program's lock, before it tries again
 )
 
 // retention deletes what is too old or too much in small pieces between the writer's other work, at most half of the

@@ -188,7 +188,7 @@ func TestPragmas(t *testing.T) {
 		{s.write, "journal_mode", "wal"},
 		{s.write, "synchronous", "2"},
 		{s.write, "auto_vacuum", "2"},
-		{s.write, "busy_timeout", "5000"},
+		{s.write, "busy_timeout", "1000"},
 		{s.write, "cache_size", "-65536"},
 		{s.write, "temp_store", "2"},
 		{s.reads, "query_only", "1"},
