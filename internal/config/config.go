@@ -53,7 +53,7 @@ type Run struct {
 	Detection
 	Interface []string `short:"i" help:"Interface to watch; may be repeated. Without one: that of the default route." placeholder:"IFACE" xor:"source"`
 	Read      string   `short:"r" help:"Play this capture file instead of watching an interface; - is standard input." placeholder:"FILE" xor:"source"`
-	Speed     string   `help:"How fast --read plays: ${enum}, real time or as fast as it can be read." enum:"1,max" default:"1"`
+	Speed     string   `help:"How fast --read plays: ${enum}, real time or as fast as it can be read (times then run ahead of the clock)." enum:"1,max" default:"1"`
 	Loop      bool     `help:"Play --read again and again."`
 	KeepTime  bool     `help:"Leave the times of --read as they are; otherwise they are shifted to now."`
 	RingMB    int      `help:"Kernel memory per interface and worker for packets that wait, MiB." default:"64" name:"ring-mb"`
@@ -68,7 +68,7 @@ type Run struct {
 	Database      string        `help:"SQLite file with alerts, connections and traffic." default:"data/netlyra.db" type:"path"`
 	AlertAge      time.Duration `help:"How long alerts are kept." default:"2160h"`
 	ConnectionAge time.Duration `help:"How long connections are kept." default:"336h"`
-	DatabaseMaxMB int64         `help:"Size of the database beyond which the oldest connections go, MB." default:"2048" name:"database-max-mb"`
+	DatabaseMaxMB int64         `help:"Size of the database beyond which the oldest connections go, MB." default:"2000" name:"database-max-mb"`
 	EvidenceMB    int           `help:"Memory for copies of recent packets, MiB; 0 for none." default:"32" name:"evidence-mb"`
 }
 
