@@ -18,7 +18,7 @@ const browser = await launch();
 try {
   const page = await browser.newPage({ viewport: { width: 1440, height: 900 }, colorScheme: process.argv[2] ?? "dark" });
   await page.goto(server.url);
-  await page.locator(".alert", { hasText: "is scanning ports" }).waitFor({ timeout: patience });
+  await page.locator(".alert", { hasText: "scanning ports" }).waitFor({ timeout: patience });
   await page.locator(".alert", { hasText: "is being flooded" }).waitFor({ timeout: patience });
   await page.waitForTimeout(15_000); // the next round of the demo is under way
   await page.keyboard.press("j");
