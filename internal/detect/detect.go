@@ -100,7 +100,7 @@ func NewJudge(o Options) (*Judge, error) {
 	if o.MaxEntities < 16 || o.MaxEntities > maxMaxEntities {
 		return nil, fmt.Errorf("detect: %d entities: must be 16 to %d", o.MaxEntities, maxMaxEntities)
 	}
-	j := &Judge{options: o, incidents: map[incidentKey]*incident{}}
+	j := &Judge{options: o, least: min(o.Limits.ScanPorts, o.Limits.SweepHosts, o.Limits.FloodHalfOpen, o.Limits.FloodSources), incidents: map[incidentKey]*incident{}}
 	for r := range j.roles {
 		trees, err := hst.New(hst.Options{Trees: treeCount, Height: treeHeight, Window: o.Window, Features: int(numFeatures), Seed: o.Seed + int64(r)})
 		if err != nil {

@@ -25,7 +25,8 @@ type entity struct {
 	hash      uint32
 	recent    bool // moved since the eviction hand last came by
 	incidents uint8
-	_         [18]byte
+	listed    int64 // the last turn in which it was listed for the limits
+	_         [8]byte
 
 	now    tally
 	before recent // the second before it

@@ -12,7 +12,7 @@ import (
 
 // contributions says what part each feature has in the trees' score: how far the score falls when the feature alone is put back
 // to its usual middle, as a share of what all of them do.
-func (j *Judge) contributions(st *roleState, c *candidate, v vector) []models.Reason {
+func (j *Judge) contributions(st *roleState, c *evaluated, v vector) []models.Reason {
 	reasons := make([]models.Reason, 0, numFeatures)
 	total := 0.0
 	for f := range numFeatures {

@@ -13,6 +13,7 @@ type Judge struct {
 	options       Options
 	roles         [numRoles]roleState
 	packets       uint64 // seen so far
+	least         int    // connections opened in the window below which no limit can be crossed
 	turn          int64  // counts the calls of Slot
 	elapsed       int64  // capture time judged, microseconds; a gap counts for maxStep at most
 	end           int64  // the open slot's end: what "now" is
@@ -25,6 +26,7 @@ type Judge struct {
 	received      uint64
 	lost          uint64
 	candidates    []candidate
+	evaluated     []evaluated
 	sink          uint64 // keeps the compiler from dropping the loads of touch
 	out           []models.Alert
 }
@@ -35,7 +37,7 @@ type roleState struct {
 	trees    *hst.Trees
 	ranks    ranks
 	usual    usual
-	moved    []uint32 // entities that moved in this slot
+	moved    []uint32 // entities that moved in this slot and are far enough to be held against the limits
 	active   []uint32 // entities that moved in this second
 	skipped  uint64   // entity-seconds not evaluated because there were too many
 }
@@ -174,7 +176,6 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 		e.slot = j.turn
 		e.recent = true
 		e.turn(periodOf(n), &st.entities.blocks)
-		st.moved = append(st.moved, m.entity)
 	}
 	if e.second != j.second {
 		e.before = recent{}
@@ -191,6 +192,10 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 	h.opened += m.opened
 	h.completed += m.completed
 	h.unasked += m.unasked
+	if e.listed != j.turn && (e.opened() >= j.least || e.unasked() >= j.options.Limits.UnsolicitedBytes) {
+		e.listed = j.turn
+		st.moved = append(st.moved, m.entity)
+	}
 	t := &e.now
 	t.opened += m.opened
 	t.completed += m.completed
@@ -208,7 +213,7 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 func (j *Judge) evaluateSecond() {
 	for r := range j.roles {
 		st := &j.roles[r]
-		j.candidates = j.candidates[:0]
+		j.candidates, j.evaluated = j.candidates[:0], j.evaluated[:0]
 		for _, i := range st.active {
 			e := &st.entities.slab[i]
 			if e.second == j.second && e.now.packetsOut+e.now.packetsIn >= minPackets {
@@ -222,11 +227,12 @@ func (j *Judge) evaluateSecond() {
 			st.skipped += uint64(over)
 		}
 		slices.SortFunc(j.candidates, byAddress)
-		for i := range j.candidates {
-			j.evaluate(Role(r), st, &j.candidates[i])
+		for _, c := range j.candidates {
+			j.evaluated = append(j.evaluated, evaluated{candidate: c})
+			j.evaluate(Role(r), st, &j.evaluated[len(j.evaluated)-1])
 		}
-		for i := range j.candidates {
-			c := &j.candidates[i]
+		for i := range j.evaluated {
+			c := &j.evaluated[i]
 			if c.told {
 				continue // what a limit has found is not what is usual; limits do not depend on what is learned
 			}
@@ -239,14 +245,19 @@ func (j *Judge) evaluateSecond() {
 	}
 }
 
-// candidate is an entity-second under evaluation.
+// candidate is an entity-second that may be evaluated.
 type candidate struct {
 	entity uint32
 	addr   models.Addr
 	hash   uint32
-	point  [numFeatures]float64
-	raw    float64
-	told   bool // a limit holds against the entity
+}
+
+// evaluated is one that has been.
+type evaluated struct {
+	candidate
+	point [numFeatures]float64
+	raw   float64
+	told  bool // a limit holds against the entity
 }
 
 func byAddress(a, b candidate) int {
@@ -259,7 +270,7 @@ func byAddress(a, b candidate) int {
 	return 1
 }
 
-func (j *Judge) evaluate(r Role, st *roleState, c *candidate) {
+func (j *Judge) evaluate(r Role, st *roleState, c *evaluated) {
 	e := &st.entities.slab[c.entity]
 	v := vectorOf(e, &st.entities.blocks)
 	c.point = v.point()

@@ -76,7 +76,7 @@ func (j *Judge) over(r Role, st *roleState, i uint32, category models.Category, 
 }
 
 // strange raises an incident for an entity-second that the trees find too rare.
-func (j *Judge) strange(r Role, st *roleState, c *candidate, v vector, score float64) {
+func (j *Judge) strange(r Role, st *roleState, c *evaluated, v vector, score float64) {
 	reasons := j.contributions(st, c, v)
 	l := lead{feature: reasons[0].Feature, unit: reasons[0].Unit, value: reasons[0].Value, limit: reasons[0].Expected.High}
 	if in := j.raise(incidentKey{c.addr, r, models.CategoryAnomaly}, c.entity, finding{
