@@ -20,6 +20,7 @@ type moved struct {
 	entropyN   uint32
 	entity     uint32 // where the judge has put it; set by the judge
 	main       uint32 // index of the slot's heaviest connection
+	mainBytes  uint64
 	unasked    uint64 // bytes from a service port that nobody has answered yet
 }
 
@@ -82,8 +83,8 @@ func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	row := a.row(r, addr, i)
 	a.rowOf[r] = append(a.rowOf[r], row)
 	m := &a.rows[r][row]
-	if mainConnOf(r, s).heavierThan(mainConnOf(r, &a.slots[m.main])) {
-		m.main = uint32(i)
+	if bytes := s.Up.Bytes + s.Down.Bytes; bytes > m.mainBytes || bytes == m.mainBytes && mainConnOf(r, s).heavierThan(mainConnOf(r, &a.slots[m.main])) {
+		m.main, m.mainBytes = uint32(i), bytes
 	}
 	if s.New {
 		m.opened++

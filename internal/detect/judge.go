@@ -2,6 +2,7 @@ package detect
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"netlyra/internal/detect/hst"
@@ -187,7 +188,9 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 		e.main = mainConn{}
 		st.active = append(st.active, m.entity)
 	}
-	e.main = e.main.heavier(mainConnOf(r, &a.slots[m.main]))
+	if m.mainBytes >= e.main.bytes {
+		e.main = e.main.heavier(mainConnOf(r, &a.slots[m.main]))
+	}
 	h := &e.halves[0]
 	h.opened += m.opened
 	h.completed += m.completed
@@ -222,8 +225,7 @@ func (j *Judge) evaluateSecond() {
 		}
 		st.active = st.active[:0]
 		if over := len(j.candidates) - maxEvaluations; over > 0 {
-			slices.SortFunc(j.candidates, func(a, b candidate) int { return cmp.Compare(a.hash, b.hash) })
-			j.candidates = j.candidates[:maxEvaluations]
+			j.sample()
 			st.skipped += uint64(over)
 		}
 		slices.SortFunc(j.candidates, byAddress)
@@ -243,6 +245,23 @@ func (j *Judge) evaluateSecond() {
 			}
 		}
 	}
+}
+
+// sample cuts the candidates to the maxEvaluations with the smallest hashes. Those far above the line are left out before the sorting, since
+// there may be twenty times too many.
+func (j *Judge) sample() {
+	line := uint32(min(1.5*maxEvaluations/float64(len(j.candidates)), 1) * math.MaxUint32)
+	below := 0
+	for _, c := range j.candidates {
+		if c.hash <= line {
+			below++
+		}
+	}
+	if below >= maxEvaluations {
+		j.candidates = slices.DeleteFunc(j.candidates, func(c candidate) bool { return c.hash > line })
+	}
+	slices.SortFunc(j.candidates, func(a, b candidate) int { return cmp.Compare(a.hash, b.hash) })
+	j.candidates = j.candidates[:maxEvaluations]
 }
 
 // candidate is an entity-second that may be evaluated.

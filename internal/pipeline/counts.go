@@ -69,8 +69,8 @@ func (v *Volumes) total() (t models.Volume) {
 type counts struct {
 	packets  uint64
 	verdicts [decode.NumVerdicts]uint64
-	volumes  Volumes
-	first    uint64 // fragments
+	volumes  Volumes // of the slots that have been closed
+	first    uint64  // fragments
 	later    uint64
 	lastTS   int64
 }
@@ -92,10 +92,8 @@ func (c *counts) decode(d *decode.Decoder, f *models.Frame, p *models.Packet, sl
 		case models.FragNone:
 		}
 	}
-	for _, v := range [2]*Volumes{&c.volumes, slot} {
-		v[class].Packets++
-		v[class].Bytes += uint64(f.WireLen)
-	}
+	slot[class].Packets++
+	slot[class].Bytes += uint64(f.WireLen)
 	return verdict == decode.OK
 }
 
@@ -112,10 +110,12 @@ type publishedState struct {
 	jumps  uint64
 }
 
-func (p *published) store(c *counts, f flow.Counters, s *stamper) {
+// store shows the counts, those of the open slot with them.
+func (p *published) store(c *counts, open *Volumes, f flow.Counters, s *stamper) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state = publishedState{*c, f, s.late, s.jumps}
+	p.state.counts.volumes.add(open)
 }
 
 func (p *published) load() publishedState {

@@ -101,6 +101,7 @@ func (r *reader) frame(f *models.Frame) {
 func (r *reader) turn(slot int64, do step) {
 	r.stamper.open, r.stamper.packets = slot, 0
 	r.open[0].volume.add(&r.volume)
+	r.counts.volumes.add(&r.volume)
 	r.volume = Volumes{}
 	for i := range r.workers {
 		r.send(i, slot, do)
@@ -147,4 +148,4 @@ func (w *worker) chunks() {
 }
 
 // publish shows others what has been read.
-func (r *reader) publish() { r.public.store(&r.counts, flow.Counters{}, &r.stamper) }
+func (r *reader) publish() { r.public.store(&r.counts, &r.volume, flow.Counters{}, &r.stamper) }

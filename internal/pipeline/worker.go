@@ -217,6 +217,7 @@ func (w *worker) turn(next int64, do step) {
 func (w *worker) closeSlot() {
 	r := <-w.free
 	r.slot, r.epoch = w.slot, w.epoch
+	w.counts.volumes.add(&w.volume)
 	r.volume, w.volume = w.volume, Volumes{}
 	r.active = r.active[:0]
 	if w.live {
@@ -286,7 +287,7 @@ func (r *slotResult) empty(slot int64, epoch int) {
 
 // publish shows others what has been done.
 func (w *worker) publish(news bool) {
-	w.public.store(&w.counts, w.table.Counters(), &w.stamper)
+	w.public.store(&w.counts, &w.volume, w.table.Counters(), &w.stamper)
 	if news {
 		w.changed()
 	}
