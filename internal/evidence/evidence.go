@@ -36,7 +36,6 @@ type Ring struct {
 	data    []byte
 	next    int
 	full    bool
-	kept    uint64
 }
 
 type record struct {
@@ -68,7 +67,6 @@ func (r *Ring) Add(connID int64, f *models.Frame) {
 	if r.next++; r.next == len(r.records) {
 		r.next, r.full = 0, true
 	}
-	r.kept++
 }
 
 // Packets copies out what is kept of a connection, oldest first.
@@ -91,11 +89,4 @@ func (r *Ring) Packets(connID int64) []Packet {
 	}
 	visit(0, r.next)
 	return ps
-}
-
-// Kept is how many copies have been made so far.
-func (r *Ring) Kept() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.kept
 }
