@@ -28,8 +28,9 @@ func mayImport() map[string][]string {
 		"bus":       leaf,
 		"store":     leaf,
 		"api":       leaf,
+		"traffic":   leaf,
 		"pipeline":  {"models", "capture", "decode", "flow", "detect", "evidence"},
-		"bench":     {"models", "capture", "decode", "flow", "detect", "pipeline"},
+		"bench":     {"models", "capture", "decode", "flow", "detect", "pipeline", "traffic"},
 		"nettest":   leaf, // test helpers: see TestOnlyTestsImportNettest
 	}
 }

@@ -27,6 +27,12 @@ func (p *program) bench(ctx context.Context, which string, c *config.Bench) erro
 			return err
 		}
 		return json.NewEncoder(p.stdout).Encode(result)
+	case "office":
+		return p.benchOffice(&c.Office)
+	case "detect":
+		return p.benchDetect(ctx, &c.Detect)
+	case "budget":
+		return p.benchBudget(ctx, &c.Budget)
 	case "live":
 		return p.benchLive(ctx, &c.Live)
 	case "latency":

@@ -128,7 +128,7 @@ func TestBadParametersAreNamedWithWhatIsAccepted(t *testing.T) {
 	if _, err := parseAlertQuery("live=true"); err == nil {
 		t.Error("alerts have no live parameter, yet it was taken")
 	}
-	if _, err := parseAlertQuery("category=worm"); err == nil || !strings.Contains(err.Error(), "port_scan, host_sweep") {
+	if _, err := parseAlertQuery("category=trojan"); err == nil || !strings.Contains(err.Error(), "port_scan, host_sweep") {
 		t.Errorf("category: %v", err)
 	}
 }

@@ -86,6 +86,10 @@ type Bench struct {
 	Synth  BenchSynth  `cmd:"" help:"Write a synthetic capture, the same for the same settings."`
 	Replay BenchReplay `cmd:"" help:"Time the stages on a capture file; prints one line of JSON."`
 
+	Office BenchOffice `cmd:"" help:"Write a labelled capture of an office at work, with attacks and benign look-alikes in it."`
+	Detect BenchDetect `cmd:"" help:"Show every family of attacks and look-alikes to the detector, each in offices of its own; prints what it found."`
+	Budget BenchBudget `cmd:"" help:"Show offices without attacks to the detector; prints a line of JSON for each: its alerts against its budget."`
+
 	Live    BenchLive    `cmd:"" help:"Watch a pair of interfaces under the smallest frames a link of 1 Gbit/s can carry; prints a line of JSON a run. Needs root."`
 	Latency BenchLatency `cmd:"" help:"Time packets from their sender to a WebSocket client; prints a line of JSON a rate. Needs root."`
 	Send    BenchSend    `cmd:"" hidden:"" help:"Put live's packets on an interface."`
@@ -104,6 +108,40 @@ type BenchReplay struct {
 	File    string `arg:"" help:"Capture file." type:"path"`
 	Stages  string `help:"How far packets go: ${enum}." enum:"read,decode,entropy,flow,full,naive" default:"full"`
 	Workers int    `help:"Goroutines that analyse packets, in full." default:"1" name:"bench-workers"`
+}
+
+// BenchOffice writes labelled traffic.
+type BenchOffice struct {
+	Output      string        `short:"o" help:"File to write." required:"" type:"path"`
+	Hours       float64       `help:"Hours of the office's time." default:"1"`
+	Seed        uint64        `help:"Of the random numbers." default:"42"`
+	OfficeHosts int           `help:"Machines in the office." default:"25"`
+	Families    []string      `help:"Attacks and look-alikes: names, or attacks, lookalikes, heldout, tuning, all." placeholder:"LIST"`
+	Learn       time.Duration `help:"Time of the office without incident before the first." default:"20m"`
+	Changing    bool          `help:"Hosts join, move and leave, services appear."`
+	PeerToPeer  bool          `help:"One host runs a file-sharing client."`
+}
+
+// BenchDetect shows families to the detector.
+type BenchDetect struct {
+	Families    []string      `help:"Attacks and look-alikes: names, or attacks, lookalikes, heldout, tuning, all." placeholder:"LIST"`
+	Seed        uint64        `help:"Of the random numbers." default:"42"`
+	Seeds       int           `help:"Offices for each family or budget." default:"3"`
+	OfficeHosts int           `help:"Machines in the office." default:"25"`
+	Learn       time.Duration `help:"Time of the office without incident before the first." default:"20m"`
+	AlertBudget float64       `help:"Alerts a day that may be raised by what has been learned; absolute limits come on top." default:"5"`
+	Jobs        int           `help:"Offices at the same time." default:"2"`
+	Format      string        `help:"How results are printed: ${enum}." enum:"text,jsonl" default:"text"`
+}
+
+// BenchBudget shows peaceful offices to the detector.
+type BenchBudget struct {
+	Hours       float64   `help:"Hours of the office's time." default:"1"`
+	Seed        uint64    `help:"Of the random numbers." default:"42"`
+	Seeds       int       `help:"Offices for each family or budget." default:"3"`
+	OfficeHosts int       `help:"Machines in the office." default:"25"`
+	Budgets     []float64 `help:"Alert budgets to try." default:"5,240,2400"`
+	Changing    bool      `help:"Hosts join, move and leave, services appear."`
 }
 
 // BenchLive measures the live packet path.

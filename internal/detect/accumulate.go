@@ -22,6 +22,7 @@ type moved struct {
 	main       uint32 // index of the slot's heaviest connection
 	mainBytes  uint64
 	unasked    uint64 // bytes from a service port that nobody has answered yet
+	icmp       uint32 // packets that the initiators sent, of packetsOut
 }
 
 // Accumulator rolls up the slots of one worker. It is not for concurrent use; the judge reads it between Reset and Reset.
@@ -30,7 +31,10 @@ type Accumulator struct {
 	rows       [numRoles][]moved
 	rowOf      [numRoles][]uint32 // row of each slot's source and destination
 	index      [numRoles][]uint32 // open addressing: row+1, 0 is free
+	telling    []uint32           // slots that their connection's pair hears of
+	fragments  []uint32           // slots of later fragments of UDP datagrams, which have no ports
 	observed   []models.Observation
+	questions  []models.Question
 	unobserved uint64
 	packets    uint64
 	last       [numRoles]lastRow
@@ -59,6 +63,7 @@ func (a *Accumulator) Reset() {
 		a.last[r] = lastRow{}
 	}
 	a.slots = nil
+	a.telling, a.fragments, a.questions = a.telling[:0], a.fragments[:0], a.questions[:0]
 	a.observed, a.unobserved = a.observed[:0], 0
 	a.packets = 0
 }
@@ -73,10 +78,19 @@ func (a *Accumulator) Add(slots []models.ConnSlot) {
 		if s.Proto == models.ProtoUDP && !s.Answered && s.OrigPort < servicePort && s.RespPort >= servicePort {
 			unasked = s.Up.Bytes
 		}
+		if telling(s) {
+			a.telling = append(a.telling, uint32(i))
+		}
+		if s.Proto == models.ProtoUDP && s.OrigPort == 0 && s.RespPort == 0 && !s.Answered {
+			a.fragments = append(a.fragments, uint32(i))
+		}
 		a.roll(Source, s.Orig, i, unasked)
 		a.roll(Destination, s.Resp, i, unasked)
 	}
 }
+
+// opens says whether a connection's initiator opens it in this slot: one that the responder seems to have begun tells nothing of either.
+func opens(s *models.ConnSlot) bool { return s.New && !s.Backward }
 
 func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	s := &a.slots[i]
@@ -86,10 +100,10 @@ func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	if bytes := s.Up.Bytes + s.Down.Bytes; bytes > m.mainBytes || bytes == m.mainBytes && mainConnOf(r, s).heavierThan(mainConnOf(r, &a.slots[m.main])) {
 		m.main, m.mainBytes = uint32(i), bytes
 	}
-	if s.New {
+	if opens(s) {
 		m.opened++
 	}
-	if s.Completed {
+	if s.Completed && !s.Backward {
 		m.completed++
 	}
 	m.packetsOut += s.Up.Packets
@@ -99,6 +113,9 @@ func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	m.entropySum += s.Up.EntropySum
 	m.entropyN += s.Up.EntropyN
 	m.unasked += unasked
+	if s.Proto == models.ProtoICMP || s.Proto == models.ProtoICMPv6 {
+		m.icmp += s.Up.Packets
+	}
 }
 
 // row finds or makes the row of addr, whose first connection is slot i.

@@ -11,6 +11,8 @@ package detect
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"netlyra/internal/detect/hst"
 	"netlyra/internal/models"
@@ -30,6 +32,9 @@ type Limits struct {
 	FloodHalfOpen     int     // connections to one destination that do not get through
 	FloodPorts        int     // … on at most so many of its ports; on more it is being scanned
 	FloodSources      int     // distinct sources, most of which do not get through
+	FloodPackets      uint32  // per second to one destination, hardly any of which it answers
+	FloodICMP         uint32  // ICMP packets per second to one destination
+	FloodOpened       int     // connections opened to a few ports of one destination, whether they get through or not
 	UnsolicitedBytes  uint64  // from service ports to one destination that has not asked
 	FailedShare       float64 // of the connections opened: below it, what is opened is being used, and nobody scans
 	CloseAfterSeconds int64   // silence that closes an incident
@@ -38,7 +43,8 @@ type Limits struct {
 // DefaultLimits are what is far above any ordinary host and far below the slowest fast attack.
 func DefaultLimits() Limits {
 	return Limits{
-		WarmupPackets: 50, ScanPorts: 150, SweepHosts: 150, FloodHalfOpen: 150, FloodPorts: 8, FloodSources: 400,
+		WarmupPackets: 50, ScanPorts: 60, SweepHosts: 150, FloodHalfOpen: 150, FloodPorts: 8, FloodSources: 400,
+		FloodPackets: 5000, FloodICMP: 200, FloodOpened: 600,
 		UnsolicitedBytes: 200_000, FailedShare: 0.5, CloseAfterSeconds: 60,
 	}
 }
@@ -100,7 +106,12 @@ func NewJudge(o Options) (*Judge, error) {
 	if o.MaxEntities < 16 || o.MaxEntities > maxMaxEntities {
 		return nil, fmt.Errorf("detect: %d entities: must be 16 to %d", o.MaxEntities, maxMaxEntities)
 	}
-	j := &Judge{options: o, least: min(o.Limits.ScanPorts, o.Limits.SweepHosts, o.Limits.FloodHalfOpen, o.Limits.FloodSources), incidents: map[incidentKey]*incident{}}
+	j := &Judge{
+		options: o, least: min(o.Limits.ScanPorts, o.Limits.SweepHosts, o.Limits.FloodHalfOpen, o.Limits.FloodSources), incidents: map[incidentKey]*incident{},
+		links: newTable[models.MAC, link](maxLinks), hosts: newTable[hostKey, host](maxHosts), pairs: newTable[pairKey, pair](maxPairs),
+		peers: newTable[models.Addr, renown](maxPeers), ports: newTable[portProto, renown](maxPorts), services: newTable[serviceKey, uint32](maxServices),
+		domains: newTable[domainKey, domain](maxDomains), probes: newTable[probeKey, probes](maxProbes),
+	}
 	for r := range j.roles {
 		trees, err := hst.New(hst.Options{Trees: treeCount, Height: treeHeight, Window: o.Window, Features: int(numFeatures), Seed: o.Seed + int64(r)})
 		if err != nil {
@@ -115,7 +126,7 @@ func NewJudge(o Options) (*Judge, error) {
 func (j *Judge) Stats() models.DetectorStats {
 	s := models.DetectorStats{
 		Name: Name, BudgetPerDay: j.options.BudgetDay, OpenIncidents: uint64(len(j.incidents)),
-		Entities: map[string]uint64{}, CapsHit: map[string]uint64{"incidents": j.incidentCap, "claims": j.claimsLost}, Parts: j.parts(),
+		Entities: map[string]uint64{}, CapsHit: map[string]uint64{"incidents": j.incidentCap, "claims": j.claimsLost, "pairs": j.pairs.evicted, "probes": j.probes.evicted, "domains": j.domains.evicted, "events": j.untold}, Parts: j.parts(),
 	}
 	for r := range j.roles {
 		name := Role(r).String()
@@ -137,7 +148,7 @@ func (j *Judge) parts() map[string]float64 {
 	if w := j.options.Limits.WarmupPackets; j.packets < w {
 		warm = float64(j.packets) / float64(w)
 	}
-	p := map[string]float64{"limits": warm}
+	p := map[string]float64{"limits": warm, "baseline": round(min(1, float64(j.elapsed)/(learnSeconds*secondMicros)))}
 	for r := range j.roles {
 		p["trees_"+Role(r).String()] = round(j.roles[r].trees.Progress())
 		p["calibration_"+Role(r).String()] = round(min(1, j.allowance()))
@@ -148,7 +159,7 @@ func (j *Judge) parts() map[string]float64 {
 // learning is the mean of the parts.
 func learning(parts map[string]float64) float64 {
 	sum := 0.0
-	for _, v := range parts {
+	for _, v := range slices.Sorted(maps.Values(parts)) { // in a fixed order: sums round
 		sum += v
 	}
 	return round(sum / float64(len(parts)))

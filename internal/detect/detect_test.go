@@ -15,17 +15,17 @@ import (
 
 func addr(s string) models.Addr { return models.AddrFromNetip(netip.MustParseAddr(s)) }
 
-func host(n int) models.Addr { return addr(fmt.Sprintf("10.0.%d.%d", n/250, n%250+1)) }
+func hostN(n int) models.Addr { return addr(fmt.Sprintf("10.0.%d.%d", n/250, n%250+1)) }
 
 // attempt is a new connection of one small packet; answered ones get through at once.
-func attempt(src, dst models.Addr, port uint16, answered bool) models.ConnSlot {
+func attemptAt(src, dst models.Addr, port uint16, answered bool) models.ConnSlot {
 	s := models.ConnSlot{
 		Orig: src, Resp: dst, OrigPort: 40_000, RespPort: port, Proto: models.ProtoTCP, New: true, State: models.ConnSynSent,
-		Up: models.SlotDir{Packets: 1, Bytes: 60, SYN: 1, Flags: models.SYN},
+		Up: models.SlotDir{Packets: 1, Bytes: 60},
 	}
 	if answered {
 		s.Answered, s.Completed, s.State = true, true, models.ConnEstablished
-		s.Down = models.SlotDir{Packets: 1, Bytes: 60, SYNACK: 1}
+		s.Down = models.SlotDir{Packets: 1, Bytes: 60}
 	}
 	return s
 }
@@ -38,6 +38,15 @@ type scene struct {
 }
 
 const firstSlot = 1_000_000
+
+// at fills in the times of a connection that moves in slot n.
+func at(c *models.ConnSlot, n int64) {
+	c.First, c.Last = n*models.SlotMicros, n*models.SlotMicros+1000
+	if c.New {
+		c.Start = c.First
+	}
+	c.Through = c.Through || c.Completed
+}
 
 // judge plays a scene to workers that each get a share of the connections, and returns all revisions.
 func (s scene) judge(t testing.TB, workers int) []models.Alert {
@@ -55,6 +64,7 @@ func (s scene) judge(t testing.TB, workers int) []models.Alert {
 	for n, slots := range s.slots {
 		shares := make([][]models.ConnSlot, workers)
 		for i, c := range slots {
+			at(&c, firstSlot+int64(n))
 			shares[(i*7+n)%workers] = append(shares[(i*7+n)%workers], c)
 		}
 		for i, a := range accs {
@@ -119,22 +129,29 @@ func TestLimits(t *testing.T) {
 		want []string
 		says string
 	}{
-		{"port scan", scene{slots: over(5, 1000, func(i int) models.ConnSlot { return attempt(attacker, victim, uint16(1+i), false) })}, []string{"port_scan"}, "10.0.9.9 was scanning ports: it tried 1000 ports of 10.0.0.10"},
-		{"host sweep", scene{slots: over(5, 1000, func(i int) models.ConnSlot { return attempt(attacker, host(i), 22, false) })}, []string{"host_sweep"}, "on port 22/TCP"},
-		{"flood from everywhere", scene{slots: over(5, 2000, func(i int) models.ConnSlot { return attempt(host(i), victim, 80, false) })}, []string{"flood"}, "10.0.0.10 was being flooded on port 80/TCP: 2000 connections from "},
-		{"flood from one", scene{slots: over(5, 2000, func(int) models.ConnSlot { return attempt(attacker, victim, 80, false) })}, []string{"flood"}, "from 1 host did not"},
+		{"port scan", scene{slots: over(5, 1000, func(i int) models.ConnSlot { return attemptAt(attacker, victim, uint16(1+i), false) })}, []string{"port_scan"}, "10.0.9.9 was scanning ports: it tried 1000 ports of 10.0.0.10"},
+		{"host sweep", scene{slots: over(5, 1000, func(i int) models.ConnSlot { return attemptAt(attacker, hostN(i), 22, false) })}, []string{"host_sweep"}, "on port 22/TCP"},
+		{"flood from everywhere", scene{slots: over(5, 2000, func(i int) models.ConnSlot { return attemptAt(hostN(i), victim, 80, false) })}, []string{"flood"}, "10.0.0.10 was being flooded on port 80/TCP: 2000 connections that did not get through from about "},
+		{"flood from one", scene{slots: over(5, 2000, func(int) models.ConnSlot { return attemptAt(attacker, victim, 80, false) })}, []string{"flood"}, "did not get through from 1 host"},
 		{"amplification", scene{slots: over(5, 500, func(i int) models.ConnSlot {
-			return models.ConnSlot{Orig: host(i % 40), Resp: victim, OrigPort: 53, RespPort: 9999, Proto: models.ProtoUDP, New: i < 40, Up: models.SlotDir{Packets: 1, Bytes: 1400}}
+			return models.ConnSlot{Orig: hostN(i % 40), Resp: victim, OrigPort: 53, RespPort: 9999, Proto: models.ProtoUDP, New: i < 40, Up: models.SlotDir{Packets: 1, Bytes: 1400}}
 		})}, []string{"amplification"}, "answers it did not ask for"},
-		{"two claim one address", scene{slots: over(2, 100, func(i int) models.ConnSlot { return attempt(host(1), victim, 80, true) }), arp: map[int][]models.Observation{
+		{"a slow sweep", scene{slots: over(600, 60, func(i int) models.ConnSlot { return attemptAt(attacker, hostN(i), 22, false) })}, []string{"host_sweep"}, "on port 22/TCP"},
+		{"a slow port scan", scene{slots: over(600, 60, func(i int) models.ConnSlot { return attemptAt(attacker, victim, uint16(100+i), false) })}, []string{"port_scan"}, "ports of 10.0.0.10"},
+		{"two claim one address", scene{slots: over(2, 100, func(i int) models.ConnSlot { return attemptAt(hostN(1), victim, 80, true) }), arp: map[int][]models.Observation{
 			10: {claim(1), claim(2)}, 20: {claim(1), claim(2)}, 30: {claim(2), claim(1)},
 		}}, []string{"arp_spoofing"}, "both claim to be 10.0.0.10"},
 
-		{"a busy server", scene{slots: over(20, 5000, func(i int) models.ConnSlot { return attempt(host(i%500), victim, 443, true) })}, nil, ""},
-		{"a crawler that gets answers", scene{slots: over(20, 2000, func(i int) models.ConnSlot { return attempt(attacker, host(i), 443, true) })}, nil, ""},
-		{"a slow sweep", scene{slots: over(120, 600, func(i int) models.ConnSlot { return attempt(attacker, host(i), 22, false) })}, nil, ""},
-		{"a failover", scene{slots: over(2, 100, func(i int) models.ConnSlot { return attempt(host(1), victim, 80, true) }), arp: map[int][]models.Observation{10: {claim(1), claim(1), claim(1)}, 30: {claim(2)}}}, nil, ""},
-		{"fewer packets than the warm-up", scene{slots: over(1, 40, func(i int) models.ConnSlot { return attempt(attacker, victim, uint16(i), false) }), options: Options{Limits: func() Limits {
+		{"a busy server", scene{slots: over(20, 5000, func(i int) models.ConnSlot { return attemptAt(hostN(i%500), victim, 443, true) })}, nil, ""},
+		{"a crawler that gets answers", scene{slots: over(20, 2000, func(i int) models.ConnSlot { return attemptAt(attacker, hostN(i), 443, true) })}, nil, ""},
+		{"a few of the hosts are off", scene{slots: over(120, 600, func(i int) models.ConnSlot { return attemptAt(attacker, hostN(i%100), 22, i%5 > 0) })}, nil, ""},
+		{"a browser waits for many answers", scene{slots: together(over(1, 50, func(i int) models.ConnSlot { return attemptAt(attacker, hostN(i), 443, false) }), append(idle(50), over(1, 50, func(i int) models.ConnSlot {
+			s := attemptAt(attacker, hostN(i), 443, true)
+			s.New = false
+			return s
+		})...))}, nil, ""},
+		{"a failover", scene{slots: over(2, 100, func(i int) models.ConnSlot { return attemptAt(hostN(1), victim, 80, true) }), arp: map[int][]models.Observation{10: {claim(1), claim(1), claim(1)}, 30: {claim(2)}}}, nil, ""},
+		{"fewer packets than the warm-up", scene{slots: over(1, 40, func(i int) models.ConnSlot { return attemptAt(attacker, victim, uint16(i), false) }), options: Options{Limits: func() Limits {
 			l := DefaultLimits()
 			l.ScanPorts = 10
 			return l
@@ -188,7 +205,7 @@ func checkRevisions(t *testing.T, alerts []models.Alert) {
 }
 
 func TestAScanOfTenThousandPortsIsOneAlertAndSaysSo(t *testing.T) {
-	s := scene{slots: over(20, 10_000, func(i int) models.ConnSlot { return attempt(addr("10.0.9.9"), addr("10.0.0.10"), uint16(1+i), false) })}
+	s := scene{slots: over(20, 10_000, func(i int) models.ConnSlot { return attemptAt(addr("10.0.9.9"), addr("10.0.0.10"), uint16(1+i), false) })}
 	alerts := s.judge(t, 1)
 	last := alerts[len(alerts)-1]
 	if got := categories(alerts); len(got) != 1 {
@@ -201,8 +218,8 @@ func TestAScanOfTenThousandPortsIsOneAlertAndSaysSo(t *testing.T) {
 
 // An incident that goes silent is closed after a minute, and what comes later is another.
 func TestIncidentsCloseAndOpenAnew(t *testing.T) {
-	scan := over(2, 500, func(i int) models.ConnSlot { return attempt(addr("10.0.9.9"), addr("10.0.0.10"), uint16(1+i), false) })
-	quiet := over(90, 900, func(int) models.ConnSlot { return attempt(host(1), host(2), 443, true) })
+	scan := over(2, 500, func(i int) models.ConnSlot { return attemptAt(addr("10.0.9.9"), addr("10.0.0.10"), uint16(1+i), false) })
+	quiet := over(90, 900, func(int) models.ConnSlot { return attemptAt(hostN(1), hostN(2), 443, true) })
 	alerts := scene{slots: slices.Concat(scan, quiet, scan)}.judge(t, 1)
 	ids := map[string]bool{}
 	closed := 0
@@ -229,13 +246,16 @@ func TestTheClockIsSetBack(t *testing.T) {
 	a := &Accumulator{}
 	play := func(first int64, slots [][]models.ConnSlot) (alerts []models.Alert) {
 		for n, s := range slots {
+			for i := range s {
+				at(&s[i], first+int64(n))
+			}
 			a.Reset()
 			a.Add(s)
 			alerts = append(alerts, slices.Clone(j.Slot(first+int64(n), []*Accumulator{a}, 0, 0))...)
 		}
 		return alerts
 	}
-	scan := over(2, 500, func(i int) models.ConnSlot { return attempt(addr("10.0.9.9"), addr("10.0.0.10"), uint16(1+i), false) })
+	scan := over(2, 500, func(i int) models.ConnSlot { return attemptAt(addr("10.0.9.9"), addr("10.0.0.10"), uint16(1+i), false) })
 	play(firstSlot, scan)
 	const hour = 3600 * 25
 	closed := slices.Clone(j.SetBack((firstSlot - hour) * models.SlotMicros))
@@ -286,7 +306,7 @@ func TestSilentHostsGiveTheirSketchesBack(t *testing.T) {
 	for i := range 1000 {
 		var slots []models.ConnSlot
 		for k := range 12 {
-			slots = append(slots, attempt(host(i), host(2000+k), uint16(k), true))
+			slots = append(slots, attemptAt(hostN(i), hostN(2000+k), uint16(k), true))
 		}
 		slot(slots)
 	}
@@ -327,7 +347,7 @@ func office(seconds int, seed uint64) [][]models.ConnSlot {
 	all := idle(seconds * 25)
 	for i := range all {
 		for range 1 + rng.IntN(3) {
-			s := attempt(host(rng.IntN(20)), host(1000+rng.IntN(30)), []uint16{443, 80, 53}[rng.IntN(3)], true)
+			s := attemptAt(hostN(rng.IntN(20)), hostN(1000+rng.IntN(30)), []uint16{443, 80, 53}[rng.IntN(3)], true)
 			s.Up.Packets += uint32(rng.IntN(20))
 			s.Up.Bytes += uint64(s.Up.Packets) * uint64(rng.IntN(400))
 			s.Up.EntropySum, s.Up.EntropyN = uint64(60_000+rng.IntN(20_000)), 1
@@ -344,9 +364,10 @@ func office(seconds int, seed uint64) [][]models.ConnSlot {
 func TestTheTreesFindWhatNoLimitKnows(t *testing.T) {
 	odd := idle(600 * 25)
 	for i := 590 * 25; i < 593*25; i++ {
-		s := attempt(host(3), addr("203.0.113.9"), 8443, true)
+		s := attemptAt(hostN(3), addr("203.0.113.9"), 8443, true)
 		s.New = i == 590*25
 		s.Up = models.SlotDir{Packets: 4000, Bytes: 6_000_000, EntropySum: 79_900 * 4000, EntropyN: 4000}
+		s.Down = models.SlotDir{Packets: 400, Bytes: 24_000}
 		odd[i] = append(odd[i], s)
 	}
 	s := scene{slots: together(office(600, 1), odd), options: Options{BudgetDay: 2000, Window: 1000}}
@@ -361,7 +382,7 @@ func TestTheTreesFindWhatNoLimitKnows(t *testing.T) {
 		if a.Category != models.CategoryAnomaly {
 			t.Errorf("%s: %s", a.Category, a.Summary)
 		}
-		if a.SrcIP == host(3).String() && a.TS >= models.Micros((firstSlot+590*25)*models.SlotMicros) {
+		if a.SrcIP == hostN(3).String() && a.TS >= models.Micros((firstSlot+590*25)*models.SlotMicros) {
 			found = a
 		} else {
 			others++
@@ -399,7 +420,7 @@ func TestASpoofedFloodDoesNotGrowMemory(t *testing.T) {
 	for n := range 200 {
 		slots := make([]models.ConnSlot, 60)
 		for i := range slots {
-			slots[i] = attempt(models.Addr{Lo: 0xffff<<32 | uint64(0x0b000000+n*60+i)}, victim, 80, false)
+			slots[i] = attemptAt(models.Addr{Lo: 0xffff<<32 | uint64(0x0b000000+n*60+i)}, victim, 80, false)
 		}
 		a.Reset()
 		a.Add(slots)
@@ -465,7 +486,7 @@ func BenchmarkSlot(b *testing.B) {
 	const conns = 10_000
 	slots := make([]models.ConnSlot, conns)
 	for i := range slots {
-		slots[i] = attempt(host(i%250), host(1000+i%5000), 443, true)
+		slots[i] = attemptAt(hostN(i%250), hostN(1000+i%5000), 443, true)
 		slots[i].New = i%20 == 0
 	}
 	j, err := NewJudge(Options{})

@@ -25,8 +25,9 @@ type entity struct {
 	hash      uint32
 	recent    bool // moved since the eviction hand last came by
 	incidents uint8
-	listed    int64 // the last turn in which it was listed for the limits
-	_         [8]byte
+	listed    int64      // the last turn in which it was listed for the limits
+	mac       models.MAC // that it last sent from; zero: it has sent nothing
+	_         [2]byte
 
 	now    tally
 	before recent // the second before it
@@ -36,7 +37,8 @@ type entity struct {
 
 	ports [2]sketch // of the halves
 	peers [2]sketch
-	_     [32]byte
+	peak  uint32 // the most connections opened in one window before, in no incident; sinks slowly
+	_     [28]byte
 }
 
 // recentlyFailed is how many of the connections of this second and the one before have not got through.
@@ -52,6 +54,17 @@ type mainConn struct {
 	origPort uint16
 	respPort uint16
 	proto    models.Proto
+}
+
+// senderOf is the hardware address that the entity's side of a connection has sent from in this slot; zero if it has sent nothing.
+func senderOf(r Role, s *models.ConnSlot) (mac models.MAC) {
+	switch {
+	case r == Source && s.Up.Packets > 0:
+		mac = s.OrigMAC
+	case r == Destination && s.Down.Packets > 0:
+		mac = s.RespMAC
+	}
+	return mac
 }
 
 func mainConnOf(r Role, s *models.ConnSlot) mainConn {
@@ -76,13 +89,6 @@ func (m mainConn) heavierThan(o mainConn) bool {
 	return m.proto < o.proto
 }
 
-func (m mainConn) heavier(o mainConn) mainConn {
-	if o.heavierThan(m) {
-		return o
-	}
-	return m
-}
-
 // recent is what of a second is still needed in the next.
 type recent struct {
 	opened    uint32
@@ -100,6 +106,7 @@ type tally struct {
 	entropySum uint64
 	unasked    uint64
 	entropyN   uint32
+	icmp       uint32
 }
 
 // goesOn says whether connections still fail at a tenth of the limit's pace or more, and most of them do: over this second and the one
@@ -163,6 +170,20 @@ func (t *entities) get(addr models.Addr, hash uint32, turn int64) uint32 {
 	t.slab[e] = entity{addr: addr, hash: hash, slot: -1 << 62, period: -1 << 62, second: -1 << 62}
 	t.live++
 	return e
+}
+
+// find returns the entity of addr, nil if there is none.
+func (t *entities) find(addr models.Addr) *entity {
+	hash := hashAddr(addr)
+	mask := uint32(len(t.index) - 1)
+	for i := hash & mask; t.index[i] != 0; i = (i + 1) & mask {
+		if uint32(t.index[i]>>32) == hash {
+			if e := &t.slab[uint32(t.index[i])-1]; e.addr == addr {
+				return e
+			}
+		}
+	}
+	return nil
 }
 
 // touch loads what get will look at for each of the rows, so that the cache misses overlap.
@@ -258,6 +279,9 @@ func (e *entity) turn(period int64, p *blocks) {
 		return
 	}
 	steps := period - e.period
+	if e.incidents == 0 {
+		e.peak = max(e.peak-e.peak/peakLife, uint32(e.opened()))
+	}
 	e.period = period
 	for range min(max(steps, 0), 2) {
 		e.ports[1].reset(p)
@@ -268,6 +292,9 @@ func (e *entity) turn(period int64, p *blocks) {
 	}
 }
 
+// peakLife is in halves of the window: a peak loses two thirds within some three hours.
+const peakLife = 1024
+
 func (e *entity) opened() int    { return int(e.halves[0].opened) + int(e.halves[1].opened) }
 func (e *entity) completed() int { return int(e.halves[0].completed) + int(e.halves[1].completed) }
 func (e *entity) failed() int    { return max(e.opened()-e.completed(), 0) }
@@ -277,3 +304,8 @@ func (e *entity) unasked() uint64 {
 
 func (e *entity) portCount(p *blocks) int { return e.ports[0].union(&e.ports[1], p) }
 func (e *entity) peerCount(p *blocks) int { return e.peers[0].union(&e.peers[1], p) }
+
+// knows says whether the entity has turned to a peer within the window.
+func (e *entity) knows(p *blocks, peer uint32) bool {
+	return e.peers[0].has(p, peer) || e.peers[1].has(p, peer)
+}

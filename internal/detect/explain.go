@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"netlyra/internal/models"
 )
@@ -128,6 +129,14 @@ func (in *incident) address(a *models.Alert) {
 	a.SrcPort, a.DstPort, a.Proto = srcPort, dstPort, proto.String()
 }
 
+// within is the time that a scan's limit is over.
+func (l *lead) within() string {
+	if strings.HasPrefix(l.feature, "failed_") {
+		return "an hour"
+	}
+	return fmt.Sprintf("%d s", 2*windowSeconds)
+}
+
 // String is "443/TCP"; protocols without ports are their name alone.
 func (p portProto) String() string {
 	if !p.proto.HasPorts() {
@@ -170,29 +179,128 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 			whom = in.hostsText(peers)
 		}
 		a.Summary = fmt.Sprintf("%s %s scanning ports: it tried %d ports of %s, and most attempts failed.", a.SrcIP, is, ports, whom)
-		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f ports within %d s, or if most of its connections had been accepted.", f.lead.limit, window)
+		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f ports within %s, or if most of its connections had been accepted.", f.lead.limit, f.lead.within())
 	case models.CategoryHostSweep:
 		a.Summary = fmt.Sprintf("%s %s sweeping the network: it tried %s%s, and most attempts failed.", a.SrcIP, is, in.hostsText(peers), port)
-		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f hosts within %d s, or if most of its connections had been accepted.", f.lead.limit, window)
+		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f hosts within %s, or if most of its connections had been accepted.", f.lead.limit, f.lead.within())
 	case models.CategoryFlood:
-		a.Summary = fmt.Sprintf("%s %s being flooded%s: %d connections from %s did not get through.", a.DstIP, is, port, in.count, in.hostsText(peers))
+		a.Summary = fmt.Sprintf("%s %s being flooded%s: %s from %s.", a.DstIP, is, port, in.floodText(), in.hostsText(peers))
 		a.Counterfactual = floodCounterfactual(f.lead, window)
 	case models.CategoryAmplification:
 		a.Summary = fmt.Sprintf("%s %s receiving answers it did not ask for: %s over UDP from %s.", a.DstIP, is, byteText(f.lead.value), in.hostsText(peers))
 		a.Counterfactual = fmt.Sprintf("No alert with less than %s of unrequested answers within %d s.", byteText(f.lead.limit), window)
-	default:
+	case models.CategoryAnomaly:
 		top := a.Reasons[0]
 		a.Summary = fmt.Sprintf("%s behaves unlike the other hosts of this network: %s is %s, usually it is %s to %s.",
 			in.key.addr, top.Feature, valueText(top.Value, top.Unit), valueText(top.Expected.Low, ""), valueText(top.Expected.High, top.Unit))
 		a.Counterfactual = fmt.Sprintf("No alert if %s had been at most %s.", top.Feature, valueText(top.Expected.High, top.Unit))
+	default:
+		in.explainPair(a)
+	}
+	if in.worm {
+		a.Category = models.CategoryWorm
+		a.Summary = fmt.Sprintf("%s %s spreading something: it was swept for%s, and now it sweeps %s for the same itself.", a.SrcIP, is, port, in.hostsText(peers))
 	}
 }
 
+func (in *incident) floodText() string {
+	switch in.finding.lead.feature {
+	case leadPackets:
+		return fmt.Sprintf("%d packets that it does not answer", in.count)
+	case leadICMP:
+		return fmt.Sprintf("%d ICMP packets", in.count)
+	case leadOpened:
+		return fmt.Sprintf("%d connections", in.count)
+	}
+	return fmt.Sprintf("%d connections that did not get through", in.count)
+}
+
 func floodCounterfactual(l lead, window int) string {
-	if l.feature == leadSources {
+	switch l.feature {
+	case leadSources:
 		return fmt.Sprintf("No alert if fewer than %.0f hosts had come within %d s, or if most of their connections had got through.", l.limit, window)
+	case leadPackets:
+		return fmt.Sprintf("No alert below %.0f packets/s, or if it had answered them.", l.limit)
+	case leadICMP:
+		return fmt.Sprintf("No alert below %.0f ICMP packets/s.", l.limit)
+	case leadOpened:
+		return fmt.Sprintf("No alert if fewer than %.0f connections had come within %d s, or if this host usually had that many.", l.limit, window)
 	}
 	return fmt.Sprintf("No alert if fewer than %.0f connections had been left incomplete within %d s.", l.limit, window)
+}
+
+// explainPair writes the sentence of what one client does with one service.
+func (in *incident) explainPair(a *models.Alert) {
+	f := &in.finding
+	service := a.DstIP + " on port " + portProto{f.pair.respPort, f.pair.proto}.String()
+	did := func(open, closed string) string {
+		if a.State == models.AlertClosed {
+			return closed
+		}
+		return open
+	}
+	switch f.category {
+	case models.CategoryBeacon:
+		a.Facts = append(a.Facts, models.Fact{Name: "since", Text: models.Micros(f.since).String()})
+		a.Summary = fmt.Sprintf("%s %s %s at regular times, every %s: %d times so far, and no other host here talks to that peer.",
+			a.SrcIP, did("calls", "called"), service, valueText(f.lead.value, f.lead.unit), in.count)
+		a.Counterfactual = "No alert if the calls had come at irregular times, if another host here used the same peer, or if they had been there from the start."
+	case models.CategoryBruteForce:
+		a.Summary = fmt.Sprintf("%s %s trying passwords on %s: %.0f short connections within two minutes, all alike.", a.SrcIP, did("may be", "may have been"), service, f.lead.value)
+		a.Counterfactual = fmt.Sprintf("No alert with fewer than %.0f short connections within two minutes, or if they had been of different sizes.", f.lead.limit)
+	case models.CategoryExfiltration, models.CategoryTunnel:
+		in.explainCarried(a, service, did)
+	case models.CategoryRemoteAccess:
+		a.Summary = fmt.Sprintf("%s %s a session of %s with %s, which nobody here has talked to before: more goes out than comes in, and the port is unusual for it.",
+			a.SrcIP, did("keeps", "kept"), durationText(f.lead.value), service)
+		a.Counterfactual = fmt.Sprintf("No alert if the session had been shorter than %.0f s, or if the peer or the port were known here.", f.lead.limit)
+	case models.CategoryNewDevice:
+		a.Facts = append(a.Facts, models.Fact{Name: "mac", Text: f.text})
+		a.Summary = fmt.Sprintf("A new device is on the network: %s, with the address %s.", f.text, a.SrcIP)
+		a.Counterfactual = fmt.Sprintf("No alert if it had been here before, or if %d or more new devices a day were usual.", rareArrivals)
+	case models.CategoryNewService:
+		a.Summary = fmt.Sprintf("%s offers a service that was not there before: %s was the first to use %s.", a.DstIP, a.SrcIP, service)
+		a.Counterfactual = fmt.Sprintf("No alert if the service had been used before, or if %d or more new services a day were usual.", rareArrivals)
+	default: // the others are about a host, not about what it does with one service
+	}
+}
+
+// explainCarried writes the sentence of data that leaves by a way that is not meant for it, or in such amounts.
+func (in *incident) explainCarried(a *models.Alert, service string, did func(open, closed string) string) {
+	f := &in.finding
+	switch {
+	case f.text != "":
+		a.Facts = append(a.Facts, models.Fact{Name: "domain", Text: f.text})
+		what, limit := f.carriedText()
+		a.Summary = fmt.Sprintf("%s %s data through DNS: %s under %s, asked of %s.", a.SrcIP, did("carries", "carried"), what, f.text, a.DstIP)
+		a.Counterfactual = fmt.Sprintf("No alert with less than %s under one domain.", limit)
+	case f.lead.feature == leadEchoes:
+		a.Summary = fmt.Sprintf("%s and %s %s data in ICMP echoes: the answers differ from what was sent.", a.SrcIP, a.DstIP, did("exchange", "exchanged"))
+		a.Counterfactual = "No alert if the answers had returned what was sent, as RFC 792 wants."
+	default:
+		a.Summary = fmt.Sprintf("%s %s uploading to %s, which nobody here has talked to before: %s within 20 minutes.", a.SrcIP, did("is", "was"), service, byteText(f.lead.value))
+		a.Counterfactual = fmt.Sprintf("No alert with less than %s, or if the peer had been known here.", byteText(f.lead.limit))
+	}
+}
+
+// carriedText says what a tunnel through DNS has carried, and from how much on that is too much.
+func (f *finding) carriedText() (what, limit string) {
+	form := "%.0f new names within two minutes that ask for records that carry data"
+	switch f.lead.feature {
+	case leadNameBytes:
+		return byteText(f.lead.value) + " in new names within two minutes", byteText(f.lead.limit) + " in new names within two minutes"
+	case leadHourNames:
+		form = "%.0f new names within an hour"
+	}
+	return fmt.Sprintf(form, f.lead.value), fmt.Sprintf(form, f.lead.limit)
+}
+
+// durationText is a time in seconds, as one says it.
+func durationText(seconds float64) string {
+	if seconds < 600 {
+		return fmt.Sprintf("%.0f s", seconds)
+	}
+	return fmt.Sprintf("%.0f min", seconds/60)
 }
 
 func (in *incident) hostsText(n uint64) string {

@@ -39,6 +39,7 @@ type incident struct {
 	lost     uint64
 	main     mainConn
 	rivals   []rival // of an address that two claim
+	worm     bool    // a sweep by a host that was itself swept for the same
 }
 
 type portProto struct {
@@ -59,7 +60,11 @@ type finding struct {
 	vector   vector
 	lead     lead
 	reasons  []models.Reason
-	learned  bool // by the trees, not by a limit
+	learned  bool     // by the trees, not by a limit
+	pair     mainConn // whose connection it is about; zero: the entity's as a whole
+	since    int64    // when what it is about began, where that is known
+	hold     int64    // silence that closes it, if longer than the limits' own
+	text     string   // a name in the sentence
 }
 
 // lead is the value that crossed its limit.
@@ -90,7 +95,7 @@ type member struct {
 
 const (
 	maxTops  = 1024
-	maxPorts = 4096 // a scan is told by its ports
+	scanTops = 4096 // a scan is told by its ports
 	topTen   = 10
 )
 
@@ -213,17 +218,26 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 			return nil
 		}
 		in = &incident{key: key, entity: entity, opened: j.end, finding: f, received: j.received, lost: j.lost}
-		in.ports.room = maxPorts
+		in.ports.room = scanTops
 		in.id = j.incidentID(key)
 		j.incidents[key] = in
 		st := &j.roles[key.role]
 		e := &st.entities.slab[entity]
 		in.main = e.main
 		e.incidents++
-		in.begin(e, &st.entities.blocks)
+		if f.pair == (mainConn{}) {
+			in.begin(e, &st.entities.blocks)
+		}
 		if f.learned {
 			j.learnedAlerts++
 		}
+		if key.category == models.CategoryHostSweep {
+			if len(j.sweeps) == maxSweeps {
+				j.sweeps = slices.Delete(j.sweeps, 0, 1)
+			}
+			j.sweeps = append(j.sweeps, in)
+		}
+		in.worm = key.category == models.CategoryHostSweep && j.caught(key.addr, in)
 	}
 	if f.score >= in.finding.score {
 		in.finding = f
@@ -245,6 +259,14 @@ func (in *incident) begin(e *entity, p *blocks) {
 		in.count = uint64(e.opened())
 	case models.CategoryFlood:
 		in.count = uint64(e.failed())
+		switch in.finding.lead.feature {
+		case leadPackets:
+			in.count = uint64(e.now.packetsOut)
+		case leadICMP:
+			in.count = uint64(e.now.icmp)
+		case leadOpened:
+			in.count = uint64(e.opened())
+		}
 		if in.finding.lead.feature == leadSources { // the window is of other things, too
 			in.count = uint64(e.recentlyFailed())
 		}
@@ -290,17 +312,24 @@ func (j *Judge) gatherOne(r Role, e uint32, s *models.ConnSlot) {
 	}
 	for _, category := range limitCategories() {
 		in := j.incidents[incidentKey{addr, r, category}]
-		if in == nil || in.last != j.end && category != models.CategoryAnomaly {
+		if in == nil {
 			continue
 		}
 		n := uint64(1)
+		byPacket := category == models.CategoryFlood && (in.finding.lead.feature == leadPackets || in.finding.lead.feature == leadICMP)
+		if byPacket {
+			n = uint64(s.Up.Packets)
+		}
 		switch {
+		case byPacket && j.end-in.last <= secondMicros: // the limit is one a second
+		case in.last != j.end && category != models.CategoryAnomaly:
+			continue
 		case category == models.CategoryAmplification:
 			n = uint64(s.Up.Packets)
 			if s.Answered {
 				continue
 			}
-		case !s.New, category == models.CategoryFlood && s.Completed:
+		case !opens(s), category == models.CategoryFlood && s.Completed && in.finding.lead.feature != leadOpened:
 			continue // ordinary clients go on coming to a host that is flooded
 		}
 		if in.opened < j.end || category == models.CategoryAmplification || category == models.CategoryAnomaly {
@@ -324,11 +353,32 @@ func (j *Judge) emit() {
 
 func (j *Judge) closeSilent(now int64) {
 	for _, in := range j.open() {
-		if now-in.last >= j.options.Limits.CloseAfterSeconds*secondMicros {
+		if now-in.last >= max(j.options.Limits.CloseAfterSeconds*secondMicros, in.finding.hold) {
 			j.close(in)
 		}
 	}
 }
+
+// caught says whether a host that sweeps was swept for the same port before, by another: then it spreads.
+func (j *Judge) caught(addr models.Addr, in *incident) bool {
+	hash := max(hashAddr(addr), 1)
+	for _, o := range j.sweeps {
+		if o != in && o.key.addr != addr && o.peers.hashes[hash] && o.swept() == in.swept() {
+			return true
+		}
+	}
+	return false
+}
+
+// swept is the port that a sweep is for.
+func (in *incident) swept() portProto {
+	if len(in.ports.members) > 0 {
+		return in.ports.first(comparePorts)
+	}
+	return portProto{in.main.respPort, in.main.proto}
+}
+
+const maxSweeps = 32 // that are remembered, the latest
 
 func (j *Judge) close(in *incident) {
 	j.out = append(j.out, j.alert(in, models.AlertClosed))

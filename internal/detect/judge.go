@@ -11,16 +11,38 @@ import (
 
 // Judge decides, slot by slot. It is not for concurrent use.
 type Judge struct {
-	options       Options
-	roles         [numRoles]roleState
-	packets       uint64 // seen so far
-	least         int    // connections opened in the window below which no limit can be crossed
-	turn          int64  // counts the calls of Slot
-	elapsed       int64  // capture time judged, microseconds; a gap counts for maxStep at most
-	end           int64  // the open slot's end: what "now" is
-	second        int64  // the second that is being collected
-	arp           claims
-	claimsLost    uint64 // ARP packets that were not looked at, because there were too many
+	options    Options
+	roles      [numRoles]roleState
+	packets    uint64 // seen so far
+	least      int    // connections opened in the window below which no limit can be crossed
+	turn       int64  // counts the calls of Slot
+	elapsed    int64  // capture time judged, microseconds; a gap counts for maxStep at most
+	end        int64  // the open slot's end: what "now" is
+	second     int64  // the second that is being collected
+	arp        claims
+	claimsLost uint64 // ARP packets and DNS messages that were not looked at, because there were too many
+	conflicts  []conflict
+	sweeps     []*incident // the latest, open or closed
+	devices    newcomers   // hardware addresses
+	offers     newcomers   // services
+
+	links    table[models.MAC, link]
+	hosts    table[hostKey, host]
+	pairs    table[pairKey, pair]
+	peers    table[models.Addr, renown]
+	ports    table[portProto, renown]
+	services table[serviceKey, uint32] // most visits of one client in the time of learning
+	domains  table[domainKey, domain]
+	probes   table[probeKey, probes]
+	due      []probeKey            // lists of probes that are to be looked at
+	told     []*models.ConnSlot    // scratch: the slot's telling connections
+	heard    []*models.Observation // scratch: the slot's ARP packets
+	asked    []*models.Question    // scratch: the slot's DNS messages
+	untold   uint64                // telling connections of a flood that were left out
+	outside  int64                 // when a connection to the outside last got through
+	losing   bool                  // so many packets are being lost that absence says nothing
+	loss     [2]uint64             // received and lost at the last second's end
+
 	incidents     map[incidentKey]*incident
 	incidentCap   uint64 // incidents that were not opened because too many are
 	learnedAlerts uint64 // opened by the trees alone
@@ -67,6 +89,8 @@ func (j *Judge) Slot(n int64, parts []*Accumulator, received, lost uint64) []mod
 	for _, a := range parts {
 		j.merge(n, a)
 	}
+	j.events(parts)
+	j.questions(parts)
 	claimed := j.claimsOf(n, parts)
 	if j.packets >= j.options.Limits.WarmupPackets {
 		j.limitARP(n, claimed)
@@ -98,6 +122,7 @@ func (j *Judge) SetBack(t int64) []models.Alert {
 		j.roles[r].active = j.roles[r].active[:0]
 	}
 	j.arp = claims{}
+	j.forgetTimes()
 	j.end, j.second = t, t/secondMicros
 	return j.sorted()
 }
@@ -119,7 +144,33 @@ func (j *Judge) advance(t int64) {
 	if s := t / secondMicros; s > j.second {
 		j.evaluateSecond()
 		j.second = s
+		j.weighLoss()
+		j.judgeProbes()
+		j.judgeConflicts()
 		j.closeSilent(t)
+	}
+}
+
+// weighLoss says whether so many packets were lost in the last second that what is missing may have been among them.
+func (j *Judge) weighLoss() {
+	received, lost := j.received-j.loss[0], j.lost-j.loss[1]
+	j.loss = [2]uint64{j.received, j.lost}
+	j.losing = lost > 0 && lossShare*lost >= received+lost
+}
+
+// forgetTimes drops what is only of use with the times that it was noted at.
+func (j *Judge) forgetTimes() {
+	j.probes.clear()
+	j.due = j.due[:0]
+	j.conflicts = j.conflicts[:0]
+	j.domains.clear()
+	j.outside = 0
+	for i := range j.pairs.cells {
+		p := &j.pairs.cells[i].value
+		*p = pair{first: p.first, new: p.new}
+	}
+	for i := range j.hosts.cells {
+		j.hosts.cells[i].value.period = 0
 	}
 }
 
@@ -146,9 +197,12 @@ func (j *Judge) merge(n int64, a *Accumulator) {
 			rows = rows[len(batch):]
 		}
 	}
+	for _, i := range a.fragments {
+		j.fragment(a, i)
+	}
 	for i := range a.slots {
 		s := &a.slots[i]
-		if !s.New {
+		if !opens(s) {
 			continue
 		}
 		src := a.rows[Source][a.rowOf[Source][i]].entity
@@ -164,6 +218,35 @@ func (j *Judge) merge(n int64, a *Accumulator) {
 		to.ports[0].add(&destinations.blocks, port)
 		to.peers[0].add(&destinations.blocks, from.hash)
 	}
+}
+
+// fragment counts the later fragments of datagrams, which have no ports, as unasked for if their receiver has not turned to their sender
+// within the window.
+func (j *Judge) fragment(a *Accumulator, i uint32) {
+	s := &a.slots[i]
+	dst := a.rows[Destination][a.rowOf[Destination][i]].entity
+	if dst == noEntity || group(s) {
+		return
+	}
+	sources, destinations := j.roles[Source].entities, j.roles[Destination].entities
+	if asker := sources.find(s.Resp); asker != nil && asker.knows(&sources.blocks, hashAddr(s.Orig)) {
+		return
+	}
+	e := &destinations.slab[dst]
+	e.halves[0].unasked += s.Up.Bytes
+	e.now.unasked += s.Up.Bytes
+	j.list(Destination, dst)
+}
+
+// list puts an entity that has moved far enough to be held against the limits on their list.
+func (j *Judge) list(r Role, i uint32) {
+	st, l := &j.roles[r], &j.options.Limits
+	e := &st.entities.slab[i]
+	if e.listed == j.turn || e.opened() < j.least && e.unasked() < l.UnsolicitedBytes && e.now.packetsOut < l.FloodPackets && e.now.icmp < l.FloodICMP {
+		return
+	}
+	e.listed = j.turn
+	st.moved = append(st.moved, i)
 }
 
 func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
@@ -189,17 +272,20 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 		st.active = append(st.active, m.entity)
 	}
 	if m.mainBytes >= e.main.bytes {
-		e.main = e.main.heavier(mainConnOf(r, &a.slots[m.main]))
+		heaviest := &a.slots[m.main]
+		if main := mainConnOf(r, heaviest); !e.main.heavierThan(main) {
+			e.main = main
+			if mac := senderOf(r, heaviest); mac != (models.MAC{}) {
+				e.mac = mac
+			}
+		}
 	}
 	h := &e.halves[0]
 	h.opened += m.opened
 	h.completed += m.completed
 	h.unasked += m.unasked
-	if e.listed != j.turn && (e.opened() >= j.least || e.unasked() >= j.options.Limits.UnsolicitedBytes) {
-		e.listed = j.turn
-		st.moved = append(st.moved, m.entity)
-	}
 	t := &e.now
+	t.icmp += m.icmp
 	t.opened += m.opened
 	t.completed += m.completed
 	t.packetsOut += m.packetsOut
@@ -209,6 +295,7 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 	t.unasked += m.unasked
 	t.entropySum += m.entropySum
 	t.entropyN += m.entropyN
+	j.list(r, m.entity)
 }
 
 // evaluateSecond lets the trees score, then learn, the entity-seconds that have ended: those that moved enough, in the order of

@@ -4,8 +4,14 @@ import (
 	"netlyra/internal/models"
 )
 
-// leadSources is the value of a flood that is told by the number of its sources.
-const leadSources = "sources"
+// What a flood is told by, where it is not connections that fail: the number of its sources, packets, ICMP packets, or connections
+// that get through.
+const (
+	leadSources = "sources"
+	leadPackets = "unanswered_packets"
+	leadICMP    = "icmp_packets"
+	leadOpened  = "connections"
+)
 
 // limitCategories are the kinds of incident that limits raise, in a fixed order.
 func limitCategories() []models.Category {
@@ -31,12 +37,17 @@ func (j *Judge) limitSource(i uint32) {
 	st, l := &j.roles[Source], &j.options.Limits
 	e := &st.entities.slab[i]
 	opened := e.opened()
-	if opened < min(l.ScanPorts, l.SweepHosts) || float64(e.failed()) < l.FailedShare*float64(opened) || !e.goesOn(min(l.ScanPorts, l.SweepHosts), l.FailedShare) {
+	share := l.FailedShare
+	if j.losing {
+		share = losingShare
+	}
+	if opened < min(l.ScanPorts, l.SweepHosts) || float64(e.failed()) < share*float64(opened) || !e.goesOn(min(l.ScanPorts, l.SweepHosts), share) {
 		return
 	}
 	ports, peers := e.portCount(&st.entities.blocks), e.peerCount(&st.entities.blocks)
+	const vertical = 4 // ports a host: who looks for peers tries many hosts, each on a port of its own
 	switch {
-	case ports >= l.ScanPorts:
+	case ports >= l.ScanPorts && (ports >= vertical*peers || ports >= l.SweepHosts):
 		j.over(Source, st, i, models.CategoryPortScan, lead{"ports", "ports", float64(ports), float64(l.ScanPorts)})
 	case peers >= l.SweepHosts:
 		j.over(Source, st, i, models.CategoryHostSweep, lead{"peers", "hosts", float64(peers), float64(l.SweepHosts)})
@@ -51,17 +62,54 @@ func (j *Judge) limitDestination(i uint32) {
 		j.over(Destination, st, i, models.CategoryAmplification, lead{"unasked_bytes", "bytes", float64(unasked), float64(l.UnsolicitedBytes)})
 		return
 	}
+	const answered = 50 // one packet in so many comes back: an ordinary transfer has more
+	switch {
+	case e.now.packetsOut >= l.FloodPackets && e.now.packetsOut >= answered*e.now.packetsIn && !e.addr.IsMulticast():
+		j.over(Destination, st, i, models.CategoryFlood, lead{leadPackets, "packets/s", float64(e.now.packetsOut), float64(l.FloodPackets)})
+	case e.now.icmp >= l.FloodICMP && !e.addr.IsMulticast():
+		j.over(Destination, st, i, models.CategoryFlood, lead{leadICMP, "packets/s", float64(e.now.icmp), float64(l.FloodICMP)})
+	default:
+		j.limitConnections(st, i, e)
+	}
+}
+
+// limitConnections: so many connections to one host that fail, or that come from so many sources, or that there are.
+func (j *Judge) limitConnections(st *roleState, i uint32, e *entity) {
+	l := &j.options.Limits
 	opened, failed := e.opened(), e.failed()
-	if failed < l.FloodHalfOpen || float64(failed) < l.FailedShare*float64(opened) || !e.goesOn(l.FloodHalfOpen, l.FailedShare) {
+	share := l.FailedShare
+	if j.losing {
+		share = losingShare
+	}
+	failing := failed >= l.FloodHalfOpen && float64(failed) >= share*float64(opened) && e.goesOn(l.FloodHalfOpen, share)
+	usual := j.usualOpened(e)
+	if !failing && opened < usual {
 		return
 	}
 	ports, peers := e.portCount(&st.entities.blocks), e.peerCount(&st.entities.blocks)
 	switch {
-	case ports <= l.FloodPorts:
+	case failing && ports <= l.FloodPorts:
 		j.over(Destination, st, i, models.CategoryFlood, lead{"failed_connections", "connections", float64(failed), float64(l.FloodHalfOpen)})
-	case peers >= l.FloodSources:
+	case failing && peers >= l.FloodSources:
 		j.over(Destination, st, i, models.CategoryFlood, lead{leadSources, "hosts", float64(peers), float64(l.FloodSources)})
+	case opened >= usual && ports <= l.FloodPorts && 10*int(e.now.opened+e.before.opened) >= usual:
+		j.over(Destination, st, i, models.CategoryFlood, lead{leadOpened, "connections", float64(opened), float64(usual)})
 	}
+}
+
+const (
+	losingShare  = 0.9 // of the connections must fail where answers may have been lost
+	openedFactor = 8   // times what a host usually sees
+	coldFactor   = 5   // times the limit, until it is known what is usual
+)
+
+// usualOpened is how many connections to a host within the window are too many.
+func (j *Judge) usualOpened(e *entity) int {
+	limit := j.options.Limits.FloodOpened
+	if !j.learned() {
+		limit *= coldFactor
+	}
+	return max(limit, openedFactor*int(e.peak))
 }
 
 // over raises an incident for an entity that crossed a limit.

@@ -45,27 +45,113 @@ func (a *Accumulator) Observe(o models.Observation) {
 	a.observed = append(a.observed, o)
 }
 
-// claimsOf counts the slot's claims and returns the addresses about which there was one, in order. A probe (sender 0.0.0.0, RFC 5227)
-// claims nothing.
+// claimsOf counts the slot's claims, in an order that does not depend on who observed them, and returns the addresses about which there
+// was one. A probe (sender 0.0.0.0, RFC 5227) claims nothing.
 func (j *Judge) claimsOf(n int64, parts []*Accumulator) []models.Addr {
 	period := periodOf(n)
 	j.arp.expire(period)
-	var touched []models.Addr
+	j.heard = j.heard[:0]
 	for _, a := range parts {
 		j.claimsLost += a.unobserved
-		for _, o := range a.observed {
-			if uint32(o.Sender.Lo) == 0 {
-				continue
-			}
-			if !j.arp.add(claim{o.Sender, o.MAC}, period) {
-				j.claimsLost++
-				continue
-			}
-			touched = append(touched, o.Sender)
+		for i := range a.observed {
+			j.heard = append(j.heard, &a.observed[i])
 		}
+	}
+	slices.SortFunc(j.heard, compareObservations)
+	var touched []models.Addr
+	for _, o := range j.heard {
+		if uint32(o.Sender.Lo) == 0 {
+			continue
+		}
+		j.probeARP(o)
+		j.contest(o)
+		if !j.arp.add(claim{o.Sender, o.MAC}, period) {
+			j.claimsLost++
+			continue
+		}
+		touched = append(touched, o.Sender)
 	}
 	slices.SortFunc(touched, compareAddr)
 	return slices.Compact(touched)
+}
+
+func compareObservations(a, b *models.Observation) int {
+	return cmp.Or(cmp.Compare(a.TS, b.TS), compareAddr(a.Sender, b.Sender), compareAddr(a.Target, b.Target), bytes.Compare(a.MAC[:], b.MAC[:]), cmp.Compare(a.Op, b.Op))
+}
+
+// probeARP counts the addresses that one asks for and nobody has. A router asks for whatever others send to.
+func (j *Judge) probeARP(o *models.Observation) {
+	const request, reply = 1, 2
+	arp := portProto{proto: models.ProtoARP}
+	switch {
+	case o.Op == reply:
+		if p := j.probes.find(probeKey{source: o.Target, port: arp}); p != nil {
+			p.succeeded(hashAddr(o.Sender), o.TS)
+		}
+	case o.Op == request && o.Target != o.Sender && !j.losing && (!j.known(o.MAC) || j.onLink(o.MAC)):
+		j.attempt(probeKey{source: o.Sender, port: arp}, attempt{hashAddr(o.Target), uint32(j.end / secondMicros), false}, mainConn{peer: o.Target, proto: models.ProtoARP})
+	}
+}
+
+func (j *Judge) known(mac models.MAC) bool { return j.links.find(mac) != nil }
+
+// conflict is a claim to an address that another machine was using a moment ago. If that one goes on, there are two.
+type conflict struct {
+	addr       models.Addr
+	owner, mac models.MAC
+	at         int64
+}
+
+const (
+	maxConflicts   = 64
+	ownerSeconds   = 60 // how recently the owner must have been heard
+	contestSeconds = 30 // within which it must be heard again
+)
+
+// contest notes a claim to an address that traffic came from a moment ago, from another hardware address. The virtual routers of RFC 9568
+// pass theirs on by design.
+func (j *Judge) contest(o *models.Observation) {
+	if virtualRouter(o.MAC) || len(j.conflicts) == maxConflicts {
+		return
+	}
+	for r := range j.roles {
+		e := j.roles[r].entities.find(o.Sender)
+		if e == nil || e.mac == (models.MAC{}) || e.mac == o.MAC || virtualRouter(e.mac) || j.end/secondMicros-e.second > ownerSeconds {
+			continue
+		}
+		c := conflict{o.Sender, e.mac, o.MAC, o.TS}
+		same := func(k conflict) bool { return k.addr == c.addr && k.owner == c.owner && k.mac == c.mac }
+		if !slices.ContainsFunc(j.conflicts, same) {
+			j.conflicts = append(j.conflicts, c)
+		}
+		return
+	}
+}
+
+func virtualRouter(m models.MAC) bool { return m[0] == 0 && m[1] == 0 && m[2] == 0x5e && m[3] == 0 }
+
+// judgeConflicts looks, once a second, whether the owner of a contested address is still there.
+func (j *Judge) judgeConflicts() {
+	keep := j.conflicts[:0]
+	for _, c := range j.conflicts {
+		switch {
+		case j.still(&c):
+			j.claimed(c.addr, []rival{{c.owner, 1}, {c.mac, 1}}, lead{"claiming_macs", "hardware addresses", 2, 1})
+		case j.end-c.at < contestSeconds*secondMicros:
+			keep = append(keep, c)
+		}
+	}
+	j.conflicts = keep
+}
+
+// still says whether traffic of the address has come from its owner in a second after the claim.
+func (j *Judge) still(c *conflict) bool {
+	for r := range j.roles {
+		if e := j.roles[r].entities.find(c.addr); e != nil && e.mac == c.owner && e.second > c.at/secondMicros {
+			return true
+		}
+	}
+	return false
 }
 
 func compareAddr(a, b models.Addr) int {
@@ -143,15 +229,31 @@ func (j *Judge) limitARP(n int64, claimed []models.Addr) {
 		if len(rs) < 2 {
 			continue
 		}
-		st := &j.roles[Destination]
-		e := st.entities.get(addr, hashAddr(addr), j.turn)
-		if e == noEntity {
-			continue
-		}
-		in := j.over(Destination, st, e, models.CategoryARPSpoofing, lead{"claiming_macs", "hardware addresses", float64(len(rs)), 2})
-		if in != nil {
-			in.count++
-			in.rivals = rs
+		j.claimed(addr, rs, lead{"claiming_macs", "hardware addresses", float64(len(rs)), 1})
+	}
+}
+
+// claimed raises the incident of an address that several claim. The culprit is the machine that has claimed last, by an address that it
+// speaks for otherwise.
+func (j *Judge) claimed(addr models.Addr, rs []rival, l lead) {
+	st := &j.roles[Destination]
+	e := st.entities.get(addr, hashAddr(addr), j.turn)
+	if e == noEntity || j.packets < j.options.Limits.WarmupPackets {
+		return
+	}
+	in := j.over(Destination, st, e, models.CategoryARPSpoofing, l)
+	if in == nil {
+		return
+	}
+	in.count++
+	in.rivals = rs
+	in.main = mainConn{peer: addr, proto: models.ProtoARP}
+	if link := j.links.find(rs[len(rs)-1].mac); link != nil {
+		for _, a := range link.nets[:link.n] {
+			if a != addr && a.Is4() {
+				in.main.peer = a
+				break
+			}
 		}
 	}
 }
@@ -162,5 +264,5 @@ func explainARP(in *incident, a *models.Alert) {
 	first, second := in.rivals[0].mac.String(), in.rivals[1].mac.String()
 	a.Facts = append(a.Facts, models.Fact{Name: "mac", Text: first}, models.Fact{Name: "other_mac", Text: second})
 	a.Summary = fmt.Sprintf("%s and %s both claim to be %s: one of them may be intercepting its traffic.", first, second, in.key.addr)
-	a.Counterfactual = fmt.Sprintf("No alert if only one hardware address had claimed %s more than %d times within %d s.", in.key.addr, claimsToTell-1, 2*windowSeconds)
+	a.Counterfactual = fmt.Sprintf("No alert if only one hardware address had claimed %s, or if the other had fallen silent.", in.key.addr)
 }

@@ -138,6 +138,18 @@ func (s *sketch) addToBlock(b *block, v uint32) {
 	}
 }
 
+// has says whether a hash has been added; where there are very many, it may say so of one that was not.
+func (s *sketch) has(p *blocks, v uint32) bool {
+	v = max(v, 1)
+	switch {
+	case s.block == 0:
+		return slices.Contains(s.few[:s.n], v)
+	case s.exact > 0:
+		return slices.Contains(p.all[s.block-1][:], v)
+	}
+	return p.all[s.block-1].has(v)
+}
+
 // reset empties the sketch and gives its block back.
 func (s *sketch) reset(p *blocks) {
 	if s.block != 0 {

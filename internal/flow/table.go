@@ -66,7 +66,7 @@ type entry struct {
 	state   models.ConnState
 	class   class // of its time-out: follows from protocol and state
 
-	lastDir  [2]int64
+	payload  [2]uint64
 	packets  [2]uint64
 	bytes    [2]uint64
 	entropy  uint64 // sum over the packets with payload, 1e-4 bit
@@ -100,6 +100,7 @@ const (
 	dirty    // changed since the last Record of it
 	hasHello // Table.hellos has something for it
 	through  // the handshake is complete, or what has none has been answered
+	backward // the responder sent the first packet
 )
 
 // Counters are what a table has done since it was made. Opened = Active + Expired + Evicted.

@@ -1,10 +1,6 @@
 package flow
 
-import (
-	"math"
-
-	"netlyra/internal/models"
-)
+import "netlyra/internal/models"
 
 // Update adds packets, in order, to their connections and to the open slot. It sets each packet's Dir and ConnStart and, on the
 // packet that completes a TLS hello, SNI and JA4, whose text it appends to arena. Packets without a connection (ARP) are left alone.
@@ -72,12 +68,13 @@ func (t *Table) update(p *models.Packet, l *located, arena []byte) []byte {
 		dir = 1
 		c.marks |= answered
 	}
-	slot := t.touch(c, isNew, p)
+	slot := t.touch(c, isNew)
 	add(c, slot, p, dir)
 	if p.Proto == models.ProtoTCP {
 		was := c.state
 		c.track(p.Flags, dir)
 		if c.state != was {
+			slot.Finished = slot.Finished || c.state >= models.ConnClosed && was < models.ConnClosed
 			c.class = classOf(c)
 			t.wheel.relink(t.entries, e, c.last+t.timeout[c.class])
 		}
@@ -91,6 +88,8 @@ func (t *Table) update(p *models.Packet, l *located, arena []byte) []byte {
 	}
 	slot.State = c.state
 	slot.Answered = c.marks&answered != 0
+	slot.Through = c.marks&through != 0
+	slot.Hello = c.marks&hasHello != 0
 	p.Dir = models.DirOrig + models.Dir(dir)
 	p.ConnStart = c.first
 	p.ConnID, p.Nth = c.id, c.packets[0]+c.packets[1]
@@ -124,6 +123,9 @@ func (t *Table) open(p *models.Packet, l *located) uint32 {
 	c.icmpType, c.icmpCode = p.ICMPType, p.ICMPCode
 	c.origMAC, c.respMAC = p.SrcMAC, p.DstMAC
 	fromOrig := !sentByResponder(p)
+	if !fromOrig || p.Proto == models.ProtoTCP && p.Flags&models.RST != 0 {
+		c.marks |= backward // nobody opens a connection with a reset
+	}
 	if !fromOrig {
 		c.origMAC, c.respMAC = p.DstMAC, p.SrcMAC
 	}
@@ -152,7 +154,7 @@ func sentByResponder(p *models.Packet) bool {
 }
 
 // touch returns c's slot record, made if this is c's first packet in the open slot.
-func (t *Table) touch(c *entry, isNew bool, p *models.Packet) *models.ConnSlot {
+func (t *Table) touch(c *entry, isNew bool) *models.ConnSlot {
 	if c.epoch == t.epoch {
 		return &t.slots[c.slotRef]
 	}
@@ -168,51 +170,57 @@ func (t *Table) touch(c *entry, isNew bool, p *models.Packet) *models.ConnSlot {
 	if !proto.HasPorts() {
 		origPort, respPort = 0, 0
 	}
+	before := c.last
+	if isNew {
+		before = 0
+	}
 	t.slots = append(t.slots, models.ConnSlot{
-		Slot: t.slot, ConnID: uint64(c.id), Start: c.first, First: p.TS,
+		ConnID: uint64(c.id), Start: c.first, Before: before,
 		Orig: orig, Resp: resp, OrigPort: origPort, RespPort: respPort, Proto: proto,
-		VLAN: c.vlan, OrigMAC: c.origMAC, RespMAC: c.respMAC, New: isNew, ICMPType: c.icmpType, ICMPCode: c.icmpCode,
+		VLAN: c.vlan, OrigMAC: c.origMAC, RespMAC: c.respMAC, New: isNew, Backward: c.marks&backward != 0, ICMPType: c.icmpType, ICMPCode: c.icmpCode,
+		TotalUp: c.payload[0], TotalDown: c.payload[1],
 	})
 	return &t.slots[c.slotRef]
 }
 
 // add counts p in its connection and slot.
 func add(c *entry, slot *models.ConnSlot, p *models.Packet, dir int) {
-	gap := int64(0)
-	if c.packets[dir] > 0 {
-		gap = max(p.TS-c.lastDir[dir], 0)
-	}
-	c.lastDir[dir] = p.TS
 	c.last = max(c.last, p.TS)
 	c.packets[dir]++
 	c.bytes[dir] += uint64(p.WireLen)
+	c.payload[dir] += uint64(p.PayloadLen)
 	c.flags[dir] |= p.Flags
 	c.marks |= dirty
 
+	if slot.First == 0 {
+		slot.First = p.TS
+	}
 	slot.Last = max(slot.Last, p.TS)
 	s := &slot.Up
 	if dir == 1 {
 		s = &slot.Down
 	}
+	if s.Packets == 0 {
+		sender(c, slot, p, dir)
+	}
 	s.Packets++
 	s.Bytes += uint64(p.WireLen)
-	s.Payload += uint64(p.PayloadLen)
-	s.GapSum += uint64(gap)
-	s.GapMax = max(s.GapMax, uint32(min(gap, math.MaxUint32)))
-	length := uint16(min(p.WireLen, math.MaxUint16))
-	if s.MinLen == 0 || length < s.MinLen {
-		s.MinLen = length
-	}
-	s.MaxLen = max(s.MaxLen, length)
-	s.Flags |= p.Flags
 	if p.PayloadLen > 0 {
 		c.entropy += uint64(p.Entropy)
 		c.entropyN++
+		s.Payload += uint64(p.PayloadLen)
 		s.EntropySum += uint64(p.Entropy)
 		s.EntropyN++
+		slot.TotalUp, slot.TotalDown = c.payload[0], c.payload[1]
 	}
-	if p.Flags&(models.SYN|models.FIN|models.RST) != 0 {
-		countFlags(s, p.Flags)
+}
+
+// sender notes which hardware address a side sends from, once a slot: another machine may have taken its place.
+func sender(c *entry, slot *models.ConnSlot, p *models.Packet, dir int) {
+	if dir == 0 {
+		c.origMAC, slot.OrigMAC = p.SrcMAC, p.SrcMAC
+	} else {
+		c.respMAC, slot.RespMAC = p.SrcMAC, p.SrcMAC
 	}
 }
 
@@ -226,22 +234,6 @@ func (c *entry) gotThrough(p *models.Packet, dir int) bool {
 		return false
 	default:
 		return dir == 1 && p.Flags&models.RST == 0
-	}
-}
-
-func countFlags(s *models.SlotDir, f models.TCPFlags) {
-	if f&models.SYN != 0 {
-		if f&models.ACK != 0 {
-			s.SYNACK++
-		} else {
-			s.SYN++
-		}
-	}
-	if f&models.FIN != 0 {
-		s.FIN++
-	}
-	if f&models.RST != 0 {
-		s.RST++
 	}
 }
 

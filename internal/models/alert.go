@@ -17,6 +17,10 @@ const (
 	CategoryTunnel        Category = "tunnel"
 	CategoryExfiltration  Category = "exfiltration"
 	CategoryARPSpoofing   Category = "arp_spoofing"
+	CategoryRemoteAccess  Category = "remote_access"
+	CategoryWorm          Category = "worm"
+	CategoryNewDevice     Category = "new_device"
+	CategoryNewService    Category = "new_service"
 	CategoryAnomaly       Category = "anomaly"
 )
 
@@ -24,7 +28,8 @@ const (
 func Categories() []Category {
 	return []Category{
 		CategoryPortScan, CategoryHostSweep, CategoryFlood, CategoryAmplification, CategoryBruteForce, CategoryBeacon,
-		CategoryTunnel, CategoryExfiltration, CategoryARPSpoofing, CategoryAnomaly,
+		CategoryTunnel, CategoryExfiltration, CategoryARPSpoofing, CategoryRemoteAccess, CategoryWorm, CategoryNewDevice,
+		CategoryNewService, CategoryAnomaly,
 	}
 }
 

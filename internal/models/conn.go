@@ -1,46 +1,41 @@
 package models
 
-// SlotDir is what one side of a connection sent within one slot. Every field adds up, or is a minimum, maximum or
-// union, so that parts merge in any order.
+// SlotDir is what one side of a connection sent within one slot. Every field adds up, so that parts merge in any order.
 type SlotDir struct {
 	Packets    uint32
+	EntropyN   uint32 // packets with payload
 	Bytes      uint64 // on the wire
 	Payload    uint64
 	EntropySum uint64 // over the packets with payload, 1e-4 bit
-	EntropyN   uint32 // packets with payload
-	SYN        uint32 // SYN without ACK
-	SYNACK     uint32
-	FIN        uint32
-	RST        uint32
-	GapSum     uint64 // microseconds between this direction's packets, the gap before the slot's first included
-	GapMax     uint32
-	MinLen     uint16 // wire length, capped at 65535
-	MaxLen     uint16
-	Flags      TCPFlags // union
 }
 
 // ConnSlot is what one connection did within one slot of 40 ms: what the detector is fed with. Its identity is that of
 // its Connection. Orig is the initiator's address.
 type ConnSlot struct {
-	Slot       int64
-	ConnID     uint64
-	Start      int64 // capture time of the connection's first packet
-	First      int64 // of the slot's first packet of this connection
-	Last       int64
-	Orig, Resp Addr
-	OrigPort   uint16
-	RespPort   uint16
-	Proto      Proto
-	VLAN       uint16
-	OrigMAC    MAC
-	RespMAC    MAC
-	State      ConnState
-	New        bool // the connection's first packet is in this slot
-	Answered   bool // the responder has sent something, in this slot or before
-	Completed  bool // in this slot the connection got through: TCP's handshake complete, others' first answer
-	ICMPType   uint8
-	ICMPCode   uint8
-	Up, Down   SlotDir // what the originator and what the responder sent
+	ConnID             uint64
+	Start              int64 // capture time of the connection's first packet
+	Before             int64 // of its last packet before this slot; 0: there was none
+	First              int64 // of the slot's first packet of this connection
+	Last               int64
+	Orig, Resp         Addr
+	OrigPort           uint16
+	RespPort           uint16
+	Proto              Proto
+	VLAN               uint16
+	OrigMAC            MAC // the originator's packets of this slot come from it; if it sent none, the last ones did
+	RespMAC            MAC // likewise; before the responder has sent anything, what the originator sends to
+	State              ConnState
+	New                bool // the connection's first packet is in this slot
+	Answered           bool // the responder has sent something, in this slot or before
+	Completed          bool // in this slot the connection got through: TCP's handshake complete, others' first answer
+	Through            bool // it has got through, in this slot or before
+	Finished           bool // in this slot both sides have sent FIN, or one of them RST (TCP)
+	Hello              bool // a TLS ClientHello has been seen
+	Backward           bool // its first packet came from the responder: it is seen from the middle on, or answers what nobody has asked
+	ICMPType           uint8
+	ICMPCode           uint8
+	Up, Down           SlotDir // what the originator and what the responder sent
+	TotalUp, TotalDown uint64  // payload since the connection's start, this slot included
 }
 
 // Observation is something that belongs to no connection but that the detector is told of: an ARP packet (RFC 826).
@@ -51,6 +46,22 @@ type Observation struct {
 	Target Addr
 	MAC    MAC // the sender's hardware address, as the ARP packet says
 }
+
+// Question is a DNS message (RFC 1035) as the detector is told of it: who asked whom for what, or was answered.
+type Question struct {
+	TS     int64
+	Client Addr
+	Server Addr
+	QType  uint16
+	Rcode  uint8  // of an answer
+	Answer bool   // from the server
+	Size   uint32 // bytes of the message
+	Name   [MaxName]byte
+	Len    uint8 // of Name
+}
+
+// MaxName is the length of the longest DNS name with dots (RFC 1035, section 2.3.4).
+const MaxName = 253
 
 // ConnState is how far a connection has come; for TCP the reduced state machine of RFC 9293, section 3.3.2, as one sees
 // it from outside.

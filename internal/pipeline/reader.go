@@ -134,7 +134,7 @@ func (w *worker) chunks() {
 		w.volume.add(&c.volume)
 		for ps := c.packets; len(ps) > 0; {
 			n := min(len(ps), batchPackets)
-			w.connect(ps[:n])
+			w.connect(ps[:n], c.data)
 			ps = ps[n:]
 		}
 		if c.do != stay {

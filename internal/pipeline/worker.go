@@ -27,6 +27,8 @@ type worker struct {
 	epoch   int                  // how often the clock has been set back
 	volume  Volumes              // of the open slot
 	arp     []models.Observation // of the open slot
+	dns     []models.Question    // of the open slot
+	unheard uint64               // DNS messages of the open slot that there was no room for
 
 	in      chan *chunk // from a reader that deals out
 	recycle chan<- *chunk
@@ -157,7 +159,7 @@ func (w *worker) frames(fs []models.Frame) {
 // add takes the first n decoded packets into their connections.
 func (w *worker) add(n int) {
 	ps := w.packets[:n]
-	w.connect(ps)
+	w.connect(ps, w.decoder.Arena)
 	if w.keep == nil {
 		return
 	}
@@ -168,17 +170,40 @@ func (w *worker) add(n int) {
 	}
 }
 
-// connect takes decoded packets into their connections; what has none is noted for the detector.
-func (w *worker) connect(ps []models.Packet) {
+// connect takes decoded packets, whose DNS names lie in text, into their connections; what the detector hears of beside connections
+// is noted.
+func (w *worker) connect(ps []models.Packet, text []byte) {
 	for i := range ps {
 		p := &ps[i]
 		p.Entropy = w.decoder.Entropy(p.Payload)
 		if p.Proto == models.ProtoARP {
 			w.arp = append(w.arp, models.Observation{TS: p.TS, Op: p.ARPOp, Sender: p.Src, Target: p.Dst, MAC: p.ARPSenderMAC})
 		}
+		if p.DNSQuestion.Len > 0 && (p.SrcPort == portDNS || p.DstPort == portDNS) {
+			w.question(p, text)
+		}
 	}
 	w.decoder.Arena = w.table.Update(ps, w.decoder.Arena)
 	w.decoder.Reset()
+}
+
+const (
+	portDNS      = 53      // RFC 1035, section 4.2
+	maxQuestions = 1 << 12 // DNS messages per worker and slot that the detector hears of
+)
+
+// question notes a DNS message. Its name is copied: the batch's text is gone when the slot ends.
+func (w *worker) question(p *models.Packet, text []byte) {
+	if len(w.dns) == maxQuestions {
+		w.unheard++
+		return
+	}
+	q := models.Question{TS: p.TS, Client: p.Src, Server: p.Dst, QType: p.DNSQType, Rcode: p.DNSRcode, Answer: p.DNSAnswer, Size: p.PayloadLen}
+	if q.Answer {
+		q.Client, q.Server = q.Server, q.Client
+	}
+	q.Len = uint8(copy(q.Name[:], p.DNSQuestion.In(text)))
+	w.dns = append(w.dns, q)
 }
 
 // passed closes the open slot if the source says that time has gone beyond it. On an idle link, too, slots pass: the judge waits for
@@ -229,7 +254,8 @@ func (w *worker) closeSlot() {
 	for _, o := range w.arp {
 		r.acc.Observe(o)
 	}
-	w.arp = w.arp[:0]
+	r.acc.ObserveDNS(w.dns, w.unheard)
+	w.arp, w.dns, w.unheard = w.arp[:0], w.dns[:0], 0
 	w.table.Advance((r.slot + 1) * models.SlotMicros)
 	w.table.Sweep(sweepSlots)
 	r.records = append(r.records[:0], w.table.Drain()...)

@@ -208,7 +208,7 @@ func testValues(t *testing.T, h Harness) {
 	}
 
 	for _, r := range []bus.Record{
-		{Topic: bus.TopicSlots, Key: "s1", Value: bus.SlotBatch{{Slot: 7, ConnID: 9}, {Slot: 8, ConnID: 9, New: true}}},
+		{Topic: bus.TopicSlots, Key: "s1", Value: bus.SlotBatch{{First: 7, ConnID: 9}, {First: 8, ConnID: 9, New: true}}},
 		{Topic: bus.TopicSlots, Key: "s1", Value: bus.Watermark{TS: 3_000_000}},
 		numbered("s1", 42),
 		{Topic: bus.TopicState, Key: "s1", Value: bus.Blob("state")},

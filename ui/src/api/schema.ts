@@ -30,7 +30,7 @@ export type Micros = string | null;
 
 export type AlertState = "open" | "closed";
 
-export type Category = "port_scan" | "host_sweep" | "flood" | "amplification" | "brute_force" | "beacon" | "tunnel" | "exfiltration" | "arp_spoofing" | "anomaly";
+export type Category = "port_scan" | "host_sweep" | "flood" | "amplification" | "brute_force" | "beacon" | "tunnel" | "exfiltration" | "arp_spoofing" | "remote_access" | "worm" | "new_device" | "new_service" | "anomaly";
 
 export type Severity = "low" | "medium" | "high" | "critical";
 

@@ -1,0 +1,191 @@
+package detect
+
+import (
+	"slices"
+
+	"netlyra/internal/models"
+)
+
+// Some of what is abnormal can only be told from what is usual here: who is inside, who talks to whom. The first learnSeconds of
+// capture time are taken for usual; what begins later is new.
+const learnSeconds = 900
+
+// hostKey is a host: on this link its hardware address, so that a new DHCP lease does not make a new host; else its address.
+type hostKey struct {
+	mac  models.MAC
+	addr models.Addr
+}
+
+// host is what a host of the inside usually does.
+type host struct {
+	first  int64 // capture time
+	period int64 // of uploadSeconds
+	sent   uint64
+	peak   uint64 // the most that it has uploaded in one period before; halves in halfLife periods
+}
+
+// link is one hardware address and the networks that it speaks for.
+type link struct {
+	nets [routerNets]models.Addr
+	n    uint8
+}
+
+const (
+	routerNets    = 6 // a hardware address that speaks for so many networks is a router's
+	maxLinks      = 1 << 14
+	maxHosts      = 1 << 14
+	uploadSeconds = 600
+	halfLife      = 144 // periods: a day
+)
+
+// note takes a sender's hardware and network address.
+func (l *link) note(a models.Addr) {
+	if !a.Is4() {
+		a.Lo = 0 // a host has many IPv6 addresses, but few networks (RFC 8981)
+	}
+	if l.n < routerNets && !slices.Contains(l.nets[:l.n], a) {
+		l.nets[l.n] = a
+		l.n++
+	}
+}
+
+// meet notes which hardware address speaks for which address: only of who has sent in this slot.
+func (j *Judge) meet(s *models.ConnSlot) {
+	if s.Up.Packets > 0 {
+		j.speaks(s.OrigMAC, s.Orig)
+	}
+	if s.Down.Packets > 0 {
+		j.speaks(s.RespMAC, s.Resp)
+	}
+}
+
+func (j *Judge) speaks(mac models.MAC, a models.Addr) {
+	if mac == (models.MAC{}) || mac[0]&1 == 1 {
+		return
+	}
+	l, fresh := j.links.get(mac)
+	l.note(a)
+	if fresh && j.devices.rare(j.end, j.elapsed) {
+		j.newcomer(a, mac)
+	}
+}
+
+// inside says whether an address belongs here: it is a private one, or a hardware address of this link speaks for it that is no router's.
+func (j *Judge) inside(a models.Addr, mac models.MAC) bool {
+	if private(a) {
+		return true
+	}
+	return j.onLink(mac)
+}
+
+func (j *Judge) onLink(mac models.MAC) bool {
+	l := j.links.find(mac)
+	return l != nil && l.n < routerNets
+}
+
+// private: RFC 1918, RFC 6598, RFC 3927; RFC 4193 and RFC 4291's link-local.
+func private(a models.Addr) bool {
+	if !a.Is4() {
+		return a.Hi>>57 == 0xfc>>1 || a.Hi>>54 == 0xfe80>>6
+	}
+	v := uint32(a.Lo)
+	return v>>24 == 10 || v>>20 == 172<<4|1 || v>>16 == 192<<8|168 || v>>22 == 100<<2|1 || v>>16 == 169<<8|254
+}
+
+// hostOf is the host behind an address of the inside.
+func (j *Judge) hostOf(a models.Addr, mac models.MAC) *host {
+	k := hostKey{addr: a}
+	if j.onLink(mac) {
+		k = hostKey{mac: mac}
+	}
+	h, fresh := j.hosts.get(k)
+	if fresh {
+		h.first = j.end
+	}
+	return h
+}
+
+// upload adds what a host has sent to the outside and returns what it has sent in this period.
+func (h *host) upload(now int64, bytes uint64) {
+	for p := now / secondMicros / uploadSeconds; h.period < p; {
+		h.peak = max(h.peak-h.peak/halfLife, h.sent)
+		h.sent = 0
+		if h.period == 0 || p-h.period > halfLife {
+			h.period = p
+		} else {
+			h.period++
+		}
+	}
+	h.sent += bytes
+}
+
+// newcomers are the times of the last arrivals of something: who arrives where hardly anybody ever does is news.
+type newcomers [rareArrivals]int64
+
+const (
+	rareArrivals = 3 // in rareMicros: more are usual
+	rareMicros   = 24 * hourMicros
+)
+
+// rare notes an arrival, and says whether arrivals are known to be rare: a day has been seen, and it had fewer than rareArrivals of them.
+func (n *newcomers) rare(now, elapsed int64) bool {
+	oldest := n[0]
+	copy(n[:], n[1:])
+	n[rareArrivals-1] = now
+	return elapsed >= rareMicros && now-oldest >= rareMicros
+}
+
+// newcomer raises what a new device is worth.
+func (j *Judge) newcomer(a models.Addr, mac models.MAC) {
+	s := models.ConnSlot{Orig: a, Resp: a}
+	j.blame(&s, finding{
+		category: models.CategoryNewDevice, score: models.AlertLine + 0.01, severity: models.SeverityLow, text: mac.String(),
+		lead: lead{"devices_known", "devices", float64(len(j.links.cells)), 0}, pair: mainConn{peer: a, proto: models.ProtoARP}, since: j.end,
+		reasons: []models.Reason{{Feature: "new_devices_a_day", Value: 1, Unit: "devices", Expected: models.Range{High: rareArrivals - 1}, Contribution: 1}},
+	}, 1)
+}
+
+// offer notes a service of the inside; one that appears where services hardly ever do is news.
+func (j *Judge) offer(v *visit) {
+	s := v.s
+	if !v.server || s.RespPort >= ephemeralPort {
+		return
+	}
+	_, fresh := j.services.get(serviceKey{s.Resp, s.RespPort, s.Proto})
+	if !fresh || !j.offers.rare(j.end, j.elapsed) {
+		return
+	}
+	server := *s
+	j.blame(&server, finding{
+		category: models.CategoryNewService, score: models.AlertLine + 0.01, severity: models.SeverityLow, pair: pairOf(s), since: s.Start,
+		lead:    lead{"services_known", "services", float64(len(j.services.cells)), 0},
+		reasons: []models.Reason{{Feature: "new_services_a_day", Value: 1, Unit: "services", Expected: models.Range{High: rareArrivals - 1}, Contribution: 1}},
+	}, 1)
+}
+
+const ephemeralPort = 49152 // RFC 6335, section 6: from here on ports are for clients
+
+// learned says whether the time in which everything is taken for usual is over.
+func (j *Judge) learned() bool { return j.elapsed >= learnSeconds*secondMicros }
+
+// group says whether a connection goes to many: unanswered is what it is meant to be.
+func group(s *models.ConnSlot) bool { return s.Resp.IsMulticast() || s.RespMAC[0]&1 == 1 }
+
+// renown is how many hosts of the inside something is known to.
+type renown struct {
+	first int64 // when it was first met, capture time
+	seen  bool  // in the time of learning
+	users [renownUsers]uint32
+	n     uint8
+}
+
+const renownUsers = 4
+
+// meet counts a user and returns how many there are, renownUsers at most.
+func (r *renown) meet(user uint32) int {
+	if r.n < renownUsers && !slices.Contains(r.users[:r.n], user) {
+		r.users[r.n] = user
+		r.n++
+	}
+	return int(r.n)
+}

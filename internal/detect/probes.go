@@ -1,0 +1,237 @@
+package detect
+
+import (
+	"math"
+
+	"netlyra/internal/models"
+)
+
+// Scanning shows in what fails: many ports of one host, or one port of many hosts, in any time up to an hour. The limits over the window
+// of 10 to 20 s see the fast scans at once; these lists see the slow ones, and the small.
+
+// probeKey is one source and what it holds fixed: the host whose ports it tries, or the port that it tries on hosts.
+type probeKey struct {
+	source models.Addr
+	host   models.Addr // zero: many hosts
+	port   portProto   // zero: many ports
+}
+
+// probes are the attempts that have not got through, and how many did.
+type probes struct {
+	tried   [maxTried]attempt
+	n       uint8
+	due     bool
+	news    uint8  // new ones since the last alert
+	through uint32 // since started
+	started int64
+	pair    mainConn
+}
+
+type attempt struct {
+	hash    uint32
+	second  uint32 // when, modulo 2^32
+	refused bool
+}
+
+const (
+	maxTried      = 40
+	maxProbes     = 1 << 14
+	probeSeconds  = 3600
+	answerSeconds = 3  // after which an attempt has failed
+	probedPorts   = 20 // of one host
+	probedHosts   = 25 // with one port
+	probedByARP   = 35 // addresses that nobody has, in arpSeconds: a sensor may see the questions but not the answers
+	arpSeconds    = 60
+	probeFactor   = 3  // so many more must fail than get through
+	quietSeconds  = 60 // without a connection to the outside that gets through, it is the way there that fails
+	lossShare     = 20 // one packet in so many lost: absence says nothing
+	probeHold     = 600 * secondMicros
+)
+
+// probe notes an attempt, its success or its refusal.
+func (j *Judge) probe(s *models.ConnSlot) {
+	if s.Backward || traceroute(s) || s.Proto == models.ProtoUDP && s.OrigPort < servicePort && s.RespPort >= servicePort {
+		return // the last is an answer: too late, or unasked
+	}
+	port := portProto{s.RespPort, s.Proto}
+	keys := [2]probeKey{{source: s.Orig, host: s.Resp}, {source: s.Orig, port: port}}
+	hashes := [2]uint32{hashPort(s.RespPort, s.Proto), hashAddr(s.Resp)}
+	switch {
+	case s.Completed:
+		for i, k := range keys {
+			if p := j.probes.find(k); p != nil {
+				p.succeeded(hashes[i], s.Last)
+			}
+		}
+	case s.New && !s.Through, s.Finished && !s.Through:
+		if !j.failureTells(s) {
+			return
+		}
+		for i, k := range keys {
+			if i == 0 && !s.Proto.HasPorts() {
+				continue
+			}
+			j.attempt(k, attempt{hashes[i], uint32(j.end / secondMicros), s.Finished}, pairOf(s))
+		}
+	}
+}
+
+// traceroute tries as many ports of one host as there are hops, by design.
+func traceroute(s *models.ConnSlot) bool {
+	return s.Proto == models.ProtoUDP && s.RespPort >= 33434 && s.RespPort <= 33534
+}
+
+// failureTells says whether a connection that fails tells of its source: not when packets are being lost, not when the way to the outside
+// is down.
+func (j *Judge) failureTells(s *models.ConnSlot) bool {
+	if j.losing {
+		return false
+	}
+	return s.Last-j.outside < quietSeconds*secondMicros || j.inside(s.Resp, models.MAC{})
+}
+
+func (j *Judge) attempt(k probeKey, a attempt, pair mainConn) {
+	p, fresh := j.probes.get(k)
+	if fresh {
+		p.started = j.end
+	}
+	p.add(a)
+	p.pair = pair
+	if !p.due {
+		p.due = true
+		j.due = append(j.due, k)
+	}
+}
+
+// add notes an attempt, which may have been known; when the list is full, the oldest goes.
+func (p *probes) add(a attempt) {
+	oldest := 0
+	for i := range p.tried[:p.n] {
+		t := &p.tried[i]
+		if t.hash == a.hash {
+			t.refused = t.refused || a.refused
+			t.second = a.second
+			return
+		}
+		if int32(t.second-p.tried[oldest].second) < 0 {
+			oldest = i
+		}
+	}
+	p.news = min(p.news+1, math.MaxUint8-1)
+	if p.n < maxTried {
+		p.tried[p.n] = a
+		p.n++
+		return
+	}
+	p.tried[oldest] = a
+}
+
+// succeeded takes an attempt off the list.
+func (p *probes) succeeded(hash uint32, now int64) {
+	if now-p.started > probeSeconds*secondMicros {
+		p.through, p.started = 0, now
+	}
+	p.through++
+	for i := range p.tried[:p.n] {
+		if p.tried[i].hash == hash {
+			p.n--
+			p.tried[i] = p.tried[p.n]
+			return
+		}
+	}
+}
+
+// failed counts the attempts of the last hour that have had time for an answer and got none. waiting says that others may come.
+func (p *probes) failed(now uint32, horizon int32) (failed int, waiting bool) {
+	for i := 0; i < int(p.n); {
+		t := &p.tried[i]
+		age := int32(now - t.second)
+		switch {
+		case age > horizon:
+			p.n--
+			p.tried[i] = p.tried[p.n]
+			continue
+		case t.refused || age >= answerSeconds:
+			failed++
+		default:
+			waiting = true
+		}
+		i++
+	}
+	return failed, waiting
+}
+
+// slow says whether the attempts are spread over more than a minute.
+func (p *probes) slow(now uint32) bool {
+	for _, t := range p.tried[:p.n] {
+		if int32(now-t.second) > 60 {
+			return true
+		}
+	}
+	return false
+}
+
+// judgeProbes looks, once a second, at the lists that have had news.
+func (j *Judge) judgeProbes() {
+	now := uint32(j.end / secondMicros)
+	keep := j.due[:0]
+	for _, k := range j.due {
+		p := j.probes.find(k)
+		if p == nil {
+			continue
+		}
+		horizon := int32(probeSeconds)
+		if k.port.proto == models.ProtoARP {
+			horizon = arpSeconds
+		}
+		failed, waiting := p.failed(now, horizon)
+		j.limitProbes(k, p, failed)
+		if p.due = waiting; waiting {
+			keep = append(keep, k)
+		}
+	}
+	j.due = keep
+}
+
+func (j *Judge) limitProbes(k probeKey, p *probes, failed int) {
+	limit, category, l := probedHosts, models.CategoryHostSweep, lead{"failed_hosts", "hosts", float64(failed), probedHosts}
+	switch {
+	case k.host != (models.Addr{}):
+		limit, category, l = probedPorts, models.CategoryPortScan, lead{"failed_ports", "ports", float64(failed), probedPorts}
+	case k.port.proto == models.ProtoARP:
+		limit, l.limit = probedByARP, probedByARP
+	}
+	if failed < limit || failed < probeFactor*int(min(p.through, math.MaxInt32/probeFactor)) || j.packets < j.options.Limits.WarmupPackets {
+		return
+	}
+	const goesOn = 3 // new attempts since the alert was last brought up to date
+	if j.incidents[incidentKey{k.source, Source, category}] != nil && p.news < goesOn {
+		return
+	}
+	p.news = 0
+	st := &j.roles[Source]
+	e := st.entities.get(k.source, hashAddr(k.source), j.turn)
+	if e == noEntity {
+		return
+	}
+	in := j.over(Source, st, e, category, l)
+	if in == nil {
+		return
+	}
+	if p.slow(uint32(j.end / secondMicros)) {
+		in.finding.hold = probeHold
+	}
+	in.main = p.pair
+	in.count = max(in.count, uint64(failed))
+	if category == models.CategoryPortScan {
+		in.peers.add(k.host, hashAddr(k.host), 1)
+		for _, t := range p.tried[:p.n] {
+			in.ports.see(max(t.hash, 1))
+		}
+		return
+	}
+	in.ports.add(k.port, hashPort(k.port.port, k.port.proto), 1)
+	for _, t := range p.tried[:p.n] {
+		in.peers.see(max(t.hash, 1))
+	}
+}
