@@ -31,8 +31,9 @@ type Accumulator struct {
 	rows       [numRoles][]moved
 	rowOf      [numRoles][]uint32 // row of each slot's source and destination
 	index      [numRoles][]uint32 // open addressing: row+1, 0 is free
-	telling    []uint32           // slots that their connection's pair hears of
-	fragments  []uint32           // slots of later fragments of UDP datagrams, which have no ports
+	failed     []models.ConnSlot
+	telling    []uint32 // slots that their connection's pair hears of
+	fragments  []uint32 // slots of later fragments of UDP datagrams, which have no ports
 	observed   []models.Observation
 	questions  []models.Question
 	unobserved uint64
@@ -62,7 +63,7 @@ func (a *Accumulator) Reset() {
 		a.rowOf[r] = a.rowOf[r][:0]
 		a.last[r] = lastRow{}
 	}
-	a.slots = nil
+	a.slots, a.failed = nil, nil
 	a.telling, a.fragments, a.questions = a.telling[:0], a.fragments[:0], a.questions[:0]
 	a.observed, a.unobserved = a.observed[:0], 0
 	a.packets = 0
@@ -88,6 +89,9 @@ func (a *Accumulator) Add(slots []models.ConnSlot) {
 		a.roll(Destination, s.Resp, i, unasked)
 	}
 }
+
+// Fail takes the connections that have ended without an answer. It keeps the slice until the next Reset.
+func (a *Accumulator) Fail(failed []models.ConnSlot) { a.failed = failed }
 
 // opens says whether a connection's initiator opens it in this slot: one that the responder seems to have begun tells nothing of either.
 func opens(s *models.ConnSlot) bool { return s.New && !s.Backward }

@@ -30,6 +30,13 @@ func attemptAt(src, dst models.Addr, port uint16, answered bool) models.ConnSlot
 	return s
 }
 
+// unanswered is a connection that has ended without an answer.
+func unanswered(src, dst models.Addr, port uint16) models.ConnSlot {
+	s := attemptAt(src, dst, port, false)
+	s.New, s.Failed, s.Up = false, true, models.SlotDir{}
+	return s
+}
+
 // scene is what happens slot by slot; the first slot is number 1,000,000.
 type scene struct {
 	slots   [][]models.ConnSlot
@@ -62,14 +69,19 @@ func (s scene) judge(t testing.TB, workers int) []models.Alert {
 	}
 	var all []models.Alert
 	for n, slots := range s.slots {
-		shares := make([][]models.ConnSlot, workers)
+		shares, failed := make([][]models.ConnSlot, workers), make([][]models.ConnSlot, workers)
 		for i, c := range slots {
 			at(&c, firstSlot+int64(n))
-			shares[(i*7+n)%workers] = append(shares[(i*7+n)%workers], c)
+			to := &shares[(i*7+n)%workers]
+			if c.Failed {
+				to = &failed[(i*7+n)%workers]
+			}
+			*to = append(*to, c)
 		}
 		for i, a := range accs {
 			a.Reset()
 			a.Add(shares[i])
+			a.Fail(failed[i])
 		}
 		for i, o := range s.arp[n] {
 			accs[i%workers].Observe(o)
@@ -136,15 +148,20 @@ func TestLimits(t *testing.T) {
 		{"amplification", scene{slots: over(5, 500, func(i int) models.ConnSlot {
 			return models.ConnSlot{Orig: hostN(i % 40), Resp: victim, OrigPort: 53, RespPort: 9999, Proto: models.ProtoUDP, New: i < 40, Up: models.SlotDir{Packets: 1, Bytes: 1400}}
 		})}, []string{"amplification"}, "answers it did not ask for"},
-		{"a slow sweep", scene{slots: over(600, 60, func(i int) models.ConnSlot { return attemptAt(attacker, hostN(i), 22, false) })}, []string{"host_sweep"}, "on port 22/TCP"},
-		{"a slow port scan", scene{slots: over(600, 60, func(i int) models.ConnSlot { return attemptAt(attacker, victim, uint16(100+i), false) })}, []string{"port_scan"}, "ports of 10.0.0.10"},
+		{"a slow sweep", scene{slots: together(office(600, 3), over(600, 60, func(i int) models.ConnSlot { return unanswered(attacker, hostN(i), 22) }))}, []string{"host_sweep"}, "on port 22/TCP"},
+		{"a slow port scan", scene{slots: together(office(600, 3), over(600, 60, func(i int) models.ConnSlot { return unanswered(attacker, victim, uint16(100+i)) }))}, []string{"port_scan"}, "ports of 10.0.0.10"},
 		{"two claim one address", scene{slots: over(2, 100, func(i int) models.ConnSlot { return attemptAt(hostN(1), victim, 80, true) }), arp: map[int][]models.Observation{
 			10: {claim(1), claim(2)}, 20: {claim(1), claim(2)}, 30: {claim(2), claim(1)},
 		}}, []string{"arp_spoofing"}, "both claim to be 10.0.0.10"},
 
 		{"a busy server", scene{slots: over(20, 5000, func(i int) models.ConnSlot { return attemptAt(hostN(i%500), victim, 443, true) })}, nil, ""},
 		{"a crawler that gets answers", scene{slots: over(20, 2000, func(i int) models.ConnSlot { return attemptAt(attacker, hostN(i), 443, true) })}, nil, ""},
-		{"a few of the hosts are off", scene{slots: over(120, 600, func(i int) models.ConnSlot { return attemptAt(attacker, hostN(i%100), 22, i%5 > 0) })}, nil, ""},
+		{"a few of the hosts are off", scene{slots: over(120, 600, func(i int) models.ConnSlot {
+			if i%5 == 0 {
+				return unanswered(attacker, hostN(i%200), 22)
+			}
+			return attemptAt(attacker, hostN(i%200), 22, true)
+		})}, nil, ""},
 		{"a browser waits for many answers", scene{slots: together(over(1, 50, func(i int) models.ConnSlot { return attemptAt(attacker, hostN(i), 443, false) }), append(idle(50), over(1, 50, func(i int) models.ConnSlot {
 			s := attemptAt(attacker, hostN(i), 443, true)
 			s.New = false

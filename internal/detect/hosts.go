@@ -148,7 +148,7 @@ func (j *Judge) newcomer(a models.Addr, mac models.MAC) {
 // offer notes a service of the inside; one that appears where services hardly ever do is news.
 func (j *Judge) offer(v *visit) {
 	s := v.s
-	if !v.server || s.RespPort >= ephemeralPort {
+	if s.RespPort >= ephemeralPort || !v.server() {
 		return
 	}
 	_, fresh := j.services.get(serviceKey{s.Resp, s.RespPort, s.Proto})

@@ -34,7 +34,6 @@ type Judge struct {
 	services table[serviceKey, uint32] // most visits of one client in the time of learning
 	domains  table[domainKey, domain]
 	probes   table[probeKey, probes]
-	due      []probeKey            // lists of probes that are to be looked at
 	told     []*models.ConnSlot    // scratch: the slot's telling connections
 	heard    []*models.Observation // scratch: the slot's ARP packets
 	asked    []*models.Question    // scratch: the slot's DNS messages
@@ -145,7 +144,6 @@ func (j *Judge) advance(t int64) {
 		j.evaluateSecond()
 		j.second = s
 		j.weighLoss()
-		j.judgeProbes()
 		j.judgeConflicts()
 		j.closeSilent(t)
 	}
@@ -161,7 +159,6 @@ func (j *Judge) weighLoss() {
 // forgetTimes drops what is only of use with the times that it was noted at.
 func (j *Judge) forgetTimes() {
 	j.probes.clear()
-	j.due = j.due[:0]
 	j.conflicts = j.conflicts[:0]
 	j.domains.clear()
 	j.outside = 0

@@ -79,7 +79,7 @@ func compareObservations(a, b *models.Observation) int {
 	return cmp.Or(cmp.Compare(a.TS, b.TS), compareAddr(a.Sender, b.Sender), compareAddr(a.Target, b.Target), bytes.Compare(a.MAC[:], b.MAC[:]), cmp.Compare(a.Op, b.Op))
 }
 
-// probeARP counts the addresses that one asks for and nobody has. A router asks for whatever others send to.
+// probeARP counts the addresses that one asks for and that nobody has said to have: who has it answers at once. A router asks for whatever others send to.
 func (j *Judge) probeARP(o *models.Observation) {
 	const request, reply = 1, 2
 	arp := portProto{proto: models.ProtoARP}
@@ -89,7 +89,7 @@ func (j *Judge) probeARP(o *models.Observation) {
 			p.succeeded(hashAddr(o.Sender), o.TS)
 		}
 	case o.Op == request && o.Target != o.Sender && !j.losing && (!j.known(o.MAC) || j.onLink(o.MAC)):
-		j.attempt(probeKey{source: o.Sender, port: arp}, attempt{hashAddr(o.Target), uint32(j.end / secondMicros), false}, mainConn{peer: o.Target, proto: models.ProtoARP})
+		j.attempt(probeKey{source: o.Sender, port: arp}, hashAddr(o.Target), mainConn{peer: o.Target, proto: models.ProtoARP})
 	}
 }
 

@@ -89,23 +89,24 @@ func (m *moments) cv() float64 {
 	return math.Sqrt(m.m2/(m.n-1)) / m.mean
 }
 
-// telling says whether a slot is one that its connection's pair hears of: it opens, gets through or ends, uploads another step, has
-// lasted another tick, or answers an echo with something else.
+// telling says whether a slot is one that its connection's pair hears of: it gets through or ends, uploads another step, has lasted
+// another tick, or answers an echo with something else.
 func telling(s *models.ConnSlot) bool {
-	return s.New || s.Completed || s.Finished ||
-		s.TotalUp/uploadStep != (s.TotalUp-s.Up.Payload)/uploadStep ||
-		ticks(s.Last, s.Start) != ticks(s.Before, s.Start) ||
-		notAnEcho(s)
+	return s.Completed || s.Finished || s.TotalUp/uploadStep != (s.TotalUp-s.Up.Payload)/uploadStep ||
+		s.Before-s.Start >= 0 && !s.New && ticks(s.Last, s.Start) != ticks(s.Before, s.Start) || notAnEcho(s)
 }
 
 func ticks(t, start int64) int64 { return max(t-start, 0) / tickMicros }
 
-// events judges the slot's telling connections, in an order that does not depend on who accumulated them.
+// events judges the slot's telling connections and those that have failed, in an order that does not depend on who accumulated them.
 func (j *Judge) events(parts []*Accumulator) {
 	j.told = j.told[:0]
 	for _, a := range parts {
 		for _, i := range a.telling {
 			j.told = append(j.told, &a.slots[i])
+		}
+		for i := range a.failed {
+			j.told = append(j.told, &a.failed[i])
 		}
 	}
 	j.trim()
@@ -115,7 +116,7 @@ func (j *Judge) events(parts []*Accumulator) {
 	}
 }
 
-// trim cuts the telling connections of a flood, which open and no more, to a bounded number: those with the smallest hashes.
+// trim cuts the telling connections of a flood, which fail and no more, to a bounded number: those with the smallest hashes.
 func (j *Judge) trim() {
 	if len(j.told) <= maxTelling {
 		return
@@ -135,74 +136,94 @@ func compareSlots(a, b *models.ConnSlot) int {
 		cmp.Compare(a.RespPort, b.RespPort), cmp.Compare(a.OrigPort, b.OrigPort), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Start, b.Start))
 }
 
-// visit is one telling connection and what is known about its ends.
+// visit is one telling connection of a pair, and who its ends are.
 type visit struct {
-	s      *models.ConnSlot
-	pair   *pair
-	client bool // inside
-	server bool // inside
-	users  int  // hosts of the inside that use the server
-	common bool // the port is one that others use, too
+	s    *models.ConnSlot
+	pair *pair
+	j    *Judge
 }
 
+func (v *visit) client() bool { return v.j.inside(v.s.Orig, v.s.OrigMAC) }
+func (v *visit) server() bool { return v.j.inside(v.s.Resp, v.s.RespMAC) }
+
+// users is how many clients the server's network is known to have; renownUsers stands for more.
+func (v *visit) users() int {
+	if r := v.j.peers.find(network(v.s.Resp)); r != nil {
+		return int(r.n)
+	}
+	return 0
+}
+
+// common says whether the port is one that others use, too, or that was in use from the start.
+func (v *visit) common() bool {
+	r := v.j.ports.find(portProto{v.s.RespPort, v.s.Proto})
+	return r != nil && (r.seen || r.n > 2)
+}
+
+// strangers says whether a host of the inside talks to somebody outside whom it did not know when everything was usual and whom nobody
+// else knows.
+func (v *visit) strangers() bool { return v.pair.new && v.users() == 1 && v.client() && !v.server() }
+
 func (j *Judge) event(s *models.ConnSlot) {
-	j.meet(s)
 	if group(s) {
 		return
 	}
-	if s.New || s.Completed || s.Finished {
+	if s.Completed || s.Finished || s.Failed {
 		j.probe(s)
 	}
 	if !s.Through {
 		return
 	}
-	if notAnEcho(s) {
-		j.limitEcho(s)
-	}
 	if !s.Proto.HasPorts() {
+		if notAnEcho(s) {
+			j.limitEcho(s)
+		}
 		return
 	}
 	p, fresh := j.pairs.get(pairKey{s.Orig, s.Resp, s.RespPort, s.Proto})
+	v := visit{s, p, j}
 	if fresh {
 		p.first, p.new = s.Start, j.learned()
+		j.meet(s)
+		j.introduce(s)
+		j.offer(&v)
 	}
-	v := visit{s: s, pair: p, client: j.inside(s.Orig, s.OrigMAC), server: j.inside(s.Resp, s.RespMAC)}
-	j.renown(&v)
 	if s.Completed {
-		if !v.server {
+		if !private(s.Resp) {
 			j.outside = max(j.outside, s.Last)
 		}
 		j.call(&v)
-		j.offer(&v)
 	}
 	if s.Proto == models.ProtoTCP && s.Finished || s.Proto == models.ProtoUDP && s.Completed {
 		j.short(&v)
 	}
-	if v.client && !v.server {
-		j.upload(&v)
-		j.session(&v)
-	}
+	j.upload(&v)
+	j.session(&v)
 }
 
-// renown notes who uses the server and its port.
-func (j *Judge) renown(v *visit) {
-	s := v.s
-	peer, fresh := j.peers.get(s.Resp)
+// introduce notes who uses a server's network and its port.
+func (j *Judge) introduce(s *models.ConnSlot) {
+	user := hashAddr(s.Orig)
+	peer, fresh := j.peers.get(network(s.Resp))
 	if fresh {
 		peer.first, peer.seen = s.Start, !j.learned()
 	}
-	v.users = peer.meet(hashAddr(s.Orig))
+	peer.meet(user)
 	port, fresh := j.ports.get(portProto{s.RespPort, s.Proto})
 	if fresh {
 		port.first, port.seen = s.Start, !j.learned()
 	}
-	users := port.meet(hashAddr(s.Orig) ^ hashAddr(s.Resp))
-	v.common = port.seen || users > 2
+	port.meet(user ^ hashAddr(s.Resp))
 }
 
-// strangers says whether a host of the inside talks to somebody outside whom it did not know when everything was usual and whom nobody
-// else knows.
-func (v *visit) strangers() bool { return v.client && !v.server && v.pair.new && v.users == 1 }
+// network is the part of an address that one provider has: services move within it.
+func network(a models.Addr) models.Addr {
+	if a.Is4() {
+		a.Lo &^= 0xff
+		return a
+	}
+	return models.Addr{Hi: a.Hi &^ 0xffff}
+}
 
 // call is a connection that got through: does its client come at regular times?
 func (j *Judge) call(v *visit) {
@@ -218,10 +239,10 @@ func (j *Judge) call(v *visit) {
 	p.start = s.Start
 	p.gaps[p.gapped%pairGaps] = uint32(min(gap/1000, math.MaxUint32))
 	p.gapped++
-	if !v.client || v.server || v.users > 1 || s.Proto == models.ProtoUDP && periodic(s.RespPort) || p.up.cv() > maxCV {
+	if s.Proto == models.ProtoUDP && periodic(s.RespPort) || p.up.cv() > maxCV {
 		return
 	}
-	if period, spread, regular := p.regular(); regular {
+	if period, spread, regular := p.regular(); regular && v.users() == 1 && v.client() && !v.server() {
 		j.beacon(v, period, spread)
 	}
 }
@@ -277,7 +298,7 @@ func (j *Judge) beacon(v *visit, period, spread float64) {
 	}
 	f.reasons = []models.Reason{
 		{Feature: "interval_spread", Value: spread, Unit: "of the interval", Expected: models.Range{Low: wideSpread, High: 10}, Contribution: 0.6},
-		{Feature: "hosts_using_peer", Value: float64(v.users), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2},
+		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2},
 		{Feature: "calls", Value: float64(p.gapped + 1), Unit: "connections", Expected: models.Range{High: tightGaps}, Contribution: 0.2},
 	}
 	j.blame(v.s, f, uint64(p.gapped+1))
@@ -294,27 +315,27 @@ func (j *Judge) short(v *visit) {
 	p.visits[0]++
 	p.up.add(float64(up))
 	p.down.add(float64(down))
+	n := int(p.visits[0] + p.visits[1])
+	if n < tries || s.Proto == models.ProtoUDP && (n < datagramTries || periodic(s.RespPort) || !v.server()) {
+		return
+	}
 	limit := tries
 	if s.Proto == models.ProtoUDP {
-		if !v.server || periodic(s.RespPort) {
-			return
-		}
 		limit = datagramTries
 	}
-	if !v.server || !j.learned() {
+	if !j.learned() || !v.server() {
 		limit *= outsideFactor
 	}
 	if web(s.RespPort) {
 		limit *= webFactor
 	}
-	n := int(p.visits[0] + p.visits[1])
 	if !p.new { // what has always been so may go on, up to three times as fast
 		limit = max(limit, 3*int(j.usualVisits(s, uint32(n))))
 	}
 	if n < limit || p.up.cv() > alikeUp || p.down.cv() > alikeDown {
 		return
 	}
-	if _, _, regular := p.regular(); regular && !v.server {
+	if _, _, regular := p.regular(); regular && !v.server() {
 		return // it is a beacon
 	}
 	f := finding{
@@ -371,7 +392,7 @@ func (j *Judge) upload(v *visit) {
 	if s.Finished {
 		bytes += s.TotalUp % uploadStep
 	}
-	if bytes == 0 || s.TotalUp < uploadRatio*s.TotalDown {
+	if bytes == 0 || s.TotalUp < uploadRatio*s.TotalDown || !v.client() || v.server() {
 		return
 	}
 	h := j.hostOf(s.Orig, s.OrigMAC)
@@ -387,7 +408,7 @@ func (j *Judge) upload(v *visit) {
 	}
 	p.sent[0] += bytes
 	limit := uint64(uploadUsual)
-	if !v.common {
+	if !v.common() {
 		limit = uploadOdd
 	}
 	limit = max(limit, uploadFactor*h.peak)
@@ -403,7 +424,7 @@ func (j *Judge) upload(v *visit) {
 	f.reasons = []models.Reason{
 		{Feature: "uploaded", Value: float64(sent), Unit: "bytes", Expected: models.Range{High: float64(max(h.peak, 1))}, Contribution: 0.5},
 		{Feature: "upload_ratio", Value: round(float64(s.TotalUp) / float64(max(s.TotalDown, 1))), Unit: "bytes sent per byte received", Expected: models.Range{High: 1}, Contribution: 0.3},
-		{Feature: "hosts_using_peer", Value: float64(v.users), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2},
+		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2},
 	}
 	j.blame(s, f, 0)
 }
@@ -412,12 +433,12 @@ func (j *Judge) upload(v *visit) {
 // language of, to whom more goes than comes back, is a remote control.
 func (j *Judge) session(v *visit) {
 	s := v.s
-	if s.Proto != models.ProtoTCP || s.Last-s.Start < sessionMicros || !v.strangers() {
+	if s.Proto != models.ProtoTCP || s.Last-s.Start < sessionMicros || s.TotalUp < sessionBytes || s.TotalUp < s.TotalDown || !v.strangers() {
 		return
 	}
 	const https = 443
-	odd := !v.common || s.RespPort == https && !s.Hello
-	if !odd || s.TotalUp < sessionBytes || s.TotalUp < s.TotalDown {
+	odd := !v.common() || s.RespPort == https && !s.Hello
+	if !odd {
 		return
 	}
 	seconds := float64(s.Last-s.Start) / secondMicros
@@ -429,7 +450,7 @@ func (j *Judge) session(v *visit) {
 	f.reasons = []models.Reason{
 		{Feature: "upload_ratio", Value: round(float64(s.TotalUp) / float64(max(s.TotalDown, 1))), Unit: "bytes sent per byte received", Expected: models.Range{High: 1}, Contribution: 0.3},
 		{Feature: "hosts_using_port", Value: 1, Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.3},
-		{Feature: "hosts_using_peer", Value: float64(v.users), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2},
+		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2},
 		{Feature: "session_seconds", Value: round(seconds), Unit: "s", Expected: models.Range{High: sessionMicros / secondMicros}, Contribution: 0.2},
 	}
 	j.blame(s, f, 0)

@@ -20,7 +20,6 @@ type probeKey struct {
 type probes struct {
 	tried   [maxTried]attempt
 	n       uint8
-	due     bool
 	news    uint8  // new ones since the last alert
 	through uint32 // since started
 	started int64
@@ -28,27 +27,25 @@ type probes struct {
 }
 
 type attempt struct {
-	hash    uint32
-	second  uint32 // when, modulo 2^32
-	refused bool
+	hash   uint32
+	second uint32 // when it had failed, modulo 2^32
 }
 
 const (
-	maxTried      = 40
-	maxProbes     = 1 << 14
-	probeSeconds  = 3600
-	answerSeconds = 3  // after which an attempt has failed
-	probedPorts   = 20 // of one host
-	probedHosts   = 25 // with one port
-	probedByARP   = 35 // addresses that nobody has, in arpSeconds: a sensor may see the questions but not the answers
-	arpSeconds    = 60
-	probeFactor   = 3  // so many more must fail than get through
-	quietSeconds  = 60 // without a connection to the outside that gets through, it is the way there that fails
-	lossShare     = 20 // one packet in so many lost: absence says nothing
-	probeHold     = 600 * secondMicros
+	maxTried     = 40
+	maxProbes    = 1 << 14
+	probeSeconds = 3600
+	probedPorts  = 20 // of one host
+	probedHosts  = 25 // with one port
+	probedByARP  = 35 // addresses that nobody has, in arpSeconds: a sensor may see the questions but not the answers
+	arpSeconds   = 60
+	probeFactor  = 3  // so many more must fail than get through
+	quietSeconds = 60 // without a connection to the outside that gets through, it is the way there that fails
+	lossShare    = 20 // one packet in so many lost: absence says nothing
+	probeHold    = 600 * secondMicros
 )
 
-// probe notes an attempt, its success or its refusal.
+// probe notes an attempt that has failed or been refused, or one that got through.
 func (j *Judge) probe(s *models.ConnSlot) {
 	if s.Backward || traceroute(s) || s.Proto == models.ProtoUDP && s.OrigPort < servicePort && s.RespPort >= servicePort {
 		return // the last is an answer: too late, or unasked
@@ -58,20 +55,20 @@ func (j *Judge) probe(s *models.ConnSlot) {
 	hashes := [2]uint32{hashPort(s.RespPort, s.Proto), hashAddr(s.Resp)}
 	switch {
 	case s.Completed:
+		if len(j.probes.cells) == 0 {
+			return
+		}
 		for i, k := range keys {
 			if p := j.probes.find(k); p != nil {
 				p.succeeded(hashes[i], s.Last)
 			}
 		}
-	case s.New && !s.Through, s.Finished && !s.Through:
-		if !j.failureTells(s) {
-			return
-		}
+	case !s.Through && j.failureTells(s):
 		for i, k := range keys {
 			if i == 0 && !s.Proto.HasPorts() {
 				continue
 			}
-			j.attempt(k, attempt{hashes[i], uint32(j.end / secondMicros), s.Finished}, pairOf(s))
+			j.attempt(k, hashes[i], pairOf(s))
 		}
 	}
 }
@@ -90,17 +87,20 @@ func (j *Judge) failureTells(s *models.ConnSlot) bool {
 	return s.Last-j.outside < quietSeconds*secondMicros || j.inside(s.Resp, models.MAC{})
 }
 
-func (j *Judge) attempt(k probeKey, a attempt, pair mainConn) {
+// attempt notes a failure and holds its list against the limits.
+func (j *Judge) attempt(k probeKey, hash uint32, pair mainConn) {
 	p, fresh := j.probes.get(k)
 	if fresh {
 		p.started = j.end
 	}
-	p.add(a)
+	now := uint32(j.end / secondMicros)
+	p.add(attempt{hash, now})
 	p.pair = pair
-	if !p.due {
-		p.due = true
-		j.due = append(j.due, k)
+	horizon := int32(probeSeconds)
+	if k.port.proto == models.ProtoARP {
+		horizon = arpSeconds
 	}
+	j.limitProbes(k, p, p.failed(now, horizon))
 }
 
 // add notes an attempt, which may have been known; when the list is full, the oldest goes.
@@ -109,7 +109,6 @@ func (p *probes) add(a attempt) {
 	for i := range p.tried[:p.n] {
 		t := &p.tried[i]
 		if t.hash == a.hash {
-			t.refused = t.refused || a.refused
 			t.second = a.second
 			return
 		}
@@ -141,24 +140,17 @@ func (p *probes) succeeded(hash uint32, now int64) {
 	}
 }
 
-// failed counts the attempts of the last hour that have had time for an answer and got none. waiting says that others may come.
-func (p *probes) failed(now uint32, horizon int32) (failed int, waiting bool) {
+// failed counts the attempts of the time up to now that is horizon seconds long, and forgets older ones.
+func (p *probes) failed(now uint32, horizon int32) int {
 	for i := 0; i < int(p.n); {
-		t := &p.tried[i]
-		age := int32(now - t.second)
-		switch {
-		case age > horizon:
+		if int32(now-p.tried[i].second) > horizon {
 			p.n--
 			p.tried[i] = p.tried[p.n]
 			continue
-		case t.refused || age >= answerSeconds:
-			failed++
-		default:
-			waiting = true
 		}
 		i++
 	}
-	return failed, waiting
+	return int(p.n)
 }
 
 // slow says whether the attempts are spread over more than a minute.
@@ -169,28 +161,6 @@ func (p *probes) slow(now uint32) bool {
 		}
 	}
 	return false
-}
-
-// judgeProbes looks, once a second, at the lists that have had news.
-func (j *Judge) judgeProbes() {
-	now := uint32(j.end / secondMicros)
-	keep := j.due[:0]
-	for _, k := range j.due {
-		p := j.probes.find(k)
-		if p == nil {
-			continue
-		}
-		horizon := int32(probeSeconds)
-		if k.port.proto == models.ProtoARP {
-			horizon = arpSeconds
-		}
-		failed, waiting := p.failed(now, horizon)
-		j.limitProbes(k, p, failed)
-		if p.due = waiting; waiting {
-			keep = append(keep, k)
-		}
-	}
-	j.due = keep
 }
 
 func (j *Judge) limitProbes(k probeKey, p *probes, failed int) {

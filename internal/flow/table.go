@@ -112,6 +112,7 @@ type Counters struct {
 	RecordsLost  uint64 // the record buffer was full, or the record was of a one-packet connection under a flood
 	HelloBuffers uint64 // hellos not assembled because all buffers were in use
 	SNICap       uint64 // hellos not kept because too many are kept
+	FailedUntold uint64 // connections without an answer that the detector did not hear of, because there were too many in one slot
 }
 
 // Table is the connection table. It is not for concurrent use: each worker has its own.
@@ -127,6 +128,7 @@ type Table struct {
 
 	slot    int64
 	slots   []models.ConnSlot
+	failed  []models.ConnSlot
 	epoch   uint32
 	scratch []located
 
@@ -235,6 +237,9 @@ func (t *Table) insert(k *key, hash uint32) uint32 {
 // remove ends a connection: its record goes out, its entry becomes free.
 func (t *Table) remove(e uint32, why models.ConnEnd) {
 	t.record(e, why)
+	if c := &t.entries[e]; why == models.ConnIdle && c.marks&(answered|backward) == 0 {
+		t.fail(c)
+	}
 	t.unlinkIndex(e)
 	t.wheel.unlink(t.entries, e)
 	c := &t.entries[e]
@@ -304,5 +309,12 @@ func (t *Table) Slots() []models.ConnSlot { return t.slots }
 func (t *Table) TakeSlots(next []models.ConnSlot) []models.ConnSlot {
 	taken := t.slots
 	t.slots = next[:0]
+	return taken
+}
+
+// TakeFailed hands over those that have ended without an answer since it was last called, and goes on in next.
+func (t *Table) TakeFailed(next []models.ConnSlot) []models.ConnSlot {
+	taken := t.failed
+	t.failed = next[:0]
 	return taken
 }

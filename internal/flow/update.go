@@ -160,6 +160,16 @@ func (t *Table) touch(c *entry, isNew bool) *models.ConnSlot {
 	}
 	c.epoch = t.epoch
 	c.slotRef = uint32(len(t.slots))
+	t.slots = append(t.slots, c.slot())
+	s := &t.slots[c.slotRef]
+	if s.New = isNew; isNew {
+		s.Before = 0
+	}
+	return s
+}
+
+// slot is a slot in which c has not moved yet.
+func (c *entry) slot() models.ConnSlot {
 	orig, resp := c.key.a, c.key.b
 	origPort, respPort := uint16(c.key.w>>32), uint16(c.key.w>>16)
 	if c.marks&origIsB != 0 {
@@ -170,18 +180,27 @@ func (t *Table) touch(c *entry, isNew bool) *models.ConnSlot {
 	if !proto.HasPorts() {
 		origPort, respPort = 0, 0
 	}
-	before := c.last
-	if isNew {
-		before = 0
-	}
-	t.slots = append(t.slots, models.ConnSlot{
-		ConnID: uint64(c.id), Start: c.first, Before: before,
+	return models.ConnSlot{
+		ConnID: uint64(c.id), Start: c.first, Before: c.last,
 		Orig: orig, Resp: resp, OrigPort: origPort, RespPort: respPort, Proto: proto,
-		VLAN: c.vlan, OrigMAC: c.origMAC, RespMAC: c.respMAC, New: isNew, Backward: c.marks&backward != 0, ICMPType: c.icmpType, ICMPCode: c.icmpCode,
+		VLAN: c.vlan, OrigMAC: c.origMAC, RespMAC: c.respMAC, State: c.state, Backward: c.marks&backward != 0, ICMPType: c.icmpType, ICMPCode: c.icmpCode,
 		TotalUp: c.payload[0], TotalDown: c.payload[1],
-	})
-	return &t.slots[c.slotRef]
+	}
 }
+
+// fail notes that a connection has ended without an answer. Of a flood of them, maxFailed a slot are told.
+func (t *Table) fail(c *entry) {
+	if len(t.failed) == maxFailed {
+		t.counters.FailedUntold++
+		return
+	}
+	s := c.slot()
+	s.Failed = true
+	t.failed = append(t.failed, s)
+}
+
+// maxFailed bounds the connections without an answer that one slot tells of.
+const maxFailed = 1 << 12
 
 // add counts p in its connection and slot.
 func add(c *entry, slot *models.ConnSlot, p *models.Packet, dir int) {

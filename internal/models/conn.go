@@ -30,6 +30,7 @@ type ConnSlot struct {
 	Completed          bool // in this slot the connection got through: TCP's handshake complete, others' first answer
 	Through            bool // it has got through, in this slot or before
 	Finished           bool // in this slot both sides have sent FIN, or one of them RST (TCP)
+	Failed             bool // it has ended without an answer: a slot of its own, without packets
 	Hello              bool // a TLS ClientHello has been seen
 	Backward           bool // its first packet came from the responder: it is seen from the middle on, or answers what nobody has asked
 	ICMPType           uint8

@@ -42,6 +42,7 @@ type slotResult struct {
 	epoch   int // how often the worker has seen the clock set back
 	acc     detect.Accumulator
 	slots   []models.ConnSlot
+	failed  []models.ConnSlot
 	volume  Volumes
 	opened  uint64 // connections opened so far
 	records []flow.Record
@@ -249,14 +250,16 @@ func (w *worker) closeSlot() {
 		r.active = w.view(r.active)
 	}
 	r.slots = w.table.TakeSlots(r.slots)
+	w.table.Advance((r.slot + 1) * models.SlotMicros)
+	r.failed = w.table.TakeFailed(r.failed)
 	r.acc.Reset()
 	r.acc.Add(r.slots)
+	r.acc.Fail(r.failed)
 	for _, o := range w.arp {
 		r.acc.Observe(o)
 	}
 	r.acc.ObserveDNS(w.dns, w.unheard)
 	w.arp, w.dns, w.unheard = w.arp[:0], w.dns[:0], 0
-	w.table.Advance((r.slot + 1) * models.SlotMicros)
 	w.table.Sweep(sweepSlots)
 	r.records = append(r.records[:0], w.table.Drain()...)
 	r.opened = w.table.Counters().Opened
@@ -308,7 +311,7 @@ func (w *worker) finish() {
 func (r *slotResult) empty(slot int64, epoch int) {
 	r.slot, r.epoch, r.volume = slot, epoch, Volumes{}
 	r.acc.Reset()
-	r.slots, r.records, r.active = r.slots[:0], r.records[:0], r.active[:0]
+	r.slots, r.failed, r.records, r.active = r.slots[:0], r.failed[:0], r.records[:0], r.active[:0]
 }
 
 // publish shows others what has been done.

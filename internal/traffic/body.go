@@ -6,7 +6,7 @@ import "math/rand/v2"
 type kind byte
 
 const (
-	cipher  kind = iota // encrypted or compressed: 8 bits a byte
+	random  kind = iota // encrypted or compressed: 8 bits a byte
 	tls                 // the same in TLS records, one a segment (RFC 8446, section 5.1)
 	text                // markup and prose: about 4.5 bits
 	structs             // structures with small numbers in them: about 4 bits
@@ -16,12 +16,12 @@ const (
 const bodyBytes = 128 << 10
 
 // bodies are pools that payloads are cut out of: random bytes made anew for each packet would cost more than all else.
-type bodies struct{ cipher, text, structs []byte }
+type bodies struct{ random, text, structs []byte }
 
 func newBodies(rng *rand.Rand) bodies {
 	b := bodies{make([]byte, bodyBytes), make([]byte, 0, bodyBytes+64), make([]byte, bodyBytes)}
-	for i := range b.cipher {
-		b.cipher[i] = byte(rng.Uint32())
+	for i := range b.random {
+		b.random[i] = byte(rng.Uint32())
 	}
 	words := []string{
 		"the ", "report", " of ", "<div class=\"", "\">", "</div>\n", "value", "=", "\"", "office", " and ", "meeting ", "{\"id\":", ", ", "true", "null",
@@ -47,7 +47,7 @@ func newBodies(rng *rand.Rand) bodies {
 
 // fill writes a payload of a kind; records of TLS are the caller's business.
 func (b *bodies) fill(rng *rand.Rand, dst []byte, k kind) {
-	pool := b.cipher
+	pool := b.random
 	switch k {
 	case text:
 		pool = b.text
@@ -56,7 +56,7 @@ func (b *bodies) fill(rng *rand.Rand, dst []byte, k kind) {
 	case zeros:
 		clear(dst)
 		return
-	case cipher, tls:
+	case random, tls:
 	}
 	for len(dst) > 0 {
 		at := rng.IntN(bodyBytes / 2)

@@ -154,7 +154,7 @@ func (k *conn) segment(from side, head *[]byte, n *int, what kind, left int) int
 
 // say is a message of one side and the time until the other has it.
 func (k *conn) say(from side, head []byte) {
-	k.send(from, head, 0, cipher)
+	k.send(from, head, 0, random)
 	k.p.sleep(k.turn(1 - from))
 }
 

@@ -42,7 +42,7 @@ func (w *world) film(p *proc, h *host) {
 			motion = 200
 		}
 		for range 1 + min(max(motion, 0), 3) {
-			p.noise(&h.node, recorder, false, port, 5004, rtp(96, seq, stamp, 0x1234), int(p.between(700, 1300)), cipher)
+			p.noise(&h.node, recorder, false, port, 5004, rtp(96, seq, stamp, 0x1234), int(p.between(700, 1300)), random)
 			seq++
 			p.sleep(200)
 		}
@@ -355,7 +355,7 @@ func (w *world) seed(p *proc, h *host, peer *node) {
 			from, to = client, server
 		}
 		k.say(to, []byte{0, 0, 0, 13, 6, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x40, 0})
-		k.send(from, piece, 16384, cipher)
+		k.send(from, piece, 16384, random)
 		k.pause(p.expo(2 * sec))
 	}
 	k.close(client)

@@ -107,32 +107,41 @@ func txt(b []byte) []byte {
 	return d
 }
 
-// resolver answers the questions of a host; delay is that of the answer.
-func (p *proc) exchange(h *host, q *question, rcode byte, answers, authority []record, delay int64) {
+// exchange is a question to the host's resolver and its answer after a delay. It says whether there was one.
+func (p *proc) exchange(h *host, q *question, rcode byte, answers, authority []record, delay int64) bool {
 	r := h.resolver
 	six := p.prefers6(&h.node, r)
-	if !p.resolve(&h.node, r, six) {
-		return
-	}
 	sport := h.ephemeral(p)
-	p.datagram(&h.node, r, six, sport, 53, q.query(p.s.scratch[:0]))
-	p.sleep(r.rtt + delay)
-	p.datagram(r, &h.node, six, 53, sport, q.response(p.s.scratch[:0], rcode, answers, authority))
-	p.sleep(h.rtt + 20)
+	for _, wait := range []int64{sec, 2 * sec, 4 * sec} {
+		if !p.resolve(&h.node, r, six) {
+			return false
+		}
+		p.datagram(&h.node, r, six, sport, 53, q.query(p.s.scratch[:0]))
+		if !p.s.world.deaf {
+			p.sleep(r.rtt + delay)
+			p.datagram(r, &h.node, six, 53, sport, q.response(p.s.scratch[:0], rcode, answers, authority))
+			p.sleep(h.rtt + 20)
+			return true
+		}
+		p.sleep(wait)
+	}
+	return false
 }
 
 // ask looks a name up.
-func (p *proc) ask(h *host, name string, qtype uint16, rcode byte, answers, authority []record) {
-	p.exchange(h, &question{uint16(p.rng.Uint32()), name, qtype}, rcode, answers, authority, p.expo(6*ms))
+func (p *proc) ask(h *host, name string, qtype uint16, rcode byte, answers, authority []record) bool {
+	return p.exchange(h, &question{uint16(p.rng.Uint32()), name, qtype}, rcode, answers, authority, p.expo(6*ms))
 }
 
-// lookup finds a site's addresses, unless the host still knows them.
-func (p *proc) lookup(h *host, s *site) {
+// lookup finds a site's addresses, unless the host still knows them. It says whether it does.
+func (p *proc) lookup(h *host, s *site) bool {
 	if h.known[s] > p.at {
-		return
+		return true
+	}
+	if !p.ask(h, s.name, typeA, rcodeOK, s.answers(typeA), nil) {
+		return false
 	}
 	h.known[s] = p.at + int64(s.ttl)*sec
-	p.ask(h, s.name, typeA, rcodeOK, s.answers(typeA), nil)
 	if h.asks6 {
 		if a := s.answers(typeAAAA); s.nodes[0].six {
 			p.ask(h, s.name, typeAAAA, rcodeOK, a, nil)
@@ -143,6 +152,7 @@ func (p *proc) lookup(h *host, s *site) {
 	if h.asksHTTPS && p.chance(0.7) {
 		p.ask(h, s.name, typeHTTPS, rcodeOK, nil, []record{soa(s.zone)})
 	}
+	return true
 }
 
 // fail looks up a name that does not exist.

@@ -31,6 +31,7 @@ type host struct {
 	asksHTTPS bool            // and HTTPS records (RFC 9460), as browsers do
 	until     int64           // when it goes off, while it is on
 	tastes    []*site
+	gone      bool // for good
 	linux     bool
 }
 
@@ -40,7 +41,8 @@ type world struct {
 	prefix6 [8]byte
 	gateway *node
 	inside  []*host
-	spare   int // the next address that is free
+	last    byte // the address that was given out last
+	deaf    bool // the resolver does not answer
 
 	resolver *node
 	sites    []*site // the most popular first
@@ -54,6 +56,7 @@ type world struct {
 	polls    []*site // whom programs ask again and again
 	people   []*node // ends of calls, peers
 	backup   *site
+	private  *site // a resolver over HTTPS
 }
 
 func (w *world) of(r role) []*host {
@@ -81,6 +84,7 @@ func newWorld(rng *rand.Rand, o *Options) *world {
 		w.prefix4 = [3]byte{172, 16 + byte(rng.IntN(16)), byte(rng.IntN(256))}
 	}
 	w.prefix6 = [8]byte{0x20, 1, 0x0d, 0xb8, byte(rng.IntN(256)), byte(rng.IntN(256)), 0, byte(rng.IntN(16))}
+	w.gateway = &node{} // nobody has an address yet
 	gw := w.newHost(rng, workstation, true)
 	gw.v4[3], gw.v6[15] = 1, 1
 	w.gateway = &gw.node
@@ -90,7 +94,7 @@ func newWorld(rng *rand.Rand, o *Options) *world {
 		w.resolver = w.outsider(rng)
 		w.resolver.rtt, w.resolver.open = 6*ms+rng.Int64N(10*ms), []uint16{53, 443, 853}
 	}
-	w.spare = 10
+	w.last = 9
 	for i := range o.Hosts - 1 {
 		w.inside = append(w.inside, w.newHost(rng, roleOf(i, o.Hosts), i%2 == 0))
 	}
@@ -119,8 +123,7 @@ func (w *world) newHost(rng *rand.Rand, r role, six bool) *host {
 	v := vendors[rng.IntN(len(vendors))]
 	h := &host{role: r, known: map[*site]int64{}, linux: rng.IntN(4) == 0}
 	h.mac = models.MAC{v[0], v[1], v[2], byte(rng.IntN(256)), byte(rng.IntN(256)), byte(rng.IntN(256))}
-	h.v4 = [4]byte{w.prefix4[0], w.prefix4[1], w.prefix4[2], byte(w.spare)}
-	w.spare += 1 + rng.IntN(4)*min(1, max(0, 150-w.spare)) // with gaps, as leases have
+	h.v4 = [4]byte{w.prefix4[0], w.prefix4[1], w.prefix4[2], w.address(rng)}
 	copy(h.v6[:], w.prefix6[:])
 	ll := linkLocal(h.mac)
 	copy(h.v6[8:], ll[8:])
@@ -136,6 +139,21 @@ func (w *world) newHost(rng *rand.Rand, r role, six bool) *host {
 	}
 	h.ipid, h.ports = uint16(rng.Uint32()), 49152+uint16(rng.IntN(16000))
 	return h
+}
+
+// address finds one that nobody has, with gaps as leases have them.
+func (w *world) address(rng *rand.Rand) byte {
+	for {
+		if w.last++; w.last < 150 {
+			w.last += byte(rng.IntN(4))
+		}
+		if w.last > 250 {
+			w.last = 10
+		}
+		if w.at(w.last) == nil {
+			return w.last
+		}
+	}
 }
 
 // equip gives a host its services, and its habits.
@@ -230,6 +248,7 @@ func (w *world) internet(rng *rand.Rand) {
 		return s
 	}
 	w.mail, w.chat, w.sync, w.update, w.backup = own("imap", 300), own("push", 600), own("sync", 300), own("download", 1800), own("s3", 60)
+	w.private = own("dns", 3600)
 	for range 10 {
 		w.polls = append(w.polls, own("api", 60+rng.IntN(600)))
 	}
@@ -278,6 +297,9 @@ func (w *world) open(s *Stream, office *activity, rng *rand.Rand) {
 	start(w.router)
 	if rng.IntN(2) == 0 {
 		start(func(p *proc) { w.monitoring(p, s.end) })
+	}
+	if s.options.Changing {
+		start(w.changes)
 	}
 	if s.options.PeerToPeer {
 		start(func(p *proc) { w.sharing(p, pick(p, w.of(workstation)), s.end) })

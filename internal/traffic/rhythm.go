@@ -3,7 +3,7 @@ package traffic
 // days lets a host come and go with its user: at work on weekdays, in again from another place at some, never at night. Who is in when the
 // stream begins is on already.
 func (w *world) days(p *proc, h *host, work func(*proc, *host)) {
-	for {
+	for !h.gone {
 		today := p.at - p.at%day
 		from := today + 8*hour + 30*minute + int64(p.rng.NormFloat64()*float64(25*minute))
 		to := today + 17*hour + 30*minute + int64(p.rng.NormFloat64()*float64(50*minute))
@@ -18,6 +18,9 @@ func (w *world) days(p *proc, h *host, work func(*proc, *host)) {
 		h.off, h.until = true, to
 		if p.at < from {
 			p.until(from)
+			if p.s.options.Changing && p.chance(0.15) {
+				w.move(p, h)
+			}
 			h.off = false
 			w.boot(p, h)
 		}
@@ -83,6 +86,12 @@ func (w *world) workDay(p *proc, h *host) {
 	do(func(p *proc) { w.again(p, h, 40*minute, func(p *proc) { w.intranet(p, h) }) })
 	if h.linux {
 		do(func(p *proc) { w.again(p, h, hour, func(p *proc) { w.shell(p, h) }) })
+	}
+	do(func(p *proc) {
+		w.again(p, h, 5*hour, func(p *proc) { w.call(p, h, min(h.until, p.at+p.between(3*minute, 40*minute))) })
+	})
+	if p.chance(0.2) {
+		do(func(p *proc) { w.lookUpPrivately(p, h, w.private, h.until) })
 	}
 	if p.chance(0.5) {
 		s, period := pick(p, w.polls), pick(p, []int64{30 * sec, minute, 5 * minute})

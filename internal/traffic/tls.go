@@ -102,11 +102,11 @@ func (p *proc) random(b []byte, n int) []byte {
 	for range n {
 		b = append(b, 0)
 	}
-	p.s.bodies.fill(p.rng, b[at:], cipher)
+	p.s.bodies.fill(p.rng, b[at:], random)
 	return b
 }
 
-// serverHello is the answer and the change of cipher (RFC 8446, section 4.1.3 and appendix D.4).
+// serverHello is the answer and the change of random (RFC 8446, section 4.1.3 and appendix D.4).
 func (p *proc) serverHello() []byte {
 	b := append(p.s.scratch[:0], 22, 3, 3, 0, 122, 2, 0, 0, 118, 3, 3)
 	b = p.random(b, 32)
@@ -120,7 +120,7 @@ func (p *proc) serverHello() []byte {
 // handshake is TLS 1.3's, after which both sides send records.
 func (k *conn) handshake(name string, app int) {
 	p := k.p
-	k.send(client, p.clientHello(name, app), 0, cipher)
+	k.send(client, p.clientHello(name, app), 0, random)
 	p.sleep(k.turn(server))
 	k.send(server, p.serverHello(), int(p.between(2400, 4200)), tls)
 	p.sleep(k.turn(client))
@@ -130,7 +130,9 @@ func (k *conn) handshake(name string, app int) {
 
 // secure opens a TLS connection to a site: name, address, handshake.
 func (p *proc) secure(h *host, s *site) *conn {
-	p.lookup(h, s)
+	if !p.lookup(h, s) {
+		return nil
+	}
 	k := p.dial(&h.node, s.node(p), 443)
 	if k != nil {
 		k.handshake(s.name, s.app)

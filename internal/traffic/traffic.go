@@ -45,7 +45,7 @@ type Play struct {
 const (
 	defaultHosts = 25
 	minHosts     = 12
-	maxHosts     = 200
+	maxHosts     = 120 // leaves addresses for those who come
 	batchFrames  = 256
 	arenaBytes   = batchFrames*1514 + arenaSpare
 	arenaSpare   = 64 << 10

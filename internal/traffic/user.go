@@ -187,11 +187,16 @@ func (w *world) syncFiles(p *proc, h *host) {
 
 // share works with files on the server, over SMB 3 with encryption ([MS-SMB2], section 2.2.41).
 func (w *world) share(p *proc, h *host) {
-	k := p.dial(&h.node, &w.one(pick(p, []role{fileServer, fileServer, nas})).node, 445)
+	to := &w.one(pick(p, []role{fileServer, fileServer, nas})).node
+	k := p.dial(&h.node, to, 445)
 	if k == nil {
 		return
 	}
 	for range p.between(2, 12) {
+		if to.off {
+			k.smb(client, 300) // into the void
+			return
+		}
 		up, down := int(p.between(80, 400)), p.size(20_000, 1.6, 100, 6<<20)
 		if p.chance(0.25) {
 			up, down = down, up
@@ -213,7 +218,7 @@ func (k *conn) smb(from side, n int) {
 		b = k.p.random(b, 16+16)
 		b = append(b, byte(m), byte(m>>8), byte(m>>16), byte(m>>24), 0, 0, 1, 0)
 		b = append(b, 0x11, 0, 0, 0, 0, 4, 0, 0) // the session
-		k.send(from, b, m, cipher)
+		k.send(from, b, m, random)
 		n -= m
 	}
 }
@@ -260,7 +265,7 @@ func (w *world) shell(p *proc, h *host) {
 		return
 	}
 	k.ssh()
-	k.ask(nil, 148, 30*ms, nil, 52, cipher)
+	k.ask(nil, 148, 30*ms, nil, 52, random)
 	k.typing(p.between(30*sec, 10*minute))
 	k.close(client)
 }
@@ -270,10 +275,10 @@ func (k *conn) typing(d int64) {
 	p := k.p
 	for end := p.at + d; p.at < end; {
 		for range p.between(3, 30) {
-			k.ask(nil, 36, 500, nil, 36, cipher)
+			k.ask(nil, 36, 500, nil, 36, random)
 			p.sleep(p.expo(170 * ms))
 		}
-		k.send(server, nil, p.size(600, 1.2, 60, 40_000), cipher)
+		k.send(server, nil, p.size(600, 1.2, 60, 40_000), random)
 		k.pause(p.expo(9 * sec))
 	}
 }
@@ -283,17 +288,17 @@ func (k *conn) ssh() {
 	p := k.p
 	k.say(client, []byte("SSH-2.0-OpenSSH_9.2\r\n"))
 	k.say(server, []byte("SSH-2.0-OpenSSH_8.9\r\n"))
-	k.send(client, p.kexInit(), 0, cipher)
+	k.send(client, p.kexInit(), 0, random)
 	p.sleep(k.turn(server))
-	k.send(server, p.kexInit(), 0, cipher)
+	k.send(server, p.kexInit(), 0, random)
 	p.sleep(k.turn(client))
-	k.send(client, p.sshPacket(30, 32), 0, cipher)
+	k.send(client, p.sshPacket(30, 32), 0, random)
 	p.sleep(k.turn(server) + p.expo(2*ms))
-	k.send(server, p.kexReply(), 0, cipher)
+	k.send(server, p.kexReply(), 0, random)
 	p.sleep(k.turn(client))
-	k.send(client, p.sshPacket(21, 0), 0, cipher)
-	k.ask(nil, 44, 200, nil, 44, cipher)
-	k.ask(nil, 68, 300, nil, 52, cipher)
+	k.send(client, p.sshPacket(21, 0), 0, random)
+	k.ask(nil, 44, 200, nil, 44, random)
+	k.ask(nil, 68, 300, nil, 52, random)
 }
 
 // kexInit offers algorithms.
