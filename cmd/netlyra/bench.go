@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -33,6 +34,8 @@ func (p *program) bench(ctx context.Context, which string, c *config.Bench) erro
 		return p.benchDetect(ctx, &c.Detect)
 	case "budget":
 		return p.benchBudget(ctx, &c.Budget)
+	case "trees <dir>":
+		return p.benchTrees(ctx, &c.Trees)
 	case "live":
 		return p.benchLive(ctx, &c.Live)
 	case "latency":
@@ -47,6 +50,33 @@ func (p *program) bench(ctx context.Context, which string, c *config.Bench) erro
 		return json.NewEncoder(p.stdout).Encode(result)
 	}
 	return fmt.Errorf("bench %s: no such benchmark", which)
+}
+
+// benchTrees prints a table with a line for each data set, as each is done.
+func (p *program) benchTrees(ctx context.Context, c *config.BenchTrees) error {
+	paths, err := filepath.Glob(filepath.Join(c.Dir, "*.csv.gz"))
+	if err != nil {
+		return err
+	}
+	if len(paths) == 0 {
+		return fmt.Errorf("%s: no table there: *.csv.gz, the last column anomaly, is what is read", c.Dir)
+	}
+	if _, err := fmt.Fprintf(p.stdout, "%-12s %8s %9s %9s %7s %7s %10s %7s %7s %8s %8s\n",
+		"AUC", "rows", "anomalies", "surprise", "(least)", "raw", "no guard:", "raw", "River", "refused", "released"); err != nil {
+		return err
+	}
+	for _, path := range paths {
+		r, err := bench.Trees(ctx, bench.TreesOptions{Path: path, Seeds: c.TreesSeeds})
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(p.stdout, "%-12s %8d %9d %9.4f %7.4f %7.4f %10.4f %7.4f %7.4f %7.1f%% %8.1f\n",
+			r.Table, r.Rows, r.Anomalies, r.Surprise, r.Least, r.Raw, r.Unguarded, r.UnguardedRaw, r.River, 100*r.Refused, r.Released); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintf(p.stdout, "\nmeans of %d seeds, rows in their order, the first window not scored\n", c.TreesSeeds)
+	return err
 }
 
 // benchLive prints each run, and on standard error how many lost nothing.

@@ -90,6 +90,8 @@ type Bench struct {
 	Detect BenchDetect `cmd:"" help:"Show every family of attacks and look-alikes to the detector, each in offices of its own; prints what it found."`
 	Budget BenchBudget `cmd:"" help:"Show offices without attacks to the detector; prints a line of JSON for each: its alerts against its budget."`
 
+	Trees BenchTrees `cmd:"" help:"Try the Half-Space Trees on labelled tables, in the order of their rows; prints the area under the curve, River's beside it."`
+
 	Live    BenchLive    `cmd:"" help:"Watch a pair of interfaces under the smallest frames a link of 1 Gbit/s can carry; prints a line of JSON a run. Needs root."`
 	Latency BenchLatency `cmd:"" help:"Time packets from their sender to a WebSocket client; prints a line of JSON a rate. Needs root."`
 	Send    BenchSend    `cmd:"" hidden:"" help:"Put live's packets on an interface."`
@@ -142,6 +144,12 @@ type BenchBudget struct {
 	OfficeHosts int       `help:"Machines in the office." default:"25"`
 	Budgets     []float64 `help:"Alert budgets to try." default:"5,240,2400"`
 	Changing    bool      `help:"Hosts join, move and leave, services appear."`
+}
+
+// BenchTrees tries the trees on tables.
+type BenchTrees struct {
+	Dir        string `arg:"" help:"Directory with the tables: *.csv.gz with a header, the last column anomaly, 0 or 1." type:"existingdir"`
+	TreesSeeds int    `help:"How many forests, each with a seed of its own." default:"5" name:"trees-seeds"`
 }
 
 // BenchLive measures the live packet path.
@@ -321,6 +329,9 @@ func (c *CLI) validate(command string) error {
 	}
 	if d.Sensor == "" || len(d.Sensor) > 64 || strings.ContainsAny(d.Sensor, " \t\r\n\"") {
 		bad("--sensor %q: must be 1 to 64 characters without blanks or quotes", d.Sensor)
+	}
+	if strings.HasPrefix(command, "bench trees") && (c.Bench.Trees.TreesSeeds < 1 || c.Bench.Trees.TreesSeeds > 1000) {
+		bad("--trees-seeds %d: must be 1 to 1000", c.Bench.Trees.TreesSeeds)
 	}
 	r := &c.Run
 	if strings.HasPrefix(command, "run") {

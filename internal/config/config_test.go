@@ -107,6 +107,7 @@ func TestMistakes(t *testing.T) {
 		{"addresses", "", []string{"run", "--listen", "8090", "--ws-listen", "0.0.0.0:8091", "--token="}, []string{"host:port", "0.0.0.0:8091", "--token"}},
 		{"a token that can be guessed", "", []string{"run", "--token", "secret"}, []string{"--token", "16"}},
 		{"loop of a pipe", "", []string{"run", "-r", "-", "--loop"}, []string{"standard input"}},
+		{"trees without a seed", "", []string{"bench", "trees", ".", "--trees-seeds", "0"}, []string{"--trees-seeds"}},
 		{"no command", "", []string{}, []string{"run"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
