@@ -33,6 +33,7 @@ type Limits struct {
 	FloodPorts        int     // … on at most so many of its ports; on more it is being scanned
 	FloodSources      int     // distinct sources, most of which do not get through
 	FloodPackets      uint32  // per second to one destination, hardly any of which it answers
+	FloodDatagrams    uint32  // per second to one destination, each of a connection of its own, none of which it answers
 	FloodICMP         uint32  // ICMP packets per second to one destination
 	FloodOpened       int     // connections opened to a few ports of one destination, whether they get through or not
 	UnsolicitedBytes  uint64  // from service ports to one destination that has not asked
@@ -44,7 +45,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		WarmupPackets: 50, ScanPorts: 60, SweepHosts: 150, FloodHalfOpen: 150, FloodPorts: 8, FloodSources: 400,
-		FloodPackets: 5000, FloodICMP: 200, FloodOpened: 600,
+		FloodPackets: 5000, FloodDatagrams: 300, FloodICMP: 200, FloodOpened: 200,
 		UnsolicitedBytes: 200_000, FailedShare: 0.5, CloseAfterSeconds: 60,
 	}
 }

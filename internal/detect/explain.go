@@ -259,6 +259,11 @@ func (in *incident) explainPair(a *models.Alert) {
 		a.Summary = fmt.Sprintf("A new device is on the network: %s, with the address %s.", f.text, a.SrcIP)
 		a.Counterfactual = fmt.Sprintf("No alert if it had been here before, or if %d or more new devices a day were usual.", rareArrivals)
 	case models.CategoryNewService:
+		if f.lead.feature == leadLessors {
+			a.Summary = fmt.Sprintf("%s hands out addresses (DHCP) beside %s: who takes one from it may send everything through it.", a.SrcIP, a.DstIP)
+			a.Counterfactual = "No alert if it had done so from the start."
+			return
+		}
 		a.Summary = fmt.Sprintf("%s offers a service that was not there before: %s was the first to use %s.", a.DstIP, a.SrcIP, service)
 		a.Counterfactual = fmt.Sprintf("No alert if the service had been used before, or if %d or more new services a day were usual.", rareArrivals)
 	default: // the others are about a host, not about what it does with one service

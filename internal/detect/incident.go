@@ -225,7 +225,7 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 		e := &st.entities.slab[entity]
 		in.main = e.main
 		e.incidents++
-		if f.pair == (mainConn{}) {
+		if f.pair == (mainConn{}) && f.category != models.CategoryARPSpoofing {
 			in.begin(e, &st.entities.blocks)
 		}
 		if f.learned {

@@ -40,6 +40,7 @@ type Judge struct {
 	untold   uint64                // telling connections of a flood that were left out
 	outside  int64                 // when a connection to the outside last got through
 	losing   bool                  // so many packets are being lost that absence says nothing
+	lessors  []models.Addr         // DHCP servers
 	loss     [2]uint64             // received and lost at the last second's end
 
 	incidents     map[incidentKey]*incident
@@ -239,7 +240,7 @@ func (j *Judge) fragment(a *Accumulator, i uint32) {
 func (j *Judge) list(r Role, i uint32) {
 	st, l := &j.roles[r], &j.options.Limits
 	e := &st.entities.slab[i]
-	if e.listed == j.turn || e.opened() < j.least && e.unasked() < l.UnsolicitedBytes && e.now.packetsOut < l.FloodPackets && e.now.icmp < l.FloodICMP {
+	if e.listed == j.turn || e.opened() < j.least && e.unasked() < l.UnsolicitedBytes && e.now.packetsOut < min(l.FloodPackets, l.FloodDatagrams) && e.now.icmp < l.FloodICMP {
 		return
 	}
 	e.listed = j.turn
@@ -256,7 +257,7 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 	if e.slot != j.turn {
 		e.slot = j.turn
 		e.recent = true
-		e.turn(periodOf(n), &st.entities.blocks)
+		e.turn(periodOf(n), &st.entities.blocks, !j.learned())
 	}
 	if e.second != j.second {
 		e.before = recent{}
