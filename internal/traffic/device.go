@@ -110,9 +110,13 @@ func (w *world) visitors(p *proc, h *host) {
 			if k == nil {
 				return
 			}
-			if k.ports[server] == 80 {
+			switch {
+			case p.chance(0.1): // somebody who only looks whether there is a server
+				k.reset(client)
+				return
+			case k.ports[server] == 80:
 				k.http("GET", "/"+word(p.rng, 2), "www.office.example", 0, p.size(14_000, 1, 400, 1<<20))
-			} else {
+			default:
 				k.handshake("www.office.example", appBrowser)
 				w.objects(k, int(p.between(1, 6)))
 			}

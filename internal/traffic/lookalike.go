@@ -74,13 +74,19 @@ func (p *proc) stun(c, s *node, six bool, cport, sport uint16, answer bool) {
 // softwareUpdate is one maker's new version, fetched by every machine within minutes.
 func softwareUpdate(a *play) {
 	n := int(a.between(8<<20, 40<<20))
+	first := true
 	for _, h := range a.w.of(workstation) {
-		if !h.off {
-			a.spawn(func(p *proc) {
-				p.sleep(p.between(0, 8*minute))
-				a.w.download(p, h, a.w.update, n)
-			})
+		if h.off {
+			continue
 		}
+		wait := a.between(0, 8*minute)
+		if first {
+			wait, first = 0, false
+		}
+		a.spawn(func(p *proc) {
+			p.sleep(wait)
+			a.w.download(p, h, a.w.update, n)
+		})
 	}
 	a.sleep(12 * minute)
 }

@@ -51,13 +51,23 @@ func busy(at int64) float64 {
 	return 1
 }
 
-// again repeats something while the host is on, after random pauses that are longer when little is going on.
+// again repeats something while the host is on: mean is the time between, when all are at work.
 func (w *world) again(p *proc, h *host, mean int64, do func(*proc)) {
 	for p.at < h.until {
-		p.sleep(min(int64(float64(p.expo(mean))/busy(p.at)), hour))
+		p.rest(h, mean)
 		if p.at < h.until {
 			do(p)
 		}
+	}
+}
+
+// rest is a random pause, shorter the more is going on, which ends when the host goes off.
+func (p *proc) rest(h *host, mean int64) {
+	const step = 10 * minute // in which what goes on does not change much
+	for left := float64(p.expo(mean)); left > 0 && p.at < h.until; {
+		d := min(left/busy(p.at), float64(step))
+		left -= d * busy(p.at)
+		p.sleep(int64(d) + 1)
 	}
 }
 
@@ -88,7 +98,7 @@ func (w *world) workDay(p *proc, h *host) {
 		do(func(p *proc) { w.again(p, h, hour, func(p *proc) { w.shell(p, h) }) })
 	}
 	do(func(p *proc) {
-		w.again(p, h, 5*hour, func(p *proc) { w.call(p, h, min(h.until, p.at+p.between(3*minute, 40*minute))) })
+		w.again(p, h, 6*hour, func(p *proc) { w.call(p, h, min(h.until, p.at+p.between(3*minute, 30*minute))) })
 	})
 	if p.chance(0.2) {
 		do(func(p *proc) { w.lookUpPrivately(p, h, w.private, h.until) })

@@ -5,7 +5,7 @@ import "fmt"
 // surf is a person at a browser: a few pages, then something else.
 func (w *world) surf(p *proc, h *host) {
 	for p.at < h.until {
-		p.sleep(int64(float64(p.expo(5*minute)) / busy(p.at)))
+		p.rest(h, 5*minute)
 		for range p.between(1, 14) {
 			if p.at >= h.until {
 				return
@@ -107,7 +107,7 @@ func (w *world) mailbox(p *proc, h *host) {
 	}
 	k.handshake(w.mail.name, appSystem)
 	for p.at < h.until {
-		k.pause(min(int64(float64(p.expo(6*minute))/busy(p.at)), 25*minute))
+		k.pause(min(int64(float64(p.expo(6*minute))/busy(p.at)), 25*minute)) // then it is renewed
 		k.ask(nil, 60, 2*ms, nil, p.size(9000, 1.7, 100, 8<<20), tls)
 		if p.chance(0.2) {
 			p.spawn(func(p *proc) { w.sendMail(p, h, at) })
