@@ -277,9 +277,9 @@ func (j *Judge) tunnel(q *models.Question, d *domain, c carried, l lead) {
 		text: printable(d.text[:d.textSize]),
 	}
 	f.reasons = []models.Reason{
-		{Feature: l.feature, Value: l.value, Unit: l.unit, Expected: models.Range{High: l.limit}, Contribution: 0.6},
-		{Feature: "new_names", Value: float64(c.names), Unit: "names in 1 to 2 min", Expected: models.Range{High: tunnelNames}, Contribution: 0.2},
-		{Feature: "name_length", Value: float64(c.mean()), Unit: "bytes before the domain", Expected: models.Range{High: meanBytes}, Contribution: 0.2},
+		{Feature: l.feature, Value: l.value, Unit: l.unit, Expected: models.Range{High: l.limit}, Contribution: 0.6, Basis: models.BasisLimit},
+		{Feature: "new_names", Value: float64(c.names), Unit: "names in 1 to 2 min", Expected: models.Range{High: tunnelNames}, Contribution: 0.2, Basis: models.BasisLimit},
+		{Feature: "name_length", Value: float64(c.mean()), Unit: "bytes before the domain", Expected: models.Range{High: meanBytes}, Contribution: 0.2, Basis: models.BasisLimit},
 	}
 	s := models.ConnSlot{Orig: q.Client, Resp: q.Server, RespPort: portDNS, Proto: models.ProtoUDP}
 	j.blame(&s, f, 0)

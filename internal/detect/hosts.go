@@ -146,7 +146,7 @@ func (j *Judge) newcomer(a models.Addr, mac models.MAC) {
 	j.blame(&s, finding{
 		category: models.CategoryNewDevice, score: models.AlertLine + 0.01, severity: models.SeverityLow, text: mac.String(),
 		lead: lead{"devices_known", "devices", float64(len(j.links.cells)), 0}, pair: mainConn{peer: a, proto: models.ProtoARP}, since: j.end,
-		reasons: []models.Reason{{Feature: "new_devices_a_day", Value: 1, Unit: "devices", Expected: models.Range{High: rareArrivals - 1}, Contribution: 1}},
+		reasons: []models.Reason{{Feature: "new_devices_a_day", Value: 1, Unit: "devices", Expected: models.Range{High: rareArrivals - 1}, Contribution: 1, Basis: models.BasisLimit}},
 	}, 1)
 }
 
@@ -164,7 +164,7 @@ func (j *Judge) offer(v *visit) {
 	j.blame(&server, finding{
 		category: models.CategoryNewService, score: models.AlertLine + 0.01, severity: models.SeverityLow, pair: pairOf(s), since: s.Start,
 		lead:    lead{"services_known", "services", float64(len(j.services.cells)), 0},
-		reasons: []models.Reason{{Feature: "new_services_a_day", Value: 1, Unit: "services", Expected: models.Range{High: rareArrivals - 1}, Contribution: 1}},
+		reasons: []models.Reason{{Feature: "new_services_a_day", Value: 1, Unit: "services", Expected: models.Range{High: rareArrivals - 1}, Contribution: 1, Basis: models.BasisLimit}},
 	}, 1)
 }
 
@@ -192,7 +192,7 @@ func (j *Judge) lease(s *models.ConnSlot) {
 		category: models.CategoryNewService, score: limitScore(float64(len(j.lessors)+1), float64(len(j.lessors))), hold: newServiceHold,
 		lead: lead{leadLessors, "servers", float64(len(j.lessors) + 1), float64(len(j.lessors))},
 		pair: mainConn{peer: j.lessors[0], respPort: 67, proto: models.ProtoUDP}, since: s.First,
-		reasons: []models.Reason{{Feature: leadLessors, Value: float64(len(j.lessors) + 1), Unit: "servers", Expected: models.Range{Low: 1, High: float64(len(j.lessors))}, Contribution: 1}},
+		reasons: []models.Reason{{Feature: leadLessors, Value: float64(len(j.lessors) + 1), Unit: "servers", Expected: models.Range{Low: 1, High: float64(len(j.lessors))}, Contribution: 1, Basis: models.BasisLimit}},
 	}, 0)
 }
 

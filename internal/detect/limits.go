@@ -136,19 +136,20 @@ func (j *Judge) over(r Role, st *roleState, i uint32, category models.Category, 
 		e.flooded = j.end
 	}
 	v := vectorOf(e, &st.entities.blocks)
-	p := v.point()
 	score := limitScore(l.value, l.limit)
 	return j.raise(incidentKey{e.addr, r, category}, i, finding{
-		category: category, severity: severityOf(score), score: score, raw: round(st.trees.Score(p[:])), vector: v, lead: l,
+		category: category, severity: severityOf(score), score: score, raw: st.model.river(&v), vector: v, lead: l,
 	})
 }
 
-// strange raises an incident for an entity-second that the trees find too rare.
-func (j *Judge) strange(r Role, st *roleState, c *evaluated, v vector, score float64) {
-	reasons := j.contributions(st, c, v)
+// strange raises an incident for an entity-second that is too rare.
+func (j *Judge) strange(r Role, st *roleState, i uint32, v *vector, score float64) {
+	e := &st.entities.slab[i]
+	reasons := j.contributions(st, e, v)
 	l := lead{feature: reasons[0].Feature, unit: reasons[0].Unit, value: reasons[0].Value, limit: reasons[0].Expected.High}
-	if in := j.raise(incidentKey{c.addr, r, models.CategoryAnomaly}, c.entity, finding{
-		category: models.CategoryAnomaly, severity: models.SeverityMedium, score: score, raw: c.raw, vector: v, lead: l, reasons: reasons, learned: true,
+	if in := j.raise(incidentKey{e.addr, r, models.CategoryAnomaly}, i, finding{
+		category: models.CategoryAnomaly, severity: models.SeverityMedium, score: score, raw: j.sight.river, vector: *v, lead: l, reasons: reasons,
+		learned: true, hold: blockMicros,
 	}); in != nil {
 		in.count++
 		j.out = append(j.out, j.alert(in, models.AlertOpen))

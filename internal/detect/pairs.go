@@ -27,6 +27,7 @@ type pair struct {
 	up, down moments   // of their payload
 	period   int64
 	sent     [2]uint64 // bytes uploaded in this period of uploadSeconds and the one before
+	told     uint64    // the most that there has been an alert about: as much again is no news
 }
 
 const (
@@ -60,6 +61,7 @@ const (
 	uploadRatio  = 5
 	uploadUsual  = 20_000_000 // bytes in uploadSeconds to twice that, on a port that others use too
 	uploadOdd    = 5_000_000  // on another
+	toldFactor   = 2          // of what there has been an alert about
 	uploadFactor = 4          // of what this host usually uploads
 
 	// A remote-control session stays.
@@ -305,9 +307,9 @@ func (j *Judge) beacon(v *visit, period, spread float64) {
 		since: p.first,
 	}
 	f.reasons = []models.Reason{
-		{Feature: "interval_spread", Value: spread, Unit: "of the interval", Expected: models.Range{Low: wideSpread, High: 10}, Contribution: 0.6},
-		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2},
-		{Feature: "calls", Value: float64(p.gapped + 1), Unit: "connections", Expected: models.Range{High: tightGaps}, Contribution: 0.2},
+		{Feature: "interval_spread", Value: spread, Unit: "of the interval", Expected: models.Range{Low: wideSpread, High: 10}, Contribution: 0.6, Basis: models.BasisLimit},
+		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2, Basis: models.BasisLimit},
+		{Feature: "calls", Value: float64(p.gapped + 1), Unit: "connections", Expected: models.Range{High: tightGaps}, Contribution: 0.2, Basis: models.BasisLimit},
 	}
 	j.blame(v.s, f, uint64(p.gapped+1))
 }
@@ -355,9 +357,9 @@ func (j *Judge) short(v *visit) {
 		pair: pairOf(s), since: p.first, hold: 300 * secondMicros,
 	}
 	f.reasons = []models.Reason{
-		{Feature: "short_connections", Value: float64(n), Unit: "connections in 1 to 2 min", Expected: models.Range{High: float64(limit)}, Contribution: 0.6},
-		{Feature: "answer_size_variation", Value: round(p.down.cv()), Unit: "of the mean", Expected: models.Range{Low: alike, High: 2}, Contribution: 0.25},
-		{Feature: "request_size_variation", Value: round(p.up.cv()), Unit: "of the mean", Expected: models.Range{Low: alike, High: 2}, Contribution: 0.15},
+		{Feature: "short_connections", Value: float64(n), Unit: "connections in 1 to 2 min", Expected: models.Range{High: float64(limit)}, Contribution: 0.6, Basis: models.BasisLimit},
+		{Feature: "answer_size_variation", Value: round(p.down.cv()), Unit: "of the mean", Expected: models.Range{Low: alike, High: 2}, Contribution: 0.25, Basis: models.BasisLimit},
+		{Feature: "request_size_variation", Value: round(p.up.cv()), Unit: "of the mean", Expected: models.Range{Low: alike, High: 2}, Contribution: 0.15, Basis: models.BasisLimit},
 	}
 	j.blame(s, f, 0)
 }
@@ -424,18 +426,22 @@ func (j *Judge) upload(v *visit) {
 	}
 	limit = max(limit, uploadFactor*h.peak)
 	sent := p.sent[0] + p.sent[1]
+	if j.incidents[incidentKey{s.Orig, Source, models.CategoryExfiltration}] == nil {
+		limit = max(limit, toldFactor*p.told)
+	}
 	if !v.strangers() || sent < limit {
 		return
 	}
+	p.told = max(p.told, sent)
 	f := finding{
 		category: models.CategoryExfiltration, score: limitScore(float64(sent), float64(limit)),
 		lead: lead{"uploaded", "bytes", float64(sent), float64(limit)},
 		pair: pairOf(s), since: p.first, hold: uploadSeconds * secondMicros,
 	}
 	f.reasons = []models.Reason{
-		{Feature: "uploaded", Value: float64(sent), Unit: "bytes", Expected: models.Range{High: float64(max(h.peak, 1))}, Contribution: 0.5},
-		{Feature: "upload_ratio", Value: round(float64(s.TotalUp) / float64(max(s.TotalDown, 1))), Unit: "bytes sent per byte received", Expected: models.Range{High: 1}, Contribution: 0.3},
-		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2},
+		{Feature: "uploaded", Value: float64(sent), Unit: "bytes", Expected: models.Range{High: float64(max(h.peak, 1))}, Contribution: 0.5, Basis: models.BasisHost},
+		{Feature: "upload_ratio", Value: round(float64(s.TotalUp) / float64(max(s.TotalDown, 1))), Unit: "bytes sent per byte received", Expected: models.Range{High: 1}, Contribution: 0.3, Basis: models.BasisLimit},
+		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2, Basis: models.BasisLimit},
 	}
 	j.blame(s, f, 0)
 }
@@ -459,10 +465,10 @@ func (j *Judge) session(v *visit) {
 		pair: pairOf(s), since: v.pair.first, hold: 4 * tickMicros,
 	}
 	f.reasons = []models.Reason{
-		{Feature: "upload_ratio", Value: round(float64(s.TotalUp) / float64(max(s.TotalDown, 1))), Unit: "bytes sent per byte received", Expected: models.Range{High: 1}, Contribution: 0.3},
-		{Feature: "hosts_using_port", Value: 1, Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.3},
-		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2},
-		{Feature: "session_seconds", Value: round(seconds), Unit: "s", Expected: models.Range{High: sessionMicros / secondMicros}, Contribution: 0.2},
+		{Feature: "upload_ratio", Value: round(float64(s.TotalUp) / float64(max(s.TotalDown, 1))), Unit: "bytes sent per byte received", Expected: models.Range{High: 1}, Contribution: 0.3, Basis: models.BasisLimit},
+		{Feature: "hosts_using_port", Value: 1, Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.3, Basis: models.BasisLimit},
+		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2, Basis: models.BasisLimit},
+		{Feature: "session_seconds", Value: round(seconds), Unit: "s", Expected: models.Range{High: sessionMicros / secondMicros}, Contribution: 0.2, Basis: models.BasisLimit},
 	}
 	j.blame(s, f, 0)
 }
@@ -488,7 +494,7 @@ func (j *Judge) keyOf(s *models.ConnSlot, c models.Category) incidentKey {
 
 // blame raises an incident for the client of a connection; count is how much evidence there has been, 0 for one piece more.
 func (j *Judge) blame(s *models.ConnSlot, f finding, count uint64) {
-	if j.packets < j.options.Limits.WarmupPackets {
+	if j.packets < j.options.Limits.WarmupPackets || j.options.Without&Absolute != 0 {
 		return
 	}
 	st := &j.roles[Source]
@@ -500,8 +506,7 @@ func (j *Judge) blame(s *models.ConnSlot, f finding, count uint64) {
 		f.severity = severityOf(f.score)
 	}
 	f.vector = vectorOf(&st.entities.slab[e], &st.entities.blocks)
-	point := f.vector.point()
-	f.raw = round(st.trees.Score(point[:]))
+	f.raw = st.model.river(&f.vector)
 	in := j.raise(j.keyOf(s, f.category), e, f)
 	if in == nil {
 		return

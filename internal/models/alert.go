@@ -80,8 +80,19 @@ type Reason struct {
 	Value        float64 `json:"value"`
 	Unit         string  `json:"unit"`
 	Expected     Range   `json:"expected"`
-	Contribution float64 `json:"contribution"` // share of the score, 0 to 1
+	Contribution float64 `json:"contribution"`    // share of the score, 0 to 1
+	Basis        Basis   `json:"basis,omitempty"` // whose range Expected is
 }
+
+// Basis says where the range of a reason is from.
+type Basis string
+
+// The bases: what this host usually does, what all hosts of this network do, or a fixed limit.
+const (
+	BasisHost    Basis = "host"
+	BasisNetwork Basis = "network"
+	BasisLimit   Basis = "limit"
+)
 
 // Fact is one named value of the sentence in Alert.Summary. Text is set for names, Value for numbers.
 type Fact struct {

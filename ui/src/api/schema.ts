@@ -98,6 +98,8 @@ export type Alert = {
     };
     /** share of the score */
     readonly contribution: number;
+    /** whose range is expected: what this host usually does, what all hosts of this network do, or a fixed limit */
+    readonly basis?: "host" | "network" | "limit";
   })[] | null;
   /** what would have had to be different for no alert */
   readonly counterfactual: string;
@@ -246,6 +248,12 @@ export type Stats = {
     readonly budget_per_day: number;
     /** alerts that are not due to an absolute limit */
     readonly actual_per_day: number;
+    /** so far; these are what the budget is for */
+    readonly learned_alerts: number;
+    /** so far, raised by absolute limits */
+    readonly limit_alerts: number;
+    /** times that what was kept from being learned has become the new normal */
+    readonly releases: number;
     readonly open_incidents: number;
     readonly entities: Counts;
     readonly caps_hit: Counts;

@@ -72,6 +72,18 @@ function ScoreScale({ value }: { readonly value: number }): JSX.Element {
   );
 }
 
+/** Whose range a value is held against. */
+function usualLabel(basis: Reason["basis"]): string {
+  switch (basis) {
+    case "host":
+      return "usual for this host";
+    case "limit":
+      return "limit";
+    default:
+      return "usual";
+  }
+}
+
 /** One feature: its share of the score as a bar, its value beside what is usual. */
 function ReasonBar({ reason: r }: { readonly reason: Reason }): JSX.Element {
   const share = isShare(r.feature);
@@ -84,7 +96,7 @@ function ReasonBar({ reason: r }: { readonly reason: Reason }): JSX.Element {
     <li class="reason">
       <span class="reason-name">{featureName(r.feature)}</span>
       <span class="reason-value num">{value}</span>
-      <span class="reason-usual num">usual {usual}</span>
+      <span class="reason-usual num">{usualLabel(r.basis)} {usual}</span>
       <span class="reason-share num">{r.contribution > 0 ? percent(r.contribution) : ""}</span>
       <span class="range" aria-hidden="true">
         <span class="range-usual" style={{ left: `${track.low}%`, width: `${Math.max(1, track.high - track.low)}%` }} />
