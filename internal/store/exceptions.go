@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	sweepRows   = 500  // alerts looked at in one transaction of a sweep
-	previewRows = 1000 // alerts read at a time for a preview
+	sweepRows   = 500 // alerts looked at in one transaction of a sweep
+	previewRows = 500 // alerts read at a time for a preview
 )
 
 // Exceptions lists all exceptions, also those that have expired, the oldest first.
