@@ -236,24 +236,32 @@ func (s *Store) sweepChunk(ctx context.Context, tx *sql.Tx) (last int64, err err
 	if err != nil {
 		return 0, err
 	}
-	now := s.opts.Now()
+	hits, err := s.decideAnew(ctx, tx.StmtContext(ctx, s.stmts.decide), rs, alerts)
+	if err != nil {
+		return 0, err
+	}
+	if len(alerts) < sweepRows {
+		last = 0
+	}
+	return last, hits.save(ctx, tx)
+}
+
+// decideAnew writes what holds for alerts for which that is not what is stored.
+func (s *Store) decideAnew(ctx context.Context, update *sql.Stmt, rs *rules, alerts []models.Alert) (hits, error) {
+	now, hits := s.opts.Now(), hits{}
 	for i := range alerts {
 		a := &alerts[i]
 		was, is := decision{a.Triage, a.HiddenBy}, rs.decide(a, now)
 		if was == is {
 			continue
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE alerts SET triage = ?, hidden_by = ? WHERE id = ?", string(is.triage), is.hiddenBy, a.ID); err != nil {
-			return 0, err
+		if _, err := update.ExecContext(ctx, string(is.triage), is.hiddenBy, a.ID); err != nil {
+			return nil, err
 		}
-		if err := s.moveAlert(ctx, tx, was, is); err != nil {
-			return 0, err
-		}
+		s.moved = s.moved || was.triage != is.triage
+		hits.count(was, is)
 	}
-	if len(alerts) < sweepRows {
-		last = 0
-	}
-	return last, nil
+	return hits, nil
 }
 
 // readForSweep reads of the next alerts what rules ask for, and the number of the last row.
@@ -305,14 +313,22 @@ func (s *Store) rulesIn(ctx context.Context, tx *sql.Tx) (rs *rules, err error) 
 	return s.rules, err
 }
 
-// moveAlert counts what an exception has come to hide, and notes that the list of alerts has changed.
-func (s *Store) moveAlert(ctx context.Context, tx *sql.Tx, was, is decision) error {
-	s.moved = s.moved || was.triage != is.triage
-	if is.hiddenBy == "" || is.hiddenBy == was.hiddenBy {
-		return nil
+// hits counts, by exception, the incidents that it has come to hide.
+type hits map[string]int
+
+func (h hits) count(was, is decision) {
+	if is.hiddenBy != "" && is.hiddenBy != was.hiddenBy {
+		h[is.hiddenBy]++
 	}
-	_, err := tx.ExecContext(ctx, "UPDATE exceptions SET hits = hits + 1 WHERE id = ?", is.hiddenBy)
-	return err
+}
+
+func (h hits) save(ctx context.Context, tx *sql.Tx) error {
+	for id, n := range h {
+		if _, err := tx.ExecContext(ctx, "UPDATE exceptions SET hits = hits + ? WHERE id = ?", n, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // forget drops what was learned in a transaction that has failed.

@@ -66,38 +66,44 @@ func (s *Store) putAlerts(ctx context.Context, tx *sql.Tx, b *alertBatch) error 
 	}
 	known, upsert := tx.StmtContext(ctx, s.stmts.known), tx.StmtContext(ctx, s.stmts.alert)
 	var refused []error
+	hits := hits{}
 	for i := range b.rows {
-		held, err := s.putAlert(ctx, tx, known, upsert, rs, &b.alerts[i], b.rows[i])
-		b.held[i] = held
+		was, is, err := s.putAlert(ctx, known, upsert, rs, &b.alerts[i], b.rows[i])
 		if rejected(err) {
 			refused = append(refused, fmt.Errorf("store: alert %s: %w", b.alerts[i].ID, err))
-		} else if err != nil {
+			continue
+		}
+		if err != nil {
 			return err
 		}
+		b.held[i] = is
+		s.moved = s.moved || was.triage != is.triage
+		hits.count(was, is)
+	}
+	if err := hits.save(ctx, tx); err != nil {
+		return err
 	}
 	return errors.Join(refused...)
 }
 
-// putAlert writes a revision with what holds for it, unless there is a higher one.
-func (s *Store) putAlert(ctx context.Context, tx *sql.Tx, known, upsert *sql.Stmt, rs *rules, a *models.Alert, row []any) (decision, error) {
+// putAlert writes a revision with what holds for it, unless there is a higher one, and returns what has held and what holds. A new
+// alert has been nowhere: it leaves no list.
+func (s *Store) putAlert(ctx context.Context, known, upsert *sql.Stmt, rs *rules, a *models.Alert, row []any) (was, is decision, err error) {
 	rev := int64(-1)
-	var was decision
-	err := known.QueryRowContext(ctx, a.ID).Scan(&rev, &was.triage, &was.hiddenBy, &a.Decided, &a.DecidedAt)
+	err = known.QueryRowContext(ctx, a.ID).Scan(&rev, &was.triage, &was.hiddenBy, &a.Decided, &a.DecidedAt)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return decision{}, err
+		return was, is, err
 	}
 	if rev >= a.Rev {
-		return was, nil
+		return was, was, nil
 	}
-	is := rs.decide(a, s.opts.Now())
-	row[s.tables.alerts.position("triage")], row[s.tables.alerts.position("hidden_by")] = string(is.triage), is.hiddenBy
-	if _, err := upsert.ExecContext(ctx, row...); err != nil {
-		return decision{}, err
-	}
+	is = rs.decide(a, s.opts.Now())
 	if rev < 0 {
-		was.triage = is.triage // it is new: nothing has left the list
+		was.triage = is.triage
 	}
-	return is, s.moveAlert(ctx, tx, was, is)
+	row[s.tables.alerts.position("triage")], row[s.tables.alerts.position("hidden_by")] = string(is.triage), is.hiddenBy
+	_, err = upsert.ExecContext(ctx, row...)
+	return was, is, err
 }
 
 // explain adds what is wrong with the database to the error of a caller that gave up waiting.
