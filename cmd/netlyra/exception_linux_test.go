@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -157,6 +158,24 @@ func TestExceptionMistakes(t *testing.T) {
 				t.Errorf("no %q in: %s", tt.want[i], said)
 			}
 		})
+	}
+}
+
+// A program that others can reach has a certificate of its own: the command trusts it when it is named, and only then.
+func TestExceptionOverTLS(t *testing.T) {
+	dir := t.TempDir()
+	p := startRun(t, nil, filepath.Join(dir, "netlyra.db"), "--read", sample, "--token", "correct-horse-battery", "--listen", "0.0.0.0:0")
+	u, err := url.Parse(p.page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := []string{"exception", "list", "--token", "correct-horse-battery", "--api", "https://127.0.0.1:" + u.Port()}
+	if _, stderr, status := netlyra(t, list...); status != exitFailed || !strings.Contains(stderr, "--tls-cert") {
+		t.Errorf("without the certificate: exit status %d: %s", status, stderr)
+	}
+	out, stderr, status := netlyra(t, append(list, "--tls-cert", filepath.Join(dir, "tls", "netlyra-cert.pem"))...)
+	if status != exitOK || out != "no exceptions\n" {
+		t.Errorf("with it: exit status %d: %s%s", status, out, stderr)
 	}
 }
 
