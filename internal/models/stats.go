@@ -58,8 +58,8 @@ type Drop struct {
 // AlertStats counts revisions. Raised = Stored + Suppressed + Dropped + those still on their way.
 type AlertStats struct {
 	Raised     uint64 `json:"raised"`
-	Stored     uint64 `json:"stored"`
-	Suppressed uint64 `json:"suppressed"`
+	Stored     uint64 `json:"stored"`     // and shown
+	Suppressed uint64 `json:"suppressed"` // stored as well, but hidden by an exception or by hand
 	Dropped    uint64 `json:"dropped"`
 }
 

@@ -10,8 +10,15 @@ type Reason = NonNullable<Alert["reasons"]>[number];
 /** The score from which on an incident is an alert. */
 const alertLine = 0.8;
 
+interface DetailProps {
+  readonly alert: Alert;
+  readonly now: number;
+  /** What can be done about it. */
+  readonly children: ComponentChildren;
+}
+
 /** An alert's evidence, from the sentence down to the numbers. */
-export function AlertDetail({ alert: a, now }: { readonly alert: Alert; readonly now: number }): JSX.Element {
+export function AlertDetail({ alert: a, now, children }: DetailProps): JSX.Element {
   return (
     <div class="detail">
       <ScoreScale value={a.score} />
@@ -44,6 +51,7 @@ export function AlertDetail({ alert: a, now }: { readonly alert: Alert; readonly
         <TopTen name="Peers" top={a.peers} />
         <TopTen name="Ports" top={a.ports} />
       </div>
+      {children}
       <p class="provenance">{provenance(a)}</p>
     </div>
   );
