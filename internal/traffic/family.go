@@ -120,14 +120,14 @@ func guesses() []Family {
 
 func controls() []Family {
 	beacon := kinds(models.CategoryBeacon)
-	session := kinds(models.CategoryAnomaly, models.CategoryBeacon, models.CategoryExfiltration)
+	session := kinds(models.CategoryRemoteAccess, models.CategoryExfiltration)
 	return []Family{
 		{Name: "beacon_regular", Attack: true, Categories: beacon, Length: 40 * time.Minute, run: beaconRegular},
 		{Name: "beacon_jittered", Attack: true, HeldOut: true, Categories: beacon, Length: 90 * time.Minute, run: beaconJittered},
 		{Name: "beacon_slow", Attack: true, Categories: beacon, Length: 6 * time.Hour, run: beaconSlow},
 		{Name: "rat_session", Attack: true, Categories: session, Length: 40 * time.Minute, run: rat},
 		{
-			Name: "worm", Attack: true, HeldOut: true, Categories: kinds(models.CategoryHostSweep, models.CategoryPortScan),
+			Name: "worm", Attack: true, HeldOut: true, Categories: kinds(models.CategoryWorm, models.CategoryHostSweep, models.CategoryPortScan),
 			Length: 6 * time.Minute, run: worm,
 		},
 	}
@@ -148,14 +148,13 @@ func thefts() []Family {
 }
 
 func insides() []Family {
-	strange := kinds(models.CategoryAnomaly)
 	return []Family{
 		{Name: "arp_spoof", Attack: true, Categories: kinds(models.CategoryARPSpoofing), Length: 7 * time.Minute, run: spoofARP},
-		{Name: "rogue_dhcp", Attack: true, Categories: kinds(models.CategoryAnomaly, models.CategoryARPSpoofing), Length: 15 * time.Minute, run: rogueDHCP},
-		{Name: "new_device", Attack: true, HeldOut: true, Categories: strange, Length: 20 * time.Minute, run: implant},
-		{Name: "new_service", Attack: true, Categories: strange, Length: 25 * time.Minute, run: newService},
+		{Name: "rogue_dhcp", Attack: true, Categories: kinds(models.CategoryNewService, models.CategoryARPSpoofing, models.CategoryAnomaly), Length: 15 * time.Minute, run: rogueDHCP},
+		{Name: "new_device", Attack: true, HeldOut: true, Categories: kinds(models.CategoryNewDevice, models.CategoryRemoteAccess), Length: 20 * time.Minute, run: implant},
+		{Name: "new_service", Attack: true, Categories: kinds(models.CategoryNewService), Length: 25 * time.Minute, run: newService},
 		{
-			Name: "slow_ramp", Attack: true, Categories: kinds(models.CategoryFlood, models.CategoryExfiltration, models.CategoryAnomaly),
+			Name: "slow_ramp", Attack: true, Categories: kinds(models.CategoryFlood, models.CategoryExfiltration),
 			Length: 3*time.Hour + time.Minute, run: slowRamp,
 		},
 	}
