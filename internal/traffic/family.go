@@ -178,6 +178,7 @@ func lookalikes() []Family {
 		{Name: "antivirus_dns", Length: 11 * time.Minute, run: antivirusDNS},
 		{Name: "http_polling", Length: 30 * time.Minute, run: polling},
 		{Name: "speed_test", Length: 2 * time.Minute, run: speedTest},
+		{Name: "stream_udp", Length: 10 * time.Minute, run: streamUDP},
 		{Name: "game", HeldOut: true, Length: 15 * time.Minute, run: game},
 		{Name: "failover_arp", HeldOut: true, Length: 10 * time.Minute, run: failover},
 		{Name: "power_returns", HeldOut: true, Length: 10 * time.Minute, run: powerReturns},
