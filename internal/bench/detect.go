@@ -68,6 +68,9 @@ const (
 	graceAfter  = time.Minute
 )
 
+// timeOfDay is how much later the offices of one seed are than those of the one before: at nine, half past eleven, two, half past four.
+const timeOfDay = 150 * time.Minute
+
 // Detect plays every family to the detector, each in offices of its own after a time of learning, and returns a row for each. done is
 // told of every run that has ended; nil is nobody.
 func Detect(ctx context.Context, o DetectOptions, done func(i, of int)) ([]DetectRow, error) {
@@ -115,7 +118,7 @@ func Detect(ctx context.Context, o DetectOptions, done func(i, of int)) ([]Detec
 func (r *show) watch(ctx context.Context, o *DetectOptions) (v verdict, err error) {
 	length := o.Learn + r.family.Length + graceAfter + 5*time.Second
 	s, err := traffic.New(traffic.Options{
-		Seed: r.seed, Hosts: o.Hosts, Duration: length,
+		Seed: r.seed, Hosts: o.Hosts, Duration: length, Start: traffic.DefaultStart + int64(r.seed%4)*timeOfDay.Microseconds(),
 		Plays: []traffic.Play{{Family: r.family.Name, At: o.Learn, Seed: r.seed}},
 	})
 	if err != nil {

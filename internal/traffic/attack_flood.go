@@ -69,22 +69,36 @@ func floodUDP(a *play) {
 		}
 	}
 	rate, n := a.between(500, 8000), int(a.between(20, 1400))
-	var fixed uint16
+	var fixed, own uint16 // ports, where they stay the same
 	if a.chance(0.4) {
 		fixed = uint16(a.between(1, 30_000))
+		if a.chance(0.3) {
+			own = uint16(a.between(1024, 65_535))
+		}
 	}
-	errors := a.at
+	limit := errorLimit{}
 	for end := a.at + a.lasts(10*sec, 60*sec); a.at < end; {
-		src, port, sport := pick(a.proc, from), fixed, uint16(a.between(1024, 65_535))
+		src, port, sport := pick(a.proc, from), fixed, own
 		if port == 0 {
 			port = uint16(a.between(1, 65_535))
 		}
-		a.noise(src, to, false, sport, port, nil, n, random)
-		if a.at > errors { // the system's limit
-			errors = a.at + sec
-			a.refuse(src, to, false, sport, port, n)
+		if sport == 0 {
+			sport = uint16(a.between(1024, 65_535))
 		}
+		a.noise(src, to, false, sport, port, nil, n, random)
+		limit.refuse(a, src, to, sport, port, n)
 		a.sleep(a.expo(sec / rate))
+	}
+}
+
+// errorLimit is a system's limit on the errors that it sends: one a second.
+type errorLimit struct{ next int64 }
+
+// refuse tells src that nobody listens on a port of to's, if the limit allows it.
+func (l *errorLimit) refuse(a *play, src, to *node, sport, port uint16, length int) {
+	if a.at >= l.next {
+		l.next = a.at + sec
+		a.refuse(src, to, false, sport, port, length)
 	}
 }
 
@@ -225,11 +239,13 @@ func amplifyNTP(a *play) {
 		return
 	}
 	rate, sport := a.between(200, 3000), uint16(a.between(1024, 65_535))
+	limit := errorLimit{}
 	for end := a.at + a.lasts(15*sec, 60*sec); a.at < end; {
 		src := pick(a.proc, from)
 		for i := range byte(10) {
 			head := []byte{0xd7, 0x80 | i, 3, 42, 0, 6, 0, 72}
 			a.noise(src, to, false, 123, sport, head, 6*72, structs)
+			limit.refuse(a, src, to, 123, sport, 8+6*72)
 			a.sleep(a.expo(sec / rate))
 		}
 	}
@@ -244,8 +260,10 @@ func reflectSSDP(a *play) {
 		return
 	}
 	rate, sport := a.between(200, 3000), uint16(a.between(1024, 65_535))
+	limit := errorLimit{}
 	for end := a.at + a.lasts(15*sec, 60*sec); a.at < end; {
 		src := pick(a.proc, from)
+		limit.refuse(a, src, to, 1900, sport, 300)
 		for range a.between(2, 6) {
 			a.datagram(src, to, false, 1900, sport, []byte("HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=120\r\nST: urn:schemas-upnp-org:device:basic:1\r\n"+
 				"USN: uuid:"+token(a.rng, 32, hexAlphabet)+"\r\nEXT:\r\nSERVER: Linux UPnP/1.0\r\nLOCATION: http://192.168.0.1:49152/desc.xml\r\n\r\n"))

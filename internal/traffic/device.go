@@ -300,6 +300,9 @@ func (w *world) boot(p *proc, h *host) {
 		w.report(p, h, pick(p, w.polls))
 		p.sleep(p.expo(2 * sec))
 	}
+	if h.role == workstation && !h.linux {
+		w.logon(p, h)
+	}
 	w.reputation(p, h)
 	if p.chance(0.3) {
 		w.download(p, h, w.update, p.size(5e6, 1, 200_000, 60<<20))

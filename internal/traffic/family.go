@@ -120,7 +120,7 @@ func guesses() []Family {
 
 func controls() []Family {
 	beacon := kinds(models.CategoryBeacon)
-	session := kinds(models.CategoryRemoteAccess, models.CategoryAnomaly, models.CategoryBeacon, models.CategoryExfiltration)
+	session := kinds(models.CategoryRemoteAccess, models.CategoryExfiltration)
 	return []Family{
 		{Name: "beacon_regular", Attack: true, Categories: beacon, Length: 40 * time.Minute, run: beaconRegular},
 		{Name: "beacon_jittered", Attack: true, HeldOut: true, Categories: beacon, Length: 90 * time.Minute, run: beaconJittered},
@@ -148,14 +148,13 @@ func thefts() []Family {
 }
 
 func insides() []Family {
-	strange := kinds(models.CategoryAnomaly)
 	return []Family{
 		{Name: "arp_spoof", Attack: true, Categories: kinds(models.CategoryARPSpoofing), Length: 7 * time.Minute, run: spoofARP},
-		{Name: "rogue_dhcp", Attack: true, Categories: kinds(models.CategoryAnomaly, models.CategoryARPSpoofing, models.CategoryNewService), Length: 15 * time.Minute, run: rogueDHCP},
-		{Name: "new_device", Attack: true, HeldOut: true, Categories: append(strange, models.CategoryNewDevice), Length: 20 * time.Minute, run: implant},
-		{Name: "new_service", Attack: true, Categories: append(strange, models.CategoryNewService), Length: 25 * time.Minute, run: newService},
+		{Name: "rogue_dhcp", Attack: true, Categories: kinds(models.CategoryNewService, models.CategoryARPSpoofing, models.CategoryAnomaly), Length: 15 * time.Minute, run: rogueDHCP},
+		{Name: "new_device", Attack: true, HeldOut: true, Categories: kinds(models.CategoryNewDevice, models.CategoryRemoteAccess), Length: 20 * time.Minute, run: implant},
+		{Name: "new_service", Attack: true, Categories: kinds(models.CategoryNewService), Length: 25 * time.Minute, run: newService},
 		{
-			Name: "slow_ramp", Attack: true, Categories: kinds(models.CategoryFlood, models.CategoryExfiltration, models.CategoryAnomaly),
+			Name: "slow_ramp", Attack: true, Categories: kinds(models.CategoryFlood, models.CategoryExfiltration),
 			Length: 3*time.Hour + time.Minute, run: slowRamp,
 		},
 	}
@@ -179,6 +178,7 @@ func lookalikes() []Family {
 		{Name: "antivirus_dns", Length: 11 * time.Minute, run: antivirusDNS},
 		{Name: "http_polling", Length: 30 * time.Minute, run: polling},
 		{Name: "speed_test", Length: 2 * time.Minute, run: speedTest},
+		{Name: "stream_udp", Length: 10 * time.Minute, run: streamUDP},
 		{Name: "game", HeldOut: true, Length: 15 * time.Minute, run: game},
 		{Name: "failover_arp", HeldOut: true, Length: 10 * time.Minute, run: failover},
 		{Name: "power_returns", HeldOut: true, Length: 10 * time.Minute, run: powerReturns},

@@ -479,6 +479,21 @@ func remoteDesktop(a *play) {
 	k.close(client)
 }
 
+// streamUDP is a camera of better quality, or a television channel: one way, without an answer, all the time.
+func streamUDP(a *play) {
+	to := &a.w.one(nas).node
+	from := &a.w.one(camera).node
+	if a.chance(0.5) {
+		from, to = a.stranger(), &a.desk().node
+	}
+	a.names(one(from))
+	if !a.resolve(from, to, false) {
+		return
+	}
+	port := uint16(2 * a.between(2000, 8000))
+	a.stream(from, to, false, port, port, 33, 20*ms, int(a.between(6, 20)), 1316, 1316, a.at+a.between(3*minute, 9*minute))
+}
+
 // copyFiles moves a great deal from a workstation to the storage in the house.
 func copyFiles(a *play) {
 	h := a.desk()

@@ -94,6 +94,9 @@ func (w *world) workDay(p *proc, h *host) {
 	do(func(p *proc) { w.again(p, h, 15*minute, func(p *proc) { w.syncFiles(p, h) }) })
 	do(func(p *proc) { w.again(p, h, 20*minute, func(p *proc) { w.miss(p, h) }) })
 	do(func(p *proc) { w.again(p, h, 40*minute, func(p *proc) { w.intranet(p, h) }) })
+	if !h.linux {
+		do(func(p *proc) { w.again(p, h, hour, func(p *proc) { w.logon(p, h) }) })
+	}
 	if h.linux {
 		do(func(p *proc) { w.again(p, h, hour, func(p *proc) { w.shell(p, h) }) })
 	}
