@@ -105,8 +105,9 @@ func asks(s *models.ConnSlot) bool {
 		return !s.Backward && (s.ICMPType == echo || s.ICMPType == timestamp || s.ICMPType == information || s.ICMPType == mask)
 	case models.ProtoICMPv6:
 		return !s.Backward && s.ICMPType == echo6
+	default:
+		return !s.Backward
 	}
-	return !s.Backward
 }
 
 func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
