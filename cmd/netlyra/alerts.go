@@ -12,18 +12,25 @@ import (
 	"netlyra/internal/store"
 )
 
-// keeper takes alerts from the bus, stores them, and then shows them: what a client has seen survives a power cut. While the database
-// cannot be written, alerts are shown after a short wait all the same, and stored as soon as it can be.
+// keeper takes alerts from the bus, stores them, and then shows those that are not hidden: what a client has seen survives a power cut.
+// While the database cannot be written, alerts are shown after a short wait all the same, as only the database knows what is hidden,
+// and stored as soon as it can be.
 type keeper struct {
 	store   *store.Store
 	show    func(*models.Alert)
 	log     *slog.Logger
-	ending  func() bool              // the program has been asked to end
-	failed  bool                     // the last attempt to store
-	pending map[string]*models.Alert // not stored yet: the newest revision of each
-	waiting uint64                   // revisions that stand behind pending
-	stored  atomic.Uint64
+	ending  func() bool        // the program has been asked to end
+	failed  bool               // the last attempt to store
+	pending map[string]pending // not stored yet, by id
+	stored  atomic.Uint64      // revisions, as are the others
+	hidden  atomic.Uint64
 	lost    atomic.Uint64
+}
+
+// pending is the newest revision of an alert, and how many it stands for.
+type pending struct {
+	*models.Alert
+	revisions uint64
 }
 
 var errStillFailing = errors.New("the database could not be written a moment ago")
@@ -36,7 +43,7 @@ const (
 
 // run keeps alerts until the bus has been closed and is empty.
 func (k *keeper) run(ctx context.Context, consumer bus.Consumer) error {
-	k.pending = map[string]*models.Alert{}
+	k.pending = map[string]pending{}
 	for {
 		alerts, err := k.poll(ctx, consumer)
 		if err == nil {
@@ -46,7 +53,9 @@ func (k *keeper) run(ctx context.Context, consumer bus.Consumer) error {
 		switch {
 		case errors.Is(err, bus.ErrClosed), errors.Is(err, context.Canceled):
 			k.save(ctx, nil)
-			k.lost.Add(k.waiting)
+			for _, p := range k.pending {
+				k.lost.Add(p.revisions)
+			}
 			return nil
 		case err != nil:
 			return err
@@ -69,17 +78,18 @@ func (k *keeper) poll(ctx context.Context, consumer bus.Consumer) ([]*models.Ale
 	alerts := make([]*models.Alert, 0, len(records))
 	for _, r := range records {
 		if a, ok := r.Value.(bus.Alert); ok {
-			alerts = append(alerts, a.Alert)
+			own := *a.Alert // other consumers may have the record too, and the store writes what holds for an alert into it
+			alerts = append(alerts, &own)
 		}
 	}
 	return alerts, err
 }
 
-// save stores alerts, those that wait first, and shows them.
+// save stores alerts, those that wait first, and shows those that are not hidden.
 func (k *keeper) save(ctx context.Context, alerts []*models.Alert) {
 	batch := make([]*models.Alert, 0, len(k.pending)+len(alerts))
-	for _, a := range k.pending {
-		batch = append(batch, a)
+	for _, p := range k.pending {
+		batch = append(batch, p.Alert)
 	}
 	batch = append(batch, alerts...)
 	if len(batch) == 0 {
@@ -93,16 +103,28 @@ func (k *keeper) save(ctx context.Context, alerts []*models.Alert) {
 	}
 	k.failed = err != nil
 	if err == nil {
-		k.stored.Add(k.waiting + uint64(len(alerts)))
-		k.waiting = 0
+		k.count(alerts)
 		clear(k.pending)
 	} else {
 		k.keep(alerts)
 		k.log.LogAttrs(ctx, slog.LevelError, "alerts not stored yet", slog.Int("alerts", len(k.pending)), slog.Any("error", err))
 	}
 	for _, a := range alerts {
-		k.show(a)
-		k.tell(ctx, a)
+		if a.Triage != models.TriageHidden {
+			k.show(a)
+			k.tell(ctx, a)
+		}
+	}
+}
+
+// count counts what has been stored: hidden or not.
+func (k *keeper) count(alerts []*models.Alert) {
+	of := map[bool]*atomic.Uint64{true: &k.hidden, false: &k.stored}
+	for _, p := range k.pending {
+		of[p.Triage == models.TriageHidden].Add(p.revisions)
+	}
+	for _, a := range alerts {
+		of[a.Triage == models.TriageHidden].Add(1)
 	}
 }
 
@@ -123,11 +145,11 @@ func (k *keeper) tell(ctx context.Context, a *models.Alert) {
 // keep puts alerts by for later; a newer revision takes the place of an older one.
 func (k *keeper) keep(alerts []*models.Alert) {
 	for _, a := range alerts {
-		if k.pending[a.ID] == nil && len(k.pending) >= maxPending {
+		before, there := k.pending[a.ID]
+		if !there && len(k.pending) >= maxPending {
 			k.lost.Add(1)
 			continue
 		}
-		k.pending[a.ID] = a
-		k.waiting++
+		k.pending[a.ID] = pending{a, before.revisions + 1}
 	}
 }

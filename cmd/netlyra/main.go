@@ -66,6 +66,8 @@ func (p *program) dispatch(ctx context.Context, cli *config.CLI, command string)
 		return p.watch(ctx, &cli.Run, log)
 	case "analyze":
 		return p.analyze(ctx, &cli.Analyze)
+	case "exception":
+		return p.exception(ctx, rest, &cli.Exception)
 	case "bench":
 		return p.bench(ctx, rest, &cli.Bench)
 	case "config":

@@ -44,7 +44,8 @@ func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger) (e
 	}()
 	if w.store, err = store.New(ctx, store.Options{
 		Path: c.Database, Log: log, AlertAge: c.AlertAge, ConnectionAge: c.ConnectionAge, MaxBytes: c.DatabaseMaxMB * 1e6,
-		DrainTimeout: drainTimeout,
+		DrainTimeout:  drainTimeout,
+		TriageChanged: func() { w.server.TriageChanged() }, // nothing changes before the store runs, and by then there is a server
 	}); err != nil {
 		return err
 	}
@@ -319,7 +320,8 @@ type liveState struct{ w *watcher }
 
 func (l liveState) Stats() models.Stats {
 	s := l.w.pipe.Stats()
-	s.Alerts.Stored, s.Alerts.Dropped = l.w.keeper.stored.Load(), l.w.keeper.lost.Load()
+	k := l.w.keeper
+	s.Alerts.Stored, s.Alerts.Suppressed, s.Alerts.Dropped = k.stored.Load(), k.hidden.Load(), k.lost.Load()
 	return s
 }
 

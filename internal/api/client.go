@@ -50,6 +50,7 @@ type client struct {
 	rows     bool
 	slow     bool // has asked for one a second
 	missed   uint64
+	outdated bool   // alerts have left the list or come back
 	passed   uint64 // the generation that it was last passed over in
 	lastSeq  uint64 // of what was queued
 
@@ -174,6 +175,21 @@ func (c *client) takeMissed() uint64 {
 	n := c.missed
 	c.missed = 0
 	return n
+}
+
+// outdate says that alerts have left the list or come back. A client that has not begun fetches the list when it does.
+func (c *client) outdate() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.outdated = c.alerts && c.welcomed
+}
+
+func (c *client) takeOutdated() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.outdated
+	c.outdated = false
+	return was
 }
 
 // update queues the messages of one update, which cost one credit together.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 
@@ -27,6 +28,8 @@ const (
 	codeTooLarge     code = "body_too_large"
 	codeBadHost      code = "host_not_allowed"
 	codeNoUpgrade    code = "websocket_required"
+	codeNotJSON      code = "json_required"
+	codeLimit        code = "limit_reached"
 	codeBusy         code = "busy"
 	codeStore        code = "store_unavailable"
 	codeTimeout      code = "query_timeout"
@@ -48,6 +51,10 @@ func (c code) status() int {
 		return http.StatusNotFound
 	case codeBadMethod:
 		return http.StatusMethodNotAllowed
+	case codeLimit:
+		return http.StatusConflict
+	case codeNotJSON:
+		return http.StatusUnsupportedMediaType
 	case codeTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case codeBadHost:
@@ -80,9 +87,14 @@ func fail(c code, message string) *apiError { return &apiError{code: c, message:
 func asAPIError(err error) *apiError {
 	var e *apiError
 	var tooLarge *http.MaxBytesError
+	var field *models.FieldError
 	switch {
 	case errors.As(err, &e):
 		return e
+	case errors.As(err, &field):
+		return &apiError{codeBadBody, field.Error(), err}
+	case errors.Is(err, models.ErrTooManyExceptions):
+		return &apiError{codeLimit, fmt.Sprintf("there are %d exceptions already: remove some that are not needed any more", models.MaxExceptions), err}
 	case errors.Is(err, models.ErrNotFound):
 		return &apiError{codeNotFound, "there is nothing with that id (it may be older than what is kept)", err}
 	case errors.Is(err, models.ErrBadQuery):

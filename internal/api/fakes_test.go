@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,6 +27,7 @@ type memoryStore struct {
 	mu     sync.Mutex
 	alerts []models.Alert
 	conns  []models.Connection
+	made   []models.Exception
 	err    error // returned by everything
 	block  chan struct{}
 }
@@ -48,6 +50,8 @@ func (s *memoryStore) Alert(ctx context.Context, id string) (models.Alert, error
 	if err := s.wait(ctx); err != nil {
 		return models.Alert{}, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, a := range s.alerts {
 		if a.ID == id {
 			return a, nil
@@ -60,14 +64,102 @@ func (s *memoryStore) Alerts(ctx context.Context, q models.AlertQuery) (models.P
 	if err := s.wait(ctx); err != nil {
 		return models.Page[models.Alert]{}, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return slice(s.alerts, q.Cursor, q.Limit, func(a *models.Alert) bool {
 		return (q.Host == "" || a.SrcIP == q.Host || a.DstIP == q.Host) &&
 			(q.Port == 0 || a.SrcPort == q.Port || a.DstPort == q.Port) &&
 			(q.Proto == "" || a.Proto == q.Proto) &&
 			(q.From == 0 || a.TS >= q.From) && (q.To == 0 || a.TS < q.To) &&
 			a.Score >= q.MinScore && (q.State == "" || a.State == q.State) &&
-			(q.Category == "" || a.Category == q.Category) && (q.Triage == "" || a.Triage == q.Triage)
+			(q.Category == "" || a.Category == q.Category) &&
+			(q.Triage == models.TriageAll || q.Triage == a.Triage || q.Triage == "" && a.Triage != models.TriageHidden)
 	})
+}
+
+func (s *memoryStore) SetTriage(ctx context.Context, id string, t models.Triage) error {
+	if err := s.wait(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.alerts {
+		if s.alerts[i].ID == id {
+			s.alerts[i].Triage = t
+			return nil
+		}
+	}
+	return models.ErrNotFound
+}
+
+func (s *memoryStore) Exceptions(ctx context.Context) ([]models.Exception, error) {
+	err := s.wait(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.made), err
+}
+
+// PreviewException knows only exceptions about a source.
+func (s *memoryStore) PreviewException(ctx context.Context, e models.Exception, limit int) (models.ExceptionPreview, error) {
+	err := errors.Join(s.wait(ctx), e.Normalize())
+	p := models.ExceptionPreview{Items: []models.Alert{}}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.alerts {
+		if a := &s.alerts[i]; a.SrcIP == e.Host && a.Triage != models.TriageHidden {
+			if p.Count++; len(p.Items) < limit {
+				p.Items = append(p.Items, *a)
+			}
+		}
+	}
+	return p, err
+}
+
+func (s *memoryStore) AddException(ctx context.Context, e models.Exception) (models.Exception, error) {
+	if err := errors.Join(s.wait(ctx), e.Normalize(), models.NormalizeReason(&e.Reason)); err != nil {
+		return e, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.made) == models.MaxExceptions {
+		return e, models.ErrTooManyExceptions
+	}
+	e.ID, e.Created, e.Hits = fmt.Sprintf("e%d", len(s.made)), t0, 2
+	s.made = append(s.made, e)
+	return e, nil
+}
+
+func (s *memoryStore) ChangeException(ctx context.Context, id string, c models.ExceptionChange) (models.Exception, error) {
+	if err := s.wait(ctx); err != nil {
+		return models.Exception{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.made, func(e models.Exception) bool { return e.ID == id })
+	if i < 0 {
+		return models.Exception{}, models.ErrNotFound
+	}
+	if c.Reason != nil {
+		s.made[i].Reason = *c.Reason
+	}
+	if c.Expires != nil {
+		s.made[i].Expires = *c.Expires
+	}
+	return s.made[i], models.NormalizeReason(&s.made[i].Reason)
+}
+
+func (s *memoryStore) RemoveException(ctx context.Context, id string) error {
+	if err := s.wait(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.made, func(e models.Exception) bool { return e.ID == id })
+	if i < 0 {
+		return models.ErrNotFound
+	}
+	s.made = slices.Delete(s.made, i, i+1)
+	return nil
 }
 
 func (s *memoryStore) Connections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {

@@ -48,6 +48,7 @@ type hub struct {
 	clients  map[*client]struct{}
 	incoming [][]byte // data of alerts, not yet made into messages
 	missed   uint64   // alerts that incoming had no room for, not yet told to the clients
+	decided  bool     // alerts have left the list or come back, not yet told to the clients
 	ended    bool     // no client is taken any more
 
 	count        atomic.Int64 // of clients
@@ -69,6 +70,7 @@ type hub struct {
 	ring     []ringEntry         // oldest first
 	ringSize int
 	ringFrom uint64 // the greatest seq that is no longer in the ring
+	listFrom uint64 // the seq of when alerts last left the list or came back
 }
 
 // ringEntry is an alert message and when it was made.
@@ -112,6 +114,13 @@ func (h *hub) publishAlert(a *models.Alert) {
 		h.droppedFull.Add(1)
 		h.metrics.dropped.WithLabelValues("hub_full").Inc()
 	}
+	h.mu.Unlock()
+	h.poke()
+}
+
+func (h *hub) triageChanged() {
+	h.mu.Lock()
+	h.decided = true
 	h.mu.Unlock()
 	h.poke()
 }
@@ -194,8 +203,8 @@ func (h *hub) end() {
 // step makes and hands out what is due, alerts first, and tells how long nothing more will be due.
 func (h *hub) step(now time.Time) time.Duration {
 	h.mu.Lock()
-	alerts, missed := h.incoming, h.missed
-	h.incoming, h.missed = nil, 0
+	alerts, missed, decided := h.incoming, h.missed, h.decided
+	h.incoming, h.missed, h.decided = nil, 0, false
 	clients := make([]*client, 0, len(h.clients))
 	for c := range h.clients {
 		clients = append(clients, c)
@@ -206,6 +215,9 @@ func (h *hub) step(now time.Time) time.Duration {
 		h.sendAlert(h.message(typeAlert, now, data), now, clients)
 	}
 	h.trimRing(now)
+	if decided {
+		h.listFrom = h.seq.Add(1) // a number of its own: who has seen it need not be told
+	}
 	if len(clients) == 0 {
 		return slowEvery
 	}
@@ -213,6 +225,9 @@ func (h *hub) step(now time.Time) time.Duration {
 	gen := h.live.Generation()
 	for _, c := range clients {
 		c.lost(missed)
+		if decided {
+			c.outdate()
+		}
 		next = min(next, h.serve(c, gen, now))
 	}
 	return next
@@ -275,6 +290,9 @@ func (h *hub) serve(c *client, gen uint64, now time.Time) time.Duration {
 	var update []*message
 	if n := c.takeMissed(); n > 0 {
 		update = append(update, h.aside(typeResync, resyncData{"missed", n}))
+	}
+	if c.takeOutdated() {
+		update = append(update, h.aside(typeResync, resyncData{Reason: "triage"}))
 	}
 	if v.wantStats && statsDue(v, gen, now) {
 		update = append(update, h.statsMessage(v, gen, now))
@@ -357,6 +375,9 @@ func (h *hub) welcome(c *client, v clientView, gen uint64, now time.Time) {
 		reason := h.resumable(*v.since)
 		if reason == "" {
 			c.resume(v.since.Gen, h.alertsAfter(v.since.Seq))
+			if v.since.Seq < h.listFrom {
+				c.outdate()
+			}
 			return
 		}
 		c.send(h.aside(typeResync, resyncData{Reason: reason}))

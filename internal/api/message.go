@@ -196,7 +196,7 @@ type snapshotData struct {
 
 // resyncData tells a client that it has missed something and what to do.
 type resyncData struct {
-	Reason string `json:"reason"` // "epoch", "too_old", "missed"
+	Reason string `json:"reason"` // "epoch", "too_old", "missed", "triage"
 	Missed uint64 `json:"missed"` // alert messages; fetch /api/v1/alerts
 }
 

@@ -126,12 +126,15 @@ func plainStats() []statMetric {
 		counter("netlyra_flow_evicted_connections_total", "Connections evicted because the table was full.", func(s S) uint64 { return s.Connections.Evicted }),
 		counter("netlyra_store_unstored_connections_total", "Connections counted but not stored.", func(s S) uint64 { return s.Connections.Unstored }),
 		counter("netlyra_detect_raised_alerts_total", "Revisions of alerts raised.", func(s S) uint64 { return s.Alerts.Raised }),
-		counter("netlyra_store_stored_alerts_total", "Revisions of alerts stored.", func(s S) uint64 { return s.Alerts.Stored }),
-		counter("netlyra_store_suppressed_alerts_total", "Revisions of alerts suppressed.", func(s S) uint64 { return s.Alerts.Suppressed }),
+		counter("netlyra_store_stored_alerts_total", "Revisions of alerts stored and shown.", func(s S) uint64 { return s.Alerts.Stored }),
+		counter("netlyra_store_suppressed_alerts_total", "Revisions of alerts stored, but hidden by an exception or by hand.", func(s S) uint64 { return s.Alerts.Suppressed }),
 		counter("netlyra_store_dropped_alerts_total", "Revisions of alerts lost.", func(s S) uint64 { return s.Alerts.Dropped }),
 		gauge("netlyra_detect_learning_ratio", "How far the detector has learned, 0 to 1.", func(s S) float64 { return s.Detector.Learning }),
 		gauge("netlyra_detect_budget_alerts_per_day", "The alert budget.", func(s S) float64 { return s.Detector.BudgetPerDay }),
 		gauge("netlyra_detect_actual_alerts_per_day", "Alerts that count against the budget.", func(s S) float64 { return s.Detector.ActualPerDay }),
+		counter("netlyra_detect_learned_alerts_total", "Alerts that are due to what has been learned; the budget is for these.", func(s S) uint64 { return s.Detector.LearnedAlerts }),
+		counter("netlyra_detect_limit_alerts_total", "Alerts raised by absolute limits.", func(s S) uint64 { return s.Detector.LimitAlerts }),
+		counter("netlyra_detect_releases_total", "Times that what was kept from being learned became the new normal.", func(s S) uint64 { return s.Detector.Releases }),
 		gauge("netlyra_detect_open_incidents", "Incidents that still go on.", func(s S) float64 { return float64(s.Detector.OpenIncidents) }),
 	}
 }

@@ -91,6 +91,11 @@ type exchange struct {
 // exchanges cover every operation, with success and with every error that it can be brought to.
 func exchanges() []exchange {
 	unavailable := func(f *fixture) { f.store.err = io.ErrUnexpectedEOF }
+	withException := func(f *fixture) {
+		f.store.made = []models.Exception{{ID: "e0", Created: t0, Host: "192.0.2.7", Port: 22, Category: models.CategoryBruteForce, Reason: "r", Hits: 1}}
+	}
+	foreign := []string{"Origin", "https://evil.example"}
+	const exceptions = "/api/v1/exceptions"
 	return []exchange{
 		{name: "health", path: "/api/v1/health", status: 200},
 		{name: "degraded", path: "/api/v1/health", status: 200, before: func(f *fixture) { f.live.stats.Interfaces[0].Link = "gone" }},
@@ -110,6 +115,55 @@ func exchanges() []exchange {
 		{name: "alert with parameter", path: "/api/v1/alerts/ffff?x=1", status: 400, code: "bad_parameter"},
 		{name: "alert with a long id", path: "/api/v1/alerts/" + strings.Repeat("f", 4000), status: 404, code: "not_found"},
 		{name: "alert without store", path: "/api/v1/alerts/ffff", status: 503, code: "store_unavailable", before: unavailable},
+		{name: "hidden alerts", path: "/api/v1/alerts?triage=hidden", status: 200},
+		{name: "all alerts", path: "/api/v1/alerts?triage=all", status: 200},
+		{name: "acknowledge", method: "PATCH", path: "/api/v1/alerts/0000000000000003", body: `{"triage":"acknowledged"}`, status: 200},
+		{name: "acknowledge one that is not there", method: "PATCH", path: "/api/v1/alerts/ffff", body: `{"triage":"new"}`, status: 404, code: "not_found"},
+		{name: "unknown triage", method: "PATCH", path: "/api/v1/alerts/ffff", body: `{"triage":"all"}`, status: 400, code: "bad_body", anyRequest: true},
+		{name: "no triage", method: "PATCH", path: "/api/v1/alerts/ffff", body: `{}`, status: 400, code: "bad_body", anyRequest: true},
+		{name: "acknowledge from another site", method: "PATCH", path: "/api/v1/alerts/ffff", body: `{"triage":"new"}`, header: foreign, status: 403, code: "origin_not_allowed"},
+		{name: "acknowledge without store", method: "PATCH", path: "/api/v1/alerts/ffff", body: `{"triage":"new"}`, status: 503, code: "store_unavailable", before: unavailable},
+		{name: "no exceptions", path: "/api/v1/exceptions", status: 200},
+		{name: "exceptions", path: "/api/v1/exceptions", status: 200, before: withException},
+		{name: "exceptions with parameter", path: "/api/v1/exceptions?limit=7", status: 400, code: "bad_parameter"},
+		{name: "exceptions without store", path: "/api/v1/exceptions", status: 503, code: "store_unavailable", before: unavailable},
+		{
+			name: "exception with everything", method: "POST", path: exceptions, status: 201, body: `{"host":"192.0.2.0/24","peer":"2001:db8::1","port":443,
+			"proto":"TCP","category":"beacon","sensor":"s1","reason":"r","expires":"2126-01-31T13:45:00+01:00"}`,
+		},
+		{name: "exception for ever", method: "POST", path: exceptions, body: `{"host":"192.0.2.7","reason":"r","expires":null}`, status: 201},
+		{name: "preview", method: "POST", path: exceptions + "?preview=true", body: `{"host":"192.0.2.7"}`, status: 200},
+		{name: "preview of nothing", method: "POST", path: exceptions + "?preview=true", body: `{"host":"203.0.113.7"}`, status: 200},
+		{name: "preview, bad host", method: "POST", path: exceptions + "?preview=true", body: `{"host":"printer"}`, status: 400, code: "bad_body"},
+		{name: "preview, bad parameter", method: "POST", path: exceptions + "?preview=maybe", body: `{}`, status: 400, code: "bad_parameter", anyRequest: true},
+		{name: "exception about nothing", method: "POST", path: exceptions, body: `{"reason":"r"}`, status: 400, code: "bad_body"},
+		{name: "exception, bad port", method: "POST", path: exceptions, body: `{"port":70000,"reason":"r"}`, status: 400, code: "bad_body", anyRequest: true},
+		{name: "exception, port as text", method: "POST", path: exceptions, body: `{"port":"22","reason":"r"}`, status: 400, code: "bad_body", anyRequest: true},
+		{name: "exception, bad expiry", method: "POST", path: exceptions, body: `{"port":22,"reason":"r","expires":"tomorrow"}`, status: 400, code: "bad_body", anyRequest: true},
+		{name: "exception, misspelt field", method: "POST", path: exceptions, body: `{"hots":"192.0.2.7","reason":"r"}`, status: 400, code: "bad_body", anyRequest: true},
+		{name: "exception, no JSON", method: "POST", path: exceptions, body: `host=192.0.2.7`, status: 400, code: "bad_body", anyRequest: true},
+		{name: "exception, two objects", method: "POST", path: exceptions, body: `{"port":22,"reason":"r"}{}`, status: 400, code: "bad_body"},
+		{name: "exception, large body", method: "POST", path: exceptions, body: `{"reason":"` + strings.Repeat("x", 70000) + `"}`, status: 413, code: "body_too_large", anyRequest: true},
+		{name: "exception from another site", method: "POST", path: exceptions, body: `{"port":22,"reason":"r"}`, header: foreign, status: 403, code: "origin_not_allowed"},
+		{
+			name: "one exception too many", method: "POST", path: exceptions, body: `{"port":22,"reason":"r"}`, status: 409, code: "limit_reached",
+			before: func(f *fixture) { f.store.made = make([]models.Exception, models.MaxExceptions) },
+		},
+		{name: "exception without store", method: "POST", path: exceptions, body: `{"port":22,"reason":"r"}`, status: 503, code: "store_unavailable", before: unavailable},
+		{name: "change", method: "PATCH", path: exceptions + "/e0", body: `{"reason":"q","expires":"2126-01-31T13:45:00Z"}`, status: 200, before: withException},
+		{name: "change to never", method: "PATCH", path: exceptions + "/e0", body: `{"expires":null}`, status: 200, before: withException},
+		{name: "change of nothing", method: "PATCH", path: exceptions + "/e0", body: `{}`, status: 400, code: "bad_body", before: withException},
+		{name: "change of the host", method: "PATCH", path: exceptions + "/e0", body: `{"host":"192.0.2.8"}`, status: 400, code: "bad_body", anyRequest: true},
+		{name: "change, bad expiry", method: "PATCH", path: exceptions + "/e0", body: `{"expires":7}`, status: 400, code: "bad_body", anyRequest: true},
+		{name: "change, no reason", method: "PATCH", path: exceptions + "/e0", body: `{"reason":" "}`, status: 400, code: "bad_body", before: withException},
+		{name: "change of one that is not there", method: "PATCH", path: exceptions + "/none", body: `{"reason":"q"}`, status: 404, code: "not_found"},
+		{name: "change from another site", method: "PATCH", path: exceptions + "/e0", body: `{"reason":"q"}`, header: foreign, status: 403, code: "origin_not_allowed"},
+		{name: "remove", method: "DELETE", path: exceptions + "/e0", status: 204, before: withException},
+		{name: "remove one that is not there", method: "DELETE", path: exceptions + "/none", status: 404, code: "not_found"},
+		{name: "remove with a long id", method: "DELETE", path: exceptions + "/" + strings.Repeat("e", 4000), status: 404, code: "not_found"},
+		{name: "remove with parameter", method: "DELETE", path: exceptions + "/e0?x=1", status: 400, code: "bad_parameter"},
+		{name: "remove from another site", method: "DELETE", path: exceptions + "/e0", header: foreign, status: 403, code: "origin_not_allowed"},
+		{name: "remove without store", method: "DELETE", path: exceptions + "/e0", status: 503, code: "store_unavailable", before: unavailable},
 		{name: "connections", path: "/api/v1/connections", status: 200},
 		{name: "connections with all filters", status: 200, path: "/api/v1/connections?host=2001:DB8:0::7&port=53&proto=17&from=2026-01-30T00:00:00Z" +
 			"&to=2026-02-01T00:00:00Z&min_score=0.1&state=active&live=false&limit=7"},
@@ -200,7 +254,7 @@ func TestClosedListsAreThoseOfModels(t *testing.T) {
 	doc, _ := description(t)
 	for schema, want := range map[string][]string{
 		"Category": texts(models.Categories()), "Severity": texts(models.Severities()), "ConnectionState": models.ConnStateNames(),
-		"AlertState": texts(alertStates()), "Triage": texts(triages()),
+		"AlertState": texts(alertStates()), "Triage": texts(models.Triages()),
 	} {
 		var got []string
 		for _, v := range doc.Components.Schemas[schema].Value.Enum {
@@ -231,7 +285,7 @@ func TestErrorCodesAreDescribed(t *testing.T) {
 	// code_client_gone is never read by anybody.
 	want := []code{
 		codeBadParameter, codeBadCursor, codeBadBody, codeUnauthorized, codeBadOrigin, codeNotFound, codeNoRoute, codeBadMethod,
-		codeTooLarge, codeBadHost, codeNoUpgrade, codeBusy, codeStore, codeTimeout, codeInternal,
+		codeTooLarge, codeBadHost, codeNoUpgrade, codeNotJSON, codeLimit, codeBusy, codeStore, codeTimeout, codeInternal,
 	}
 	for _, c := range want {
 		if !slices.Contains(described, string(c)) {

@@ -20,10 +20,6 @@ func alertStates() []models.AlertState {
 	return []models.AlertState{models.AlertOpen, models.AlertClosed}
 }
 
-func triages() []models.Triage {
-	return []models.Triage{models.TriageNew, models.TriageAcknowledged, models.TriageHidden}
-}
-
 // setter reads one parameter's value; its error says what is accepted.
 type setter func(value string) error
 
@@ -92,7 +88,7 @@ func parseAlertQuery(raw string) (models.AlertQuery, error) {
 		"host": hostAddress(&q.Host), "port": portNumber(&q.Port), "proto": proto(&q.Proto),
 		"from": instant(&q.From), "to": instant(&q.To), "min_score": score(&q.MinScore),
 		"state": oneOf(&q.State, alertStates()), "category": oneOf(&q.Category, models.Categories()),
-		"triage": oneOf(&q.Triage, triages()),
+		"triage": oneOf(&q.Triage, append(models.Triages(), models.TriageAll)),
 		"limit":  limit(&q.Limit), "cursor": cursor(&q.Cursor),
 	})
 	return q, errorOr(err, q.From, q.To)

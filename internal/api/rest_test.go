@@ -182,6 +182,65 @@ func TestErrorsGetTheirCode(t *testing.T) {
 	}
 }
 
+// TestWhatChangesSomethingMustBeJSON: a form of another site's page can send the other kinds without being asked for by the
+// browser first.
+func TestWhatChangesSomethingMustBeJSON(t *testing.T) {
+	f := start(t, nil)
+	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json"} {
+		for _, route := range [][2]string{{"POST", "/api/v1/exceptions"}, {"PATCH", "/api/v1/exceptions/e0"}, {"PATCH", "/api/v1/alerts/0000000000000001"}} {
+			a := f.do(t, route[0], route[1], `{"triage":"hidden"}`, "Content-Type", kind)
+			if a.status != 415 || !strings.Contains(a.body, "json_required") {
+				t.Errorf("%v as %q: %d %s", route, kind, a.status, a.body)
+			}
+		}
+	}
+	if a := f.do(t, "POST", "/api/v1/exceptions", `{"port":22,"reason":"r"}`, "Content-Type", "application/json; charset=utf-8"); a.status != 201 {
+		t.Errorf("JSON with a charset: %d %s", a.status, a.body)
+	}
+}
+
+func TestExceptionsAreReadStrictly(t *testing.T) {
+	f := start(t, nil)
+	for _, c := range []struct{ name, body, want string }{
+		{"misspelt", `{"porrt":22}`, `"porrt": there is no such field here; there are: category, expires, host, peer, port, proto, reason, sensor`},
+		{"own id", `{"id":"x"}`, "no such field"},
+		{"text for a number", `{"port":"22"}`, "port: a string is not accepted"},
+		{"fraction", `{"port":2.5}`, "port: a number 2.5 is not accepted"},
+		{"negative port", `{"port":-1}`, "port: -1 is not accepted: use a number from 1 to 65535"},
+		{"list", `[]`, "a JSON object"},
+		{"nothing", ``, "a JSON object"},
+		{"cut off", `{"port":2`, "a JSON object"},
+		{"name", `{"host":"printer"}`, `host: "printer" is not accepted: use an address or a prefix`},
+		{"no reason", `{"port":22}`, "reason: say why"},
+		{"past in words", `{"port":22,"reason":"r","expires":"never"}`, "expires: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := f.do(t, "POST", "/api/v1/exceptions", c.body, "Content-Type", "application/json")
+			var got errorBody
+			if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.status != 400 || !strings.Contains(got.Error.Message, c.want) {
+				t.Errorf("%d %s, want %s", a.status, a.body, c.want)
+			}
+		})
+	}
+	if len(f.store.made) != 0 {
+		t.Errorf("made: %+v", f.store.made)
+	}
+}
+
+func TestPreviewStoresNothing(t *testing.T) {
+	f := start(t, nil)
+	for _, query := range []string{"preview", "preview=", "preview=true"} {
+		a := f.do(t, "POST", "/api/v1/exceptions?"+query, `{"host":"192.0.2.7"}`, "Content-Type", "application/json")
+		var p models.ExceptionPreview
+		if err := json.Unmarshal([]byte(a.body), &p); err != nil || p.Count != 80 || len(p.Items) != previewItems {
+			t.Errorf("%s: %d, %v, %d with %d items", query, a.status, err, p.Count, len(p.Items))
+		}
+	}
+	if len(f.store.made) != 0 {
+		t.Errorf("made: %+v", f.store.made)
+	}
+}
+
 func TestUnknownRoutesAndMethods(t *testing.T) {
 	f := start(t, nil)
 	for _, c := range []struct {

@@ -55,6 +55,11 @@ func (s *Server) apiRoutes(v1 *gin.RouterGroup) {
 	busy := s.limitStore()
 	v1.GET("/alerts", s.checkAuth, busy, s.listAlerts)
 	v1.GET("/alerts/:id", s.checkAuth, busy, s.getAlert)
+	v1.PATCH("/alerts/:id", s.checkAuth, busy, s.changeAlert)
+	v1.GET("/exceptions", s.checkAuth, busy, s.listExceptions)
+	v1.POST("/exceptions", s.checkAuth, busy, s.addException)
+	v1.PATCH("/exceptions/:id", s.checkAuth, busy, s.changeException)
+	v1.DELETE("/exceptions/:id", s.checkAuth, busy, s.removeException)
 	v1.GET("/connections", s.checkAuth, busy, s.listConnections)
 }
 

@@ -1,8 +1,8 @@
 // Package api serves what NetLyra knows: REST under /api/v1 with its OpenAPI description, Prometheus metrics, live events
 // over WebSocket, and the page.
 //
-// What it serves it reads through two interfaces of its own, Store (the past) and Live (the present); alerts are pushed in
-// with PublishAlert. docs/asyncapi.yaml specifies the WebSocket, openapi.yaml in this directory the rest.
+// What it serves it reads through two interfaces of its own, Store (the past, and what people decide about it) and Live (the
+// present); alerts are pushed in with PublishAlert. docs/asyncapi.yaml specifies the WebSocket, openapi.yaml in this directory the rest.
 //
 // It trusts no web page: the Host header must name this server (DNS rebinding), the Origin of a WebSocket and of a
 // request that changes something must be this server's page, and beyond loopback a token and TLS are demanded.
@@ -35,9 +35,21 @@ import (
 // Store is what the API asks of the database. Queries have been checked: Limit is 1 to models.MaxPageLimit, texts are of their
 // closed lists. An error that wraps neither models.ErrNotFound nor models.ErrBadQuery is answered with 503.
 type Store interface {
+	Decisions
 	Alerts(ctx context.Context, q models.AlertQuery) (models.Page[models.Alert], error)
 	Alert(ctx context.Context, id string) (models.Alert, error)
 	Connections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error)
+}
+
+// Decisions is what the API has the database remember of what people decide. What exceptions say has not been checked: a
+// *models.FieldError is answered with 400, models.ErrTooManyExceptions with 409.
+type Decisions interface {
+	SetTriage(ctx context.Context, id string, t models.Triage) error
+	Exceptions(ctx context.Context) ([]models.Exception, error)
+	PreviewException(ctx context.Context, e models.Exception, limit int) (models.ExceptionPreview, error)
+	AddException(ctx context.Context, e models.Exception) (models.Exception, error)
+	ChangeException(ctx context.Context, id string, c models.ExceptionChange) (models.Exception, error)
+	RemoveException(ctx context.Context, id string) error
 }
 
 // Live is the present state of the pipeline. Its methods are called from several goroutines, never block, and what they
@@ -366,6 +378,10 @@ func (s *Server) Fingerprint() string { return s.fingerprint }
 // PublishAlert sends a revision of an alert to the WebSocket clients. It is called after the store has committed it, never
 // blocks, and keeps no reference to a.
 func (s *Server) PublishAlert(a *models.Alert) { s.hub.publishAlert(a) }
+
+// TriageChanged tells the WebSocket clients that alerts have left the list or come back into it, so that they fetch it again.
+// It never blocks.
+func (s *Server) TriageChanged() { s.hub.triageChanged() }
 
 // Changed says that Live has something new, so that clients hear of it at once if nothing was sent for a while. It never
 // blocks; without it they hear within 16 ms.

@@ -248,6 +248,8 @@ func TestMessagesAreAsDescribed(t *testing.T) {
 	a := exampleAlert("a", t0)
 	f.PublishAlert(&a)
 	see(typeAlert)
+	f.TriageChanged()
+	see(typeResync)
 	say("ClientSub", `{"type":"sub","topics":["stats"],"rate":1}`)
 	f.stop()
 	see(typeBye)
@@ -303,6 +305,46 @@ func TestResume(t *testing.T) {
 	}
 	if rows := into[rowsData](t, third.until(typeConnection)); !rows.Full || len(rows.ID) != 2 {
 		t.Errorf("all: %+v", rows)
+	}
+}
+
+// TestAChangedListIsTold to whoever listens, and to who comes back and has missed it, once.
+func TestAChangedListIsTold(t *testing.T) {
+	f := start(t, nil)
+	p := dial(t, f.wsURL(), nil)
+	snapshot, _ := p.greet()
+	deaf := dial(t, f.wsURL(), nil)
+	deaf.say(`{"type":"hello","topics":["stats"]}`)
+	deaf.until(typeSnapshot)
+
+	before := p.until(typeStats)
+	f.TriageChanged()
+	told := p.until(typeResync)
+	if diff := cmp.Diff(resyncData{Reason: "triage"}, into[resyncData](t, told)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	f.live.count(1)
+	f.Changed()
+	after := p.until(typeStats)
+	next := func(p *peer) string { // the first message that is not about connections
+		t.Helper()
+		for {
+			m := p.next()
+			p.say(`{"type":"ack","seq":%d}`, m.Seq)
+			if m.Type != typeHello && m.Type != typeConnection {
+				return m.Type
+			}
+		}
+	}
+	if got := next(deaf); got != typeStats {
+		t.Errorf("who wants no alerts gets %s", got)
+	}
+	for seq, want := range map[uint64]string{before.Seq: typeResync, after.Seq: typeStats} {
+		again := dial(t, f.wsURL(), nil)
+		again.say(`{"type":"hello","since":{"epoch":%q,"seq":%d,"gen":%d}}`, before.Epoch, seq, snapshot.Gen)
+		if got := next(again); got != want {
+			t.Errorf("who comes back after %d gets %s, want %s; the list changed before %d", seq, got, want, after.Seq)
+		}
 	}
 }
 

@@ -724,7 +724,7 @@ func DecodeAlert(b []byte) (*models.Alert, error) {
 		return nil, fmt.Errorf("%w: %d, this program knows %d", ErrVersion, *rec.V, version)
 	}
 	a := &rec.Alert
-	a.Triage = "" // the store's own
+	a.Triage, a.HiddenBy = "", "" // the store's own
 	for _, c := range []struct {
 		bad       bool
 		name, how string

@@ -1,6 +1,7 @@
 // Package config is the program's command line and environment as one struct: flags win over the environment, the environment over a
 // file named .env in the working directory, that over the defaults given here. Every flag has a variable NETLYRA_ with its
-// name; .env.example lists them all, held to this struct by a test.
+// name, but for those with the tag "operand", which say what is to be done now; .env.example lists them all, held to this
+// struct by a test.
 package config
 
 import (
@@ -30,8 +31,10 @@ type CLI struct {
 	LogLevel  string `help:"Least severe level that is logged: ${enum}." enum:"debug,info,warn,error" default:"info"`
 	LogFormat string `help:"How log lines look: ${enum}." enum:"text,json" default:"text"`
 
-	Run     Run     `cmd:"" help:"Watch network interfaces, or play a capture file, and serve what is seen."`
-	Analyze Analyze `cmd:"" help:"Read capture files as fast as they can be read and print what is abnormal."`
+	Run       Run       `cmd:"" help:"Watch network interfaces, or play a capture file, and serve what is seen."`
+	Analyze   Analyze   `cmd:"" help:"Read capture files as fast as they can be read and print what is abnormal."`
+	Exception Exception `cmd:"" help:"Say what is normal here, so that it is not listed as an alert."`
+
 	Bench   Bench   `cmd:"" help:"Make traffic and measure speed."`
 	Config  Config  `cmd:"" help:"Show or check the configuration."`
 	Version Version `cmd:"" help:"Print the version."`
@@ -227,7 +230,7 @@ func newParser(cli *CLI, env map[string]string, options ...kong.Option) (*kong.K
 		host = "netlyra"
 	}
 	resolver := kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		if v, ok := env[Variable(flag.Name)]; ok {
+		if v, ok := env[Variable(flag.Name)]; ok && !flag.Tag.Has("operand") {
 			return v, nil
 		}
 		return nil, nil //nolint:nilnil // kong's way to say: not set here
@@ -245,7 +248,7 @@ func Variable(flag string) string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// Flags lists the flags of all commands, each name once, with its help and default.
+// Flags lists the flags of all commands that are settings, each name once, with its help and default.
 func Flags() ([]*kong.Flag, error) {
 	parser, err := newParser(&CLI{}, nil)
 	if err != nil {
@@ -256,7 +259,7 @@ func Flags() ([]*kong.Flag, error) {
 	var visit func(n *kong.Node)
 	visit = func(n *kong.Node) {
 		for _, f := range n.Flags {
-			if !seen[f.Name] {
+			if !seen[f.Name] && !f.Tag.Has("operand") {
 				seen[f.Name] = true
 				all = append(all, f)
 			}
@@ -332,6 +335,9 @@ func (c *CLI) validate(command string) error {
 	}
 	if strings.HasPrefix(command, "bench trees") && (c.Bench.Trees.TreesSeeds < 1 || c.Bench.Trees.TreesSeeds > 1000) {
 		bad("--trees-seeds %d: must be 1 to 1000", c.Bench.Trees.TreesSeeds)
+	}
+	if remote := c.remote(command); remote != nil {
+		remote.validate(bad)
 	}
 	r := &c.Run
 	if strings.HasPrefix(command, "run") {

@@ -2,27 +2,43 @@ package detect
 
 import "math"
 
-// ranks turns a raw score into a calibrated one by its rank among all scores so far. Scores are rounded to 1e-4, so the
-// ranks are a histogram: the same whatever the order within a second was.
+// ranks turns evidence into a calibrated score by its rank among what went before. What is ranked is the most that an entity has shown in
+// each blockMicros: an incident takes at least that long (its hold), so that the number of ranks above a line is the number of
+// incidents that it would have made. Evidence is a histogram: the same whatever the order within a second was.
 type ranks struct {
-	counts [scoreBins]uint64
+	counts [evidenceBins]uint32
 	n      uint64
 }
 
-const scoreBins = 10_001
+const (
+	blockMicros  = 600 * secondMicros
+	leastBits    = -16 // of evidence
+	binsPerBit   = 64
+	evidenceBins = 64 * binsPerBit
+)
 
-func scoreBin(raw float64) int { return int(math.Round(min(max(raw, 0), 1) * (scoreBins - 1))) }
-
-func (r *ranks) add(raw float64) {
-	r.counts[scoreBin(raw)]++
-	r.n++
+func evidenceBin(bits float64) int {
+	return int(min(max((bits-leastBits)*binsPerBit, 0), evidenceBins-1))
 }
 
-// tail is the share of the scores that are at least raw, the judged one included: at least 1/(n+1).
-func (r *ranks) tail(raw float64) float64 {
+// peak takes evidence of an entity, whose highest of this block so far was before; first says that the block is new.
+func (r *ranks) peak(bits, before float64, first bool) {
+	switch {
+	case first:
+		r.n++
+	case bits <= before:
+		return
+	default:
+		r.counts[evidenceBin(before)]--
+	}
+	r.counts[evidenceBin(bits)]++
+}
+
+// tail is the share of the peaks that are at least bits, the judged one included: at least 1/(n+1).
+func (r *ranks) tail(bits float64) float64 {
 	var above uint64
-	for _, c := range r.counts[scoreBin(raw):] {
-		above += c
+	for _, c := range r.counts[evidenceBin(bits):] {
+		above += uint64(c)
 	}
 	return float64(above+1) / float64(r.n+1)
 }

@@ -14,7 +14,6 @@ import (
 	"maps"
 	"slices"
 
-	"netlyra/internal/detect/hst"
 	"netlyra/internal/models"
 )
 
@@ -33,6 +32,7 @@ type Limits struct {
 	FloodPorts        int     // … on at most so many of its ports; on more it is being scanned
 	FloodSources      int     // distinct sources, most of which do not get through
 	FloodPackets      uint32  // per second to one destination, hardly any of which it answers
+	FloodDatagrams    uint32  // per second to one destination, each of a connection of its own, none of which it answers
 	FloodICMP         uint32  // ICMP packets per second to one destination
 	FloodOpened       int     // connections opened to a few ports of one destination, whether they get through or not
 	UnsolicitedBytes  uint64  // from service ports to one destination that has not asked
@@ -44,7 +44,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		WarmupPackets: 50, ScanPorts: 60, SweepHosts: 150, FloodHalfOpen: 150, FloodPorts: 8, FloodSources: 400,
-		FloodPackets: 5000, FloodICMP: 200, FloodOpened: 600,
+		FloodPackets: 5000, FloodDatagrams: 300, FloodICMP: 200, FloodOpened: 200,
 		UnsolicitedBytes: 200_000, FailedShare: 0.5, CloseAfterSeconds: 60,
 	}
 }
@@ -57,6 +57,7 @@ type Options struct {
 	Limits      Limits  // zero: DefaultLimits
 	MaxEntities int     // per role; 0 means 65,536
 	Window      int     // entity-seconds per window of the trees; 0 means 2,048
+	Without     Part    // parts to leave out
 }
 
 const (
@@ -113,11 +114,11 @@ func NewJudge(o Options) (*Judge, error) {
 		domains: newTable[domainKey, domain](maxDomains), probes: newTable[probeKey, probes](maxProbes),
 	}
 	for r := range j.roles {
-		trees, err := hst.New(hst.Options{Trees: treeCount, Height: treeHeight, Window: o.Window, Features: int(numFeatures), Seed: o.Seed + int64(r)})
+		m, err := newModel(o.Window, o.Seed+int64(r))
 		if err != nil {
-			return nil, fmt.Errorf("detect: %w", err)
+			return nil, err
 		}
-		j.roles[r] = roleState{entities: newEntities(o.MaxEntities), trees: trees}
+		j.roles[r] = roleState{entities: newEntities(o.MaxEntities), model: m}
 	}
 	return j, nil
 }
@@ -134,8 +135,10 @@ func (j *Judge) Stats() models.DetectorStats {
 		s.CapsHit["entities_"+name] = j.roles[r].entities.evicted + j.roles[r].entities.refused
 		s.CapsHit["sketches_"+name] = j.roles[r].entities.blocks.full
 		s.CapsHit["evaluations_"+name] = j.roles[r].skipped
+		s.Releases += j.roles[r].model.releases
 	}
 	s.Learning = learning(s.Parts)
+	s.LearnedAlerts, s.LimitAlerts = j.learnedAlerts, j.limitAlerts
 	if days := j.elapsedDays(); days > 0 {
 		s.ActualPerDay = float64(j.learnedAlerts) / days
 	}
@@ -150,8 +153,8 @@ func (j *Judge) parts() map[string]float64 {
 	}
 	p := map[string]float64{"limits": warm, "baseline": round(min(1, float64(j.elapsed)/(learnSeconds*secondMicros)))}
 	for r := range j.roles {
-		p["trees_"+Role(r).String()] = round(j.roles[r].trees.Progress())
-		p["calibration_"+Role(r).String()] = round(min(1, j.allowance()))
+		p["trees_"+Role(r).String()] = round(j.roles[r].model.trees.Progress())
+		p["calibration_"+Role(r).String()] = round(min(1, j.allowance(&j.roles[r])))
 	}
 	return p
 }

@@ -29,6 +29,7 @@ type domain struct {
 	hour     int64
 	long     names
 	longest  carried
+	strange  bool // nobody had asked for it when everything was taken for usual
 	renown   renown
 	servers  [renownUsers]models.Addr
 	serverN  uint8
@@ -38,6 +39,7 @@ type domain struct {
 
 // carried is what new names and their answers have carried.
 type carried struct {
+	asked   uint32 // questions
 	names   uint32 // new ones
 	bytes   uint32 // of the names, without the domain
 	odd     uint32 // new names asked for in a record type that carries data
@@ -45,8 +47,8 @@ type carried struct {
 	down    uint32 // bytes of the answers beyond the question
 }
 
-// names is a set by linear counting: 512 bits tell up to some hundred names apart.
-type names [8]uint64
+// names is a set by linear counting: 1024 bits tell up to some hundred names apart.
+type names [16]uint64
 
 const (
 	maxDomain    = 64
@@ -60,8 +62,11 @@ const (
 	meanBytes    = 20 // of a name, without its domain: those of machines that are called by number are shorter
 	slowNames    = 250
 	slowMean     = 24
-	knownFactor  = 4  // for a domain that several hosts use
-	answerShare  = 40 // bytes of an answer beyond the question, below which data only goes out
+	strangeNames = 80 // of a domain that is new here and that one host alone asks for, hardly ever the same name twice
+	strangeMean  = 10
+	strangeShare = 0.75 // new names a question
+	knownFactor  = 4    // for a domain that several hosts use
+	answerShare  = 40   // bytes of an answer beyond the question, below which data only goes out
 	minuteMicros = 60 * secondMicros
 	hourMicros   = 3600 * secondMicros
 )
@@ -154,7 +159,11 @@ func (j *Judge) question(q *models.Question) {
 		return // the domain itself carries nothing
 	}
 	id := hashBytes(base)
-	known, _ := j.domains.get(domainKey{domain: id})
+	known, first := j.domains.get(domainKey{domain: id})
+	if first {
+		known.strange = j.learned()
+	}
+	strange := known.strange
 	known.meetServer(q.Server)
 	users := known.renown.meet(hashAddr(q.Client))
 	if known.serves(q.Client) {
@@ -164,6 +173,7 @@ func (j *Judge) question(q *models.Question) {
 	if fresh {
 		d.textSize = uint8(copy(d.text[:], base[max(0, len(base)-maxDomain):]))
 	}
+	d.strange = strange
 	d.turn(q.TS)
 	if q.Answer {
 		d.answer(q)
@@ -201,6 +211,8 @@ func (d *domain) turn(ts int64) {
 }
 
 func (d *domain) ask(q *models.Question, hash uint64, size int) {
+	d.carried[0].asked++
+	d.longest.asked++
 	if d.long.add(hash) {
 		d.longest.names++
 		d.longest.bytes += uint32(size)
@@ -226,7 +238,7 @@ func (d *domain) answer(q *models.Question) {
 // recent is what the last one to two minutes have carried.
 func (d *domain) recent() carried {
 	a, b := &d.carried[0], &d.carried[1]
-	return carried{a.names + b.names, a.bytes + b.bytes, a.odd + b.odd, a.answers + b.answers, a.down + b.down}
+	return carried{a.asked + b.asked, a.names + b.names, a.bytes + b.bytes, a.odd + b.odd, a.answers + b.answers, a.down + b.down}
 }
 
 func (c *carried) mean() uint32 { return c.bytes / max(c.names, 1) }
@@ -247,6 +259,8 @@ func (j *Judge) limitTunnel(q *models.Question, d *domain, users int) {
 		j.tunnel(q, d, c, lead{leadNameBytes, "bytes", float64(c.bytes), float64(tunnelBytes * plainly)})
 	case c.odd >= oddNames*factor || c.odd >= oddFew*factor && c.down >= oddBytes*factor:
 		j.tunnel(q, d, c, lead{leadOddNames, "names", float64(c.odd), float64(oddFew * factor)})
+	case d.longest.names >= strangeNames && d.longest.mean() >= strangeMean && users == 1 && d.strange && float64(d.longest.names) >= strangeShare*float64(d.longest.asked):
+		j.tunnel(q, d, c, lead{leadHourNames, "names", float64(d.longest.names), strangeNames})
 	case d.longest.names >= slowNames*factor && d.longest.mean() >= slowMean:
 		j.tunnel(q, d, c, lead{leadHourNames, "names", float64(d.longest.names), float64(slowNames * factor)})
 	}
@@ -263,9 +277,9 @@ func (j *Judge) tunnel(q *models.Question, d *domain, c carried, l lead) {
 		text: printable(d.text[:d.textSize]),
 	}
 	f.reasons = []models.Reason{
-		{Feature: l.feature, Value: l.value, Unit: l.unit, Expected: models.Range{High: l.limit}, Contribution: 0.6},
-		{Feature: "new_names", Value: float64(c.names), Unit: "names in 1 to 2 min", Expected: models.Range{High: tunnelNames}, Contribution: 0.2},
-		{Feature: "name_length", Value: float64(c.mean()), Unit: "bytes before the domain", Expected: models.Range{High: meanBytes}, Contribution: 0.2},
+		{Feature: l.feature, Value: l.value, Unit: l.unit, Expected: models.Range{High: l.limit}, Contribution: 0.6, Basis: models.BasisLimit},
+		{Feature: "new_names", Value: float64(c.names), Unit: "names in 1 to 2 min", Expected: models.Range{High: tunnelNames}, Contribution: 0.2, Basis: models.BasisLimit},
+		{Feature: "name_length", Value: float64(c.mean()), Unit: "bytes before the domain", Expected: models.Range{High: meanBytes}, Contribution: 0.2, Basis: models.BasisLimit},
 	}
 	s := models.ConnSlot{Orig: q.Client, Resp: q.Server, RespPort: portDNS, Proto: models.ProtoUDP}
 	j.blame(&s, f, 0)

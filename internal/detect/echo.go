@@ -34,7 +34,7 @@ func (j *Judge) limitEcho(s *models.ConnSlot) {
 		category: models.CategoryTunnel, score: limitScore(float64(n), changedEchoes), hold: 2 * minuteMicros,
 		lead: lead{leadEchoes, "echoes", float64(n), changedEchoes}, pair: pairOf(s), since: p.first,
 	}
-	f.reasons = []models.Reason{{Feature: leadEchoes, Value: float64(n), Unit: "echoes in 1 to 2 min", Expected: models.Range{High: changedEchoes}, Contribution: 1}}
+	f.reasons = []models.Reason{{Feature: leadEchoes, Value: float64(n), Unit: "echoes in 1 to 2 min", Expected: models.Range{High: changedEchoes}, Contribution: 1, Basis: models.BasisLimit}}
 	j.blame(s, f, 0)
 }
 

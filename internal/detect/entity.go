@@ -35,10 +35,14 @@ type entity struct {
 	halves [2]half
 	main   mainConn // the heaviest connection of that second
 
-	ports [2]sketch // of the halves
-	peers [2]sketch
-	peak  uint32 // the most connections opened in one window before, in no incident; sinks slowly
-	_     [28]byte
+	ports    [2]sketch // of the halves
+	peers    [2]sketch
+	flooded  int64   // when it was last flooded
+	peak     float32 // the most connections that are usually opened in one window
+	block    uint32  // of blockMicros, and the most evidence in it
+	evidence float32
+	own      own
+	_        [4]byte
 }
 
 // recentlyFailed is how many of the connections of this second and the one before have not got through.
@@ -231,7 +235,7 @@ func (t *entities) tidy(period int64, n int) {
 			t.tidied = 1
 		}
 		if e := &t.slab[t.tidied]; e.period < period {
-			e.turn(period, &t.blocks)
+			e.turn(period, &t.blocks, false)
 		}
 	}
 }
@@ -274,14 +278,12 @@ func (t *entities) remove(e uint32) {
 }
 
 // turn brings the halves of the window up to the half of time period.
-func (e *entity) turn(period int64, p *blocks) {
+func (e *entity) turn(period int64, p *blocks, free bool) {
 	if e.period == period {
 		return
 	}
 	steps := period - e.period
-	if e.incidents == 0 {
-		e.peak = max(e.peak-e.peak/peakLife, uint32(e.opened()))
-	}
+	e.learnPeak(free)
 	e.period = period
 	for range min(max(steps, 0), 2) {
 		e.ports[1].reset(p)
@@ -292,8 +294,23 @@ func (e *entity) turn(period int64, p *blocks) {
 	}
 }
 
-// peakLife is in halves of the window: a peak loses two thirds within some three hours.
-const peakLife = 1024
+// learnPeak takes the window for usual: freely while everything is; later a peak grows to some twice as much a day, so that a slow ramp
+// shows, and not while the entity is in an incident.
+func (e *entity) learnPeak(free bool) {
+	opened := float32(e.opened())
+	switch {
+	case e.incidents > 0 || opened <= e.peak:
+	case free:
+		e.peak = opened
+	default:
+		e.peak = min(opened, max(e.peak, leastPeak)*peakGrowth)
+	}
+}
+
+const (
+	peakGrowth = 1.0001 // a half of the window: 86,400 s / 10 s of them double it
+	leastPeak  = 10
+)
 
 func (e *entity) opened() int    { return int(e.halves[0].opened) + int(e.halves[1].opened) }
 func (e *entity) completed() int { return int(e.halves[0].completed) + int(e.halves[1].completed) }

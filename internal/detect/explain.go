@@ -11,41 +11,29 @@ import (
 	"netlyra/internal/models"
 )
 
-// contributions says what part each feature has in the trees' score: how far the score falls when the feature alone is put back
-// to its usual middle, as a share of what all of them do.
-func (j *Judge) contributions(st *roleState, c *evaluated, v vector) []models.Reason {
+// contributions lists the three features that say most of why an entity-second is strange.
+func (j *Judge) contributions(st *roleState, e *entity, v *vector) []models.Reason {
+	share := st.model.credits(&j.sight, j.options.Without)
 	reasons := make([]models.Reason, 0, numFeatures)
-	total := 0.0
 	for f := range numFeatures {
-		x := c.point
-		x[f] = f.scale(st.usual.quantile(f, 0.5))
-		gain := math.Max(c.raw-st.trees.Score(x[:]), 0)
-		total += gain
-		reasons = append(reasons, reason(st, f, v[f], gain))
+		reasons = append(reasons, j.reason(st, e, f, v[f], share[f]))
 	}
-	for i := range reasons {
-		if total > 0 {
-			reasons[i].Contribution = round(reasons[i].Contribution / total)
-		}
-	}
-	slices.SortStableFunc(reasons, func(a, b models.Reason) int {
-		switch {
-		case a.Contribution > b.Contribution:
-			return -1
-		case a.Contribution < b.Contribution:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(reasons, func(a, b models.Reason) int { return cmp.Compare(b.Contribution, a.Contribution) })
 	return reasons[:3]
 }
 
-func reason(st *roleState, f feature, value, contribution float64) models.Reason {
+// reason holds a value against the range that is usual for this host where that is known, else for all of its role.
+func (j *Judge) reason(st *roleState, e *entity, f feature, value, contribution float64) models.Reason {
 	info := f.info()
-	return models.Reason{
-		Feature: info.name, Value: round(value), Unit: info.unit, Contribution: contribution,
-		Expected: models.Range{Low: round(st.usual.quantile(f, 0.05)), High: round(st.usual.quantile(f, 0.95))},
+	r := models.Reason{Feature: info.name, Value: round(value), Unit: info.unit, Contribution: contribution, Basis: models.BasisHost}
+	low, high, ok := e.own.usual(f)
+	if !ok {
+		low, high = st.model.scaler.Usual(int(f))
+		low, high = readable(math.Max(low, 0)), readable(high)
+		r.Basis = models.BasisNetwork
 	}
+	r.Expected = models.Range{Low: low, High: high}
+	return r
 }
 
 // alert writes down the incident as it stands.
@@ -70,28 +58,24 @@ func (j *Judge) alert(in *incident, state models.AlertState) models.Alert {
 	in.address(&a)
 	a.Reasons = f.reasons
 	if a.Reasons == nil {
-		a.Reasons = limitReasons(st, f)
+		a.Reasons = j.limitReasons(st, in)
 	}
 	j.explain(in, &a)
 	return a
 }
 
 // limitReasons puts the value that crossed its limit first, with the whole of the score: a limit does not weigh.
-func limitReasons(st *roleState, f *finding) []models.Reason {
+func (j *Judge) limitReasons(st *roleState, in *incident) []models.Reason {
+	f, e := &in.finding, &st.entities.slab[in.entity]
 	l := f.lead
-	first := models.Reason{Feature: l.feature, Value: l.value, Unit: l.unit, Expected: models.Range{High: l.limit}, Contribution: 1}
-	for n := range numFeatures {
-		if n.info().name == l.feature && st.usual.known() {
-			first.Expected = models.Range{Low: round(st.usual.quantile(n, 0.05)), High: round(st.usual.quantile(n, 0.95))}
-		}
-	}
+	first := models.Reason{Feature: l.feature, Value: l.value, Unit: l.unit, Expected: models.Range{High: l.limit}, Contribution: 1, Basis: models.BasisLimit}
 	reasons := []models.Reason{first}
-	if !st.usual.known() {
+	if !st.model.ready() {
 		return reasons
 	}
 	for _, n := range [...]feature{openRate, failedShare, packetRate} {
 		if n.info().name != l.feature {
-			reasons = append(reasons, reason(st, n, f.vector[n], 0))
+			reasons = append(reasons, j.reason(st, e, n, f.vector[n], 0))
 		}
 	}
 	return reasons[:3]
@@ -197,6 +181,10 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 	default:
 		in.explainPair(a)
 	}
+	if in.accepted {
+		a.Facts = append(a.Facts, models.Fact{Name: "accepted", Text: "new normal"})
+		a.Summary += " It has gone on for so long that it counts as normal now."
+	}
 	if in.worm {
 		a.Category = models.CategoryWorm
 		a.Summary = fmt.Sprintf("%s %s spreading something: it was swept for%s, and now it sweeps %s for the same itself.", a.SrcIP, is, port, in.hostsText(peers))
@@ -259,6 +247,11 @@ func (in *incident) explainPair(a *models.Alert) {
 		a.Summary = fmt.Sprintf("A new device is on the network: %s, with the address %s.", f.text, a.SrcIP)
 		a.Counterfactual = fmt.Sprintf("No alert if it had been here before, or if %d or more new devices a day were usual.", rareArrivals)
 	case models.CategoryNewService:
+		if f.lead.feature == leadLessors {
+			a.Summary = fmt.Sprintf("%s hands out addresses (DHCP) beside %s: who takes one from it may send everything through it.", a.SrcIP, a.DstIP)
+			a.Counterfactual = "No alert if it had done so from the start."
+			return
+		}
 		a.Summary = fmt.Sprintf("%s offers a service that was not there before: %s was the first to use %s.", a.DstIP, a.SrcIP, service)
 		a.Counterfactual = fmt.Sprintf("No alert if the service had been used before, or if %d or more new services a day were usual.", rareArrivals)
 	default: // the others are about a host, not about what it does with one service

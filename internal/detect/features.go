@@ -60,15 +60,6 @@ func (f feature) scale(value float64) float64 {
 	return math.Round(min(max(s, 0), 1)*65_536) / 65_536
 }
 
-// unscale is the physical value of a scaled one.
-func (f feature) unscale(s float64) float64 {
-	info := f.info()
-	if info.log {
-		return math.Expm1(s * math.Log1p(info.top))
-	}
-	return s * info.top
-}
-
 // vectorOf describes the second that e.now holds.
 func vectorOf(e *entity, p *blocks) vector {
 	n := &e.now
@@ -88,19 +79,13 @@ func vectorOf(e *entity, p *blocks) vector {
 	return v
 }
 
-// usual keeps the distribution of each feature over all entity-seconds of a role, for "expected" in reasons.
+// usual keeps the distribution of each feature over all entity-seconds of a role.
 type usual struct {
 	counts [numFeatures][usualBins]uint64
 	n      uint64
 }
 
-const (
-	usualBins  = 256
-	usualAfter = 500 // entity-seconds, before which nothing can be said about what is usual
-)
-
-// known says whether enough has been seen to say what is usual.
-func (u *usual) known() bool { return u.n >= usualAfter }
+const usualBins = 256
 
 func (u *usual) add(x *[numFeatures]float64) {
 	for f := range numFeatures {
@@ -109,17 +94,13 @@ func (u *usual) add(x *[numFeatures]float64) {
 	u.n++
 }
 
-// quantile is the physical value below which a share q of the entity-seconds lie; 0 before there are any.
-func (u *usual) quantile(f feature, q float64) float64 {
-	want := uint64(math.Ceil(q * float64(u.n)))
-	var seen uint64
-	for i, c := range u.counts[f] {
-		seen += c
-		if seen >= want && seen > 0 {
-			return readable(f.unscale(float64(i) / usualBins))
-		}
+// rarity is how rare a value at x or a higher one is, in bits.
+func (u *usual) rarity(f feature, x float64) float64 {
+	var above uint64
+	for _, c := range u.counts[f][min(int(x*usualBins), usualBins-1):] {
+		above += c
 	}
-	return 0
+	return math.Log2(float64(u.n+1) / float64(above+1))
 }
 
 // readable rounds to three digits: the bins are no finer.

@@ -21,7 +21,7 @@ type host struct {
 	first  int64 // capture time
 	period int64 // of uploadSeconds
 	sent   uint64
-	peak   uint64 // the most that it has uploaded in one period before; halves in halfLife periods
+	peak   uint64 // the most that it has uploaded in one period before
 }
 
 // link is one hardware address and the networks that it speaks for.
@@ -35,7 +35,7 @@ const (
 	maxLinks      = 1 << 14
 	maxHosts      = 1 << 14
 	uploadSeconds = 600
-	halfLife      = 144 // periods: a day
+	uploadGrowth  = 144 // periods, a day, in which what is usual may grow to some three times as much
 )
 
 // note takes a sender's hardware and network address.
@@ -105,12 +105,17 @@ func (j *Judge) hostOf(a models.Addr, mac models.MAC) *host {
 	return h
 }
 
-// upload adds what a host has sent to the outside and returns what it has sent in this period.
-func (h *host) upload(now int64, bytes uint64) {
+// upload adds what a host has sent to the outside. What is usual follows freely while everything is taken for usual; later it grows by so
+// little a day that a slow ramp shows.
+func (h *host) upload(now int64, bytes uint64, free bool) {
 	for p := now / secondMicros / uploadSeconds; h.period < p; {
-		h.peak = max(h.peak-h.peak/halfLife, h.sent)
+		if free {
+			h.peak = max(h.peak, h.sent)
+		} else {
+			h.peak = min(max(h.peak, h.sent), h.peak+h.peak/uploadGrowth+uploadStep/uploadGrowth)
+		}
 		h.sent = 0
-		if h.period == 0 || p-h.period > halfLife {
+		if h.period == 0 || p-h.period > uploadGrowth {
 			h.period = p
 		} else {
 			h.period++
@@ -141,7 +146,7 @@ func (j *Judge) newcomer(a models.Addr, mac models.MAC) {
 	j.blame(&s, finding{
 		category: models.CategoryNewDevice, score: models.AlertLine + 0.01, severity: models.SeverityLow, text: mac.String(),
 		lead: lead{"devices_known", "devices", float64(len(j.links.cells)), 0}, pair: mainConn{peer: a, proto: models.ProtoARP}, since: j.end,
-		reasons: []models.Reason{{Feature: "new_devices_a_day", Value: 1, Unit: "devices", Expected: models.Range{High: rareArrivals - 1}, Contribution: 1}},
+		reasons: []models.Reason{{Feature: "new_devices_a_day", Value: 1, Unit: "devices", Expected: models.Range{High: rareArrivals - 1}, Contribution: 1, Basis: models.BasisLimit}},
 	}, 1)
 }
 
@@ -159,9 +164,43 @@ func (j *Judge) offer(v *visit) {
 	j.blame(&server, finding{
 		category: models.CategoryNewService, score: models.AlertLine + 0.01, severity: models.SeverityLow, pair: pairOf(s), since: s.Start,
 		lead:    lead{"services_known", "services", float64(len(j.services.cells)), 0},
-		reasons: []models.Reason{{Feature: "new_services_a_day", Value: 1, Unit: "services", Expected: models.Range{High: rareArrivals - 1}, Contribution: 1}},
+		reasons: []models.Reason{{Feature: "new_services_a_day", Value: 1, Unit: "services", Expected: models.Range{High: rareArrivals - 1}, Contribution: 1, Basis: models.BasisLimit}},
 	}, 1)
 }
+
+// leases says whether somebody hands out addresses: a DHCP server to a client (RFC 2131, section 4.1).
+func leases(s *models.ConnSlot) bool {
+	return s.Proto == models.ProtoUDP && s.OrigPort == 67 && s.RespPort == 68 || s.Proto == models.ProtoUDP && s.RespPort == 67 && s.OrigPort == 68 && s.Completed
+}
+
+// lease notes who hands out addresses. A second one on the same network hands out more than that: where to send everything.
+func (j *Judge) lease(s *models.ConnSlot) {
+	server := s.Orig
+	if s.RespPort == 67 {
+		server = s.Resp
+	}
+	if slices.Contains(j.lessors, server) {
+		return
+	}
+	if !j.learned() || len(j.lessors) == 0 {
+		if len(j.lessors) < maxLessors {
+			j.lessors = append(j.lessors, server)
+		}
+		return
+	}
+	j.blame(&models.ConnSlot{Orig: server, Resp: j.lessors[0], RespPort: 67, Proto: models.ProtoUDP}, finding{
+		category: models.CategoryNewService, score: limitScore(float64(len(j.lessors)+1), float64(len(j.lessors))), hold: newServiceHold,
+		lead: lead{leadLessors, "servers", float64(len(j.lessors) + 1), float64(len(j.lessors))},
+		pair: mainConn{peer: j.lessors[0], respPort: 67, proto: models.ProtoUDP}, since: s.First,
+		reasons: []models.Reason{{Feature: leadLessors, Value: float64(len(j.lessors) + 1), Unit: "servers", Expected: models.Range{Low: 1, High: float64(len(j.lessors))}, Contribution: 1, Basis: models.BasisLimit}},
+	}, 0)
+}
+
+const (
+	leadLessors    = "dhcp_servers"
+	maxLessors     = 8
+	newServiceHold = 1800 * secondMicros
+)
 
 const ephemeralPort = 49152 // RFC 6335, section 6: from here on ports are for clients
 

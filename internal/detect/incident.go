@@ -39,6 +39,7 @@ type incident struct {
 	lost     uint64
 	main     mainConn
 	rivals   []rival // of an address that two claim
+	accepted bool    // it has become the new normal
 	worm     bool    // a sweep by a host that was itself swept for the same
 }
 
@@ -212,6 +213,9 @@ func (t *tops[K]) first(less func(a, b K) int) (best K) {
 // raise opens the incident of key or brings what is known of it up to date. It returns nil if too many are open.
 func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 	in := j.incidents[key]
+	if !f.learned && j.options.Without&Absolute != 0 {
+		return nil
+	}
 	if in == nil {
 		if len(j.incidents) >= min(maxIncidents, j.options.MaxEntities/4) {
 			j.incidentCap++
@@ -225,11 +229,13 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 		e := &st.entities.slab[entity]
 		in.main = e.main
 		e.incidents++
-		if f.pair == (mainConn{}) {
+		if f.pair == (mainConn{}) && f.category != models.CategoryARPSpoofing {
 			in.begin(e, &st.entities.blocks)
 		}
 		if f.learned {
 			j.learnedAlerts++
+		} else {
+			j.limitAlerts++
 		}
 		if key.category == models.CategoryHostSweep {
 			if len(j.sweeps) == maxSweeps {

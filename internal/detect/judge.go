@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 
-	"netlyra/internal/detect/hst"
 	"netlyra/internal/models"
 )
 
@@ -40,15 +39,17 @@ type Judge struct {
 	untold   uint64                // telling connections of a flood that were left out
 	outside  int64                 // when a connection to the outside last got through
 	losing   bool                  // so many packets are being lost that absence says nothing
+	lessors  []models.Addr         // DHCP servers
 	loss     [2]uint64             // received and lost at the last second's end
 
 	incidents     map[incidentKey]*incident
 	incidentCap   uint64 // incidents that were not opened because too many are
-	learnedAlerts uint64 // opened by the trees alone
+	learnedAlerts uint64 // opened by what has been learned
+	limitAlerts   uint64 // opened by limits
 	received      uint64
 	lost          uint64
 	candidates    []candidate
-	evaluated     []evaluated
+	sight         sight  // scratch
 	sink          uint64 // keeps the compiler from dropping the loads of touch
 	out           []models.Alert
 }
@@ -56,9 +57,7 @@ type Judge struct {
 // roleState is what the judge knows of one role.
 type roleState struct {
 	entities *entities
-	trees    *hst.Trees
-	ranks    ranks
-	usual    usual
+	model    model
 	moved    []uint32 // entities that moved in this slot and are far enough to be held against the limits
 	active   []uint32 // entities that moved in this second
 	skipped  uint64   // entity-seconds not evaluated because there were too many
@@ -239,7 +238,7 @@ func (j *Judge) fragment(a *Accumulator, i uint32) {
 func (j *Judge) list(r Role, i uint32) {
 	st, l := &j.roles[r], &j.options.Limits
 	e := &st.entities.slab[i]
-	if e.listed == j.turn || e.opened() < j.least && e.unasked() < l.UnsolicitedBytes && e.now.packetsOut < l.FloodPackets && e.now.icmp < l.FloodICMP {
+	if e.listed == j.turn || e.opened() < j.least && e.unasked() < l.UnsolicitedBytes && e.now.packetsOut < min(l.FloodPackets, l.FloodDatagrams) && e.now.icmp < l.FloodICMP {
 		return
 	}
 	e.listed = j.turn
@@ -256,7 +255,7 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 	if e.slot != j.turn {
 		e.slot = j.turn
 		e.recent = true
-		e.turn(periodOf(n), &st.entities.blocks)
+		e.turn(periodOf(n), &st.entities.blocks, !j.learned())
 	}
 	if e.second != j.second {
 		e.before = recent{}
@@ -300,7 +299,7 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 func (j *Judge) evaluateSecond() {
 	for r := range j.roles {
 		st := &j.roles[r]
-		j.candidates, j.evaluated = j.candidates[:0], j.evaluated[:0]
+		j.candidates = j.candidates[:0]
 		for _, i := range st.active {
 			e := &st.entities.slab[i]
 			if e.second == j.second && e.now.packetsOut+e.now.packetsIn >= minPackets {
@@ -314,19 +313,7 @@ func (j *Judge) evaluateSecond() {
 		}
 		slices.SortFunc(j.candidates, byAddress)
 		for _, c := range j.candidates {
-			j.evaluated = append(j.evaluated, evaluated{candidate: c})
-			j.evaluate(Role(r), st, &j.evaluated[len(j.evaluated)-1])
-		}
-		for i := range j.evaluated {
-			c := &j.evaluated[i]
-			if c.told {
-				continue // what a limit has found is not what is usual; limits do not depend on what is learned
-			}
-			st.trees.Learn(c.point[:])
-			st.usual.add(&c.point)
-			if st.trees.Progress() >= 1 {
-				st.ranks.add(c.raw)
-			}
+			j.evaluate(Role(r), st, c.entity)
 		}
 	}
 }
@@ -355,14 +342,6 @@ type candidate struct {
 	hash   uint32
 }
 
-// evaluated is one that has been.
-type evaluated struct {
-	candidate
-	point [numFeatures]float64
-	raw   float64
-	told  bool // a limit holds against the entity
-}
-
 func byAddress(a, b candidate) int {
 	switch {
 	case a.addr == b.addr:
@@ -373,31 +352,84 @@ func byAddress(a, b candidate) int {
 	return 1
 }
 
-func (j *Judge) evaluate(r Role, st *roleState, c *evaluated) {
-	e := &st.entities.slab[c.entity]
+// evaluate judges the second that an entity has ended, and learns from it unless the entity is in an incident.
+func (j *Judge) evaluate(r Role, st *roleState, i uint32) {
+	e := &st.entities.slab[i]
+	m := &st.model
 	v := vectorOf(e, &st.entities.blocks)
-	c.point = v.point()
-	c.raw = round(st.trees.Score(c.point[:]))
-	c.told = e.incidents > 0 && j.incidents[incidentKey{e.addr, r, models.CategoryAnomaly}] == nil
-	if c.told || st.ranks.n == 0 {
+	m.look(&v, &j.sight)
+	anomaly := j.incidents[incidentKey{e.addr, r, models.CategoryAnomaly}]
+	if e.incidents > 0 && anomaly == nil {
+		return // what a limit has found is not what is usual; limits do not depend on what is learned
+	}
+	if m.ready() {
+		j.judge(r, st, i, &v)
+	}
+	if anomaly != nil && !j.accepts(st, anomaly) {
 		return
 	}
-	score := calibrated(st.ranks.tail(c.raw), j.lineTail(st))
-	if score >= models.AlertLine {
-		j.strange(r, st, c, v, score)
+	if m.learn(&v, &j.sight, j.end, j.options.Without) {
+		j.accept(r)
+	}
+	e.own.add(&v)
+}
+
+// judge ranks the evidence of an entity-second, and raises what is too rare.
+func (j *Judge) judge(r Role, st *roleState, i uint32, v *vector) {
+	e, m := &st.entities.slab[i], &st.model
+	if m.began == 0 {
+		m.began = max(j.elapsed, 1)
+	}
+	bits := j.sight.evidence(j.options.Without)
+	if m.ranks.n > 0 {
+		if score := calibrated(m.ranks.tail(bits), j.lineTail(st)); score >= models.AlertLine {
+			j.strange(r, st, i, v, score)
+		}
+	}
+	block := uint32(j.end / blockMicros)
+	m.ranks.peak(bits, float64(e.evidence), e.block != block)
+	if e.block != block || bits > float64(e.evidence) {
+		e.block, e.evidence = block, float32(bits)
+	}
+}
+
+// acceptMicros is how long an entity's strange behaviour is kept from being learned; what goes on for longer is the new normal.
+const acceptMicros = 1800 * secondMicros
+
+// accepts says whether an anomaly has gone on for so long that it is learned; the first time that is an event.
+func (j *Judge) accepts(st *roleState, in *incident) bool {
+	if j.end-in.opened < acceptMicros {
+		return false
+	}
+	if !in.accepted {
+		in.accepted, in.changed = true, true
+		st.model.releases++
+	}
+	return true
+}
+
+// accept marks the role's open anomalies: the guard has given in to what they are about.
+func (j *Judge) accept(r Role) {
+	for _, in := range j.incidents {
+		if in.key.role == r && in.key.category == models.CategoryAnomaly {
+			in.accepted, in.changed = true, true
+		}
 	}
 }
 
 // elapsedDays is the capture time judged so far.
 func (j *Judge) elapsedDays() float64 { return float64(j.elapsed) / (86_400 * secondMicros) }
 
-// allowance is how many alerts the budget has granted one role so far.
-func (j *Judge) allowance() float64 {
-	return j.options.BudgetDay * j.elapsedDays() / float64(numRoles)
+// allowance is how many alerts the budget has granted one role since its ranks began.
+func (j *Judge) allowance(st *roleState) float64 {
+	if st.model.began == 0 {
+		return 0
+	}
+	return j.options.BudgetDay * float64(j.elapsed-st.model.began) / (86_400 * secondMicros) / float64(numRoles)
 }
 
-// lineTail is the tail probability that lies on the alert line: the alerts that the budget grants per entity-second. Before the
-// budget has granted a single one, no rank is rare enough, and the trees stay silent.
+// lineTail is the tail probability that lies on the alert line: the alerts that the budget grants per peak. Before the budget has granted a
+// single one, no rank is rare enough, and what is learned stays silent.
 func (j *Judge) lineTail(st *roleState) float64 {
-	return j.allowance() / float64(st.ranks.n+1)
+	return j.allowance(st) / float64(st.model.ranks.n+1)
 }

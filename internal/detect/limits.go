@@ -20,11 +20,11 @@ func limitCategories() []models.Category {
 
 // limits holds the entities that moved in this slot against the limits, gathers the evidence and sends what is due.
 func (j *Judge) limits(parts []*Accumulator) {
-	for _, e := range j.roles[Source].moved {
-		j.limitSource(e)
-	}
 	for _, e := range j.roles[Destination].moved {
 		j.limitDestination(e)
+	}
+	for _, e := range j.roles[Source].moved {
+		j.limitSource(e)
 	}
 	if len(j.incidents) > 0 {
 		j.gather(parts)
@@ -43,6 +43,9 @@ func (j *Judge) limitSource(i uint32) {
 	}
 	if opened < min(l.ScanPorts, l.SweepHosts) || float64(e.failed()) < share*float64(opened) || !e.goesOn(min(l.ScanPorts, l.SweepHosts), share) {
 		return
+	}
+	if j.incidents[incidentKey{e.main.peer, Destination, models.CategoryFlood}] != nil {
+		return // who floods many ports of a host does not look what is behind them
 	}
 	ports, peers := e.portCount(&st.entities.blocks), e.peerCount(&st.entities.blocks)
 	const vertical = 4 // ports a host: who looks for peers tries many hosts, each on a port of its own
@@ -66,6 +69,9 @@ func (j *Judge) limitDestination(i uint32) {
 	switch {
 	case e.now.packetsOut >= l.FloodPackets && e.now.packetsOut >= answered*e.now.packetsIn && !e.addr.IsMulticast():
 		j.over(Destination, st, i, models.CategoryFlood, lead{leadPackets, "packets/s", float64(e.now.packetsOut), float64(l.FloodPackets)})
+	case e.now.packetsOut >= l.FloodDatagrams && e.now.packetsOut >= answered*e.now.packetsIn && e.main.proto == models.ProtoUDP &&
+		e.now.opened >= l.FloodDatagrams && e.now.bytesOut >= probeBytes*uint64(e.now.packetsOut) && !e.addr.IsMulticast():
+		j.over(Destination, st, i, models.CategoryFlood, lead{leadPackets, "packets/s", float64(e.now.packetsOut), float64(l.FloodDatagrams)})
 	case e.now.icmp >= l.FloodICMP && !e.addr.IsMulticast():
 		j.over(Destination, st, i, models.CategoryFlood, lead{leadICMP, "packets/s", float64(e.now.icmp), float64(l.FloodICMP)})
 	default:
@@ -92,16 +98,27 @@ func (j *Judge) limitConnections(st *roleState, i uint32, e *entity) {
 		j.over(Destination, st, i, models.CategoryFlood, lead{"failed_connections", "connections", float64(failed), float64(l.FloodHalfOpen)})
 	case failing && peers >= l.FloodSources:
 		j.over(Destination, st, i, models.CategoryFlood, lead{leadSources, "hosts", float64(peers), float64(l.FloodSources)})
-	case opened >= usual && ports <= l.FloodPorts && 10*int(e.now.opened+e.before.opened) >= usual:
+	case opened >= usual && ports <= l.FloodPorts && !j.guessed(e.addr) && 10*int(e.now.opened+e.before.opened) >= usual:
 		j.over(Destination, st, i, models.CategoryFlood, lead{leadOpened, "connections", float64(opened), float64(usual)})
 	}
 }
 
 const (
+	probeBytes   = 100 // a datagram that only looks whether somebody is there is smaller
 	losingShare  = 0.9 // of the connections must fail where answers may have been lost
 	openedFactor = 8   // times what a host usually sees
-	coldFactor   = 5   // times the limit, until it is known what is usual
+	coldFactor   = 15  // times the limit, until it is known what is usual
 )
+
+// guessed says whether somebody is trying passwords on a host: that takes many connections, too.
+func (j *Judge) guessed(host models.Addr) bool {
+	for k, in := range j.incidents {
+		if k.category == models.CategoryBruteForce && in.main.peer == host {
+			return true
+		}
+	}
+	return false
+}
 
 // usualOpened is how many connections to a host within the window are too many.
 func (j *Judge) usualOpened(e *entity) int {
@@ -115,20 +132,24 @@ func (j *Judge) usualOpened(e *entity) int {
 // over raises an incident for an entity that crossed a limit.
 func (j *Judge) over(r Role, st *roleState, i uint32, category models.Category, l lead) *incident {
 	e := &st.entities.slab[i]
+	if category == models.CategoryFlood {
+		e.flooded = j.end
+	}
 	v := vectorOf(e, &st.entities.blocks)
-	p := v.point()
 	score := limitScore(l.value, l.limit)
 	return j.raise(incidentKey{e.addr, r, category}, i, finding{
-		category: category, severity: severityOf(score), score: score, raw: round(st.trees.Score(p[:])), vector: v, lead: l,
+		category: category, severity: severityOf(score), score: score, raw: st.model.river(&v), vector: v, lead: l,
 	})
 }
 
-// strange raises an incident for an entity-second that the trees find too rare.
-func (j *Judge) strange(r Role, st *roleState, c *evaluated, v vector, score float64) {
-	reasons := j.contributions(st, c, v)
+// strange raises an incident for an entity-second that is too rare.
+func (j *Judge) strange(r Role, st *roleState, i uint32, v *vector, score float64) {
+	e := &st.entities.slab[i]
+	reasons := j.contributions(st, e, v)
 	l := lead{feature: reasons[0].Feature, unit: reasons[0].Unit, value: reasons[0].Value, limit: reasons[0].Expected.High}
-	if in := j.raise(incidentKey{c.addr, r, models.CategoryAnomaly}, c.entity, finding{
-		category: models.CategoryAnomaly, severity: models.SeverityMedium, score: score, raw: c.raw, vector: v, lead: l, reasons: reasons, learned: true,
+	if in := j.raise(incidentKey{e.addr, r, models.CategoryAnomaly}, i, finding{
+		category: models.CategoryAnomaly, severity: models.SeverityMedium, score: score, raw: j.sight.river, vector: *v, lead: l, reasons: reasons,
+		learned: true, hold: blockMicros,
 	}); in != nil {
 		in.count++
 		j.out = append(j.out, j.alert(in, models.AlertOpen))

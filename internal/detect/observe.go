@@ -233,29 +233,36 @@ func (j *Judge) limitARP(n int64, claimed []models.Addr) {
 	}
 }
 
-// claimed raises the incident of an address that several claim. The culprit is the machine that has claimed last, by an address that it
-// speaks for otherwise.
+// claimed raises the incident of an address that several claim. The culprit is the machine that has claimed last, known by an address that
+// it speaks for otherwise; one that claims several addresses, as who sits between two does, makes one incident.
 func (j *Judge) claimed(addr models.Addr, rs []rival, l lead) {
-	st := &j.roles[Destination]
-	e := st.entities.get(addr, hashAddr(addr), j.turn)
+	st := &j.roles[Source]
+	culprit := j.otherwise(rs[len(rs)-1].mac, addr)
+	e := st.entities.get(culprit, hashAddr(culprit), j.turn)
 	if e == noEntity || j.packets < j.options.Limits.WarmupPackets {
 		return
 	}
-	in := j.over(Destination, st, e, models.CategoryARPSpoofing, l)
+	in := j.over(Source, st, e, models.CategoryARPSpoofing, l)
 	if in == nil {
 		return
 	}
 	in.count++
 	in.rivals = rs
 	in.main = mainConn{peer: addr, proto: models.ProtoARP}
-	if link := j.links.find(rs[len(rs)-1].mac); link != nil {
-		for _, a := range link.nets[:link.n] {
-			if a != addr && a.Is4() {
-				in.main.peer = a
-				break
+	in.finding.hold = probeHold
+	in.peers.add(addr, hashAddr(addr), 1)
+}
+
+// otherwise is an address that a machine speaks for beside one; if there is none, that one.
+func (j *Judge) otherwise(mac models.MAC, but models.Addr) models.Addr {
+	if l := j.links.find(mac); l != nil {
+		for _, a := range l.nets[:l.n] {
+			if a != but && a.Is4() {
+				return a
 			}
 		}
 	}
+	return but
 }
 
 // explainARP writes the sentence of an address that two claim.
@@ -263,6 +270,7 @@ func explainARP(in *incident, a *models.Alert) {
 	a.Proto = models.ProtoARP.String()
 	first, second := in.rivals[0].mac.String(), in.rivals[1].mac.String()
 	a.Facts = append(a.Facts, models.Fact{Name: "mac", Text: first}, models.Fact{Name: "other_mac", Text: second})
-	a.Summary = fmt.Sprintf("%s and %s both claim to be %s: one of them may be intercepting its traffic.", first, second, in.key.addr)
-	a.Counterfactual = fmt.Sprintf("No alert if only one hardware address had claimed %s, or if the other had fallen silent.", in.key.addr)
+	claimed := a.DstIP
+	a.Summary = fmt.Sprintf("%s and %s both claim to be %s: one of them may be intercepting its traffic.", first, second, claimed)
+	a.Counterfactual = fmt.Sprintf("No alert if only one hardware address had claimed %s, or if the other had fallen silent.", claimed)
 }

@@ -27,6 +27,7 @@ type pair struct {
 	up, down moments   // of their payload
 	period   int64
 	sent     [2]uint64 // bytes uploaded in this period of uploadSeconds and the one before
+	told     uint64    // the most that there has been an alert about: as much again is no news
 }
 
 const (
@@ -43,23 +44,24 @@ const (
 	wideSpread  = 0.6
 	oldGaps     = 120 // of what has been here from the start
 	maxCV       = 0.6 // of the calls' sizes
+	beaconHold  = 600 * secondMicros
 
 	// Somebody who tries passwords comes often, for a short time, and is answered the same.
 	shortMicros   = 60 * secondMicros
 	shortUp       = 16_000 // bytes
 	shortDown     = 64_000
-	tries         = 20 // in one to two minutes
-	outsideFactor = 3  // at a server outside, and in the time of learning
-	webFactor     = 4  // clients of the web open many short connections
-	datagramTries = 60 // without a connection, a question is one visit
-	alikeUp       = 0.5
-	alikeDown     = 0.35
+	tries         = 20   // in one to two minutes
+	outsideFactor = 3    // at a server outside, and in the time of learning
+	webFactor     = 3    // clients of the web open many short connections
+	datagramTries = 60   // without a connection, a question is one visit
+	alike         = 0.75 // coefficient of variation of what goes up, and of what comes down: one to five tries a visit have 0.47
 
 	// Who takes data away uploads much more than it downloads.
 	uploadStep   = 1 << 20
 	uploadRatio  = 5
 	uploadUsual  = 20_000_000 // bytes in uploadSeconds to twice that, on a port that others use too
 	uploadOdd    = 5_000_000  // on another
+	toldFactor   = 2          // of what there has been an alert about
 	uploadFactor = 4          // of what this host usually uploads
 
 	// A remote-control session stays.
@@ -92,7 +94,7 @@ func (m *moments) cv() float64 {
 // telling says whether a slot is one that its connection's pair hears of: it gets through or ends, uploads another step, has lasted
 // another tick, or answers an echo with something else.
 func telling(s *models.ConnSlot) bool {
-	return s.Completed || s.Finished || s.TotalUp/uploadStep != (s.TotalUp-s.Up.Payload)/uploadStep ||
+	return s.Completed || s.New && leases(s) || s.Finished || s.TotalUp/uploadStep != (s.TotalUp-s.Up.Payload)/uploadStep ||
 		s.Before-s.Start >= 0 && !s.New && ticks(s.Last, s.Start) != ticks(s.Before, s.Start) || notAnEcho(s)
 }
 
@@ -162,9 +164,17 @@ func (v *visit) common() bool {
 
 // strangers says whether a host of the inside talks to somebody outside whom it did not know when everything was usual and whom nobody
 // else knows.
-func (v *visit) strangers() bool { return v.pair.new && v.users() == 1 && v.client() && !v.server() }
+func (v *visit) strangers() bool {
+	return v.pair.new && v.s.Last-v.pair.first < newMicros && v.users() == 1 && v.client() && !v.server()
+}
+
+// newMicros is how long what is new stays so: what goes on for longer is the new normal.
+const newMicros = 72 * hourMicros
 
 func (j *Judge) event(s *models.ConnSlot) {
+	if leases(s) {
+		j.lease(s)
+	}
 	if group(s) {
 		return
 	}
@@ -292,14 +302,14 @@ func (j *Judge) beacon(v *visit, period, spread float64) {
 	f := finding{
 		category: models.CategoryBeacon, score: limitScore(float64(p.gapped), tightGaps),
 		lead:  lead{"interval", "s", period / 1000, 0},
-		hold:  int64(4 * period * 1000),
+		hold:  max(int64(4*period*1000), beaconHold),
 		pair:  pairOf(v.s),
 		since: p.first,
 	}
 	f.reasons = []models.Reason{
-		{Feature: "interval_spread", Value: spread, Unit: "of the interval", Expected: models.Range{Low: wideSpread, High: 10}, Contribution: 0.6},
-		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2},
-		{Feature: "calls", Value: float64(p.gapped + 1), Unit: "connections", Expected: models.Range{High: tightGaps}, Contribution: 0.2},
+		{Feature: "interval_spread", Value: spread, Unit: "of the interval", Expected: models.Range{Low: wideSpread, High: 10}, Contribution: 0.6, Basis: models.BasisLimit},
+		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2, Basis: models.BasisLimit},
+		{Feature: "calls", Value: float64(p.gapped + 1), Unit: "connections", Expected: models.Range{High: tightGaps}, Contribution: 0.2, Basis: models.BasisLimit},
 	}
 	j.blame(v.s, f, uint64(p.gapped+1))
 }
@@ -332,21 +342,24 @@ func (j *Judge) short(v *visit) {
 	if !p.new { // what has always been so may go on, up to three times as fast
 		limit = max(limit, 3*int(j.usualVisits(s, uint32(n))))
 	}
-	if n < limit || p.up.cv() > alikeUp || p.down.cv() > alikeDown {
+	if n < limit || p.up.cv() > alike || p.down.cv() > alike {
 		return
 	}
 	if _, _, regular := p.regular(); regular && !v.server() {
 		return // it is a beacon
 	}
+	if j.incidents[incidentKey{s.Resp, Destination, models.CategoryFlood}] != nil {
+		return // so many clients that each is one of a flood
+	}
 	f := finding{
 		category: models.CategoryBruteForce, score: limitScore(float64(n), float64(limit)),
 		lead: lead{"short_connections", "connections", float64(n), float64(limit)},
-		pair: pairOf(s), since: p.first,
+		pair: pairOf(s), since: p.first, hold: 300 * secondMicros,
 	}
 	f.reasons = []models.Reason{
-		{Feature: "short_connections", Value: float64(n), Unit: "connections in 1 to 2 min", Expected: models.Range{High: float64(limit)}, Contribution: 0.6},
-		{Feature: "answer_size_variation", Value: round(p.down.cv()), Unit: "of the mean", Expected: models.Range{Low: alikeDown, High: 2}, Contribution: 0.25},
-		{Feature: "request_size_variation", Value: round(p.up.cv()), Unit: "of the mean", Expected: models.Range{Low: alikeUp, High: 2}, Contribution: 0.15},
+		{Feature: "short_connections", Value: float64(n), Unit: "connections in 1 to 2 min", Expected: models.Range{High: float64(limit)}, Contribution: 0.6, Basis: models.BasisLimit},
+		{Feature: "answer_size_variation", Value: round(p.down.cv()), Unit: "of the mean", Expected: models.Range{Low: alike, High: 2}, Contribution: 0.25, Basis: models.BasisLimit},
+		{Feature: "request_size_variation", Value: round(p.up.cv()), Unit: "of the mean", Expected: models.Range{Low: alike, High: 2}, Contribution: 0.15, Basis: models.BasisLimit},
 	}
 	j.blame(s, f, 0)
 }
@@ -396,7 +409,7 @@ func (j *Judge) upload(v *visit) {
 		return
 	}
 	h := j.hostOf(s.Orig, s.OrigMAC)
-	h.upload(s.Last, bytes)
+	h.upload(s.Last, bytes, !j.learned())
 	switch period := s.Last / secondMicros / uploadSeconds; period - p.period {
 	case 0:
 	case 1:
@@ -413,18 +426,22 @@ func (j *Judge) upload(v *visit) {
 	}
 	limit = max(limit, uploadFactor*h.peak)
 	sent := p.sent[0] + p.sent[1]
+	if j.incidents[incidentKey{s.Orig, Source, models.CategoryExfiltration}] == nil {
+		limit = max(limit, toldFactor*p.told)
+	}
 	if !v.strangers() || sent < limit {
 		return
 	}
+	p.told = max(p.told, sent)
 	f := finding{
 		category: models.CategoryExfiltration, score: limitScore(float64(sent), float64(limit)),
 		lead: lead{"uploaded", "bytes", float64(sent), float64(limit)},
 		pair: pairOf(s), since: p.first, hold: uploadSeconds * secondMicros,
 	}
 	f.reasons = []models.Reason{
-		{Feature: "uploaded", Value: float64(sent), Unit: "bytes", Expected: models.Range{High: float64(max(h.peak, 1))}, Contribution: 0.5},
-		{Feature: "upload_ratio", Value: round(float64(s.TotalUp) / float64(max(s.TotalDown, 1))), Unit: "bytes sent per byte received", Expected: models.Range{High: 1}, Contribution: 0.3},
-		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2},
+		{Feature: "uploaded", Value: float64(sent), Unit: "bytes", Expected: models.Range{High: float64(max(h.peak, 1))}, Contribution: 0.5, Basis: models.BasisHost},
+		{Feature: "upload_ratio", Value: round(float64(s.TotalUp) / float64(max(s.TotalDown, 1))), Unit: "bytes sent per byte received", Expected: models.Range{High: 1}, Contribution: 0.3, Basis: models.BasisLimit},
+		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2, Basis: models.BasisLimit},
 	}
 	j.blame(s, f, 0)
 }
@@ -448,10 +465,10 @@ func (j *Judge) session(v *visit) {
 		pair: pairOf(s), since: v.pair.first, hold: 4 * tickMicros,
 	}
 	f.reasons = []models.Reason{
-		{Feature: "upload_ratio", Value: round(float64(s.TotalUp) / float64(max(s.TotalDown, 1))), Unit: "bytes sent per byte received", Expected: models.Range{High: 1}, Contribution: 0.3},
-		{Feature: "hosts_using_port", Value: 1, Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.3},
-		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2},
-		{Feature: "session_seconds", Value: round(seconds), Unit: "s", Expected: models.Range{High: sessionMicros / secondMicros}, Contribution: 0.2},
+		{Feature: "upload_ratio", Value: round(float64(s.TotalUp) / float64(max(s.TotalDown, 1))), Unit: "bytes sent per byte received", Expected: models.Range{High: 1}, Contribution: 0.3, Basis: models.BasisLimit},
+		{Feature: "hosts_using_port", Value: 1, Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.3, Basis: models.BasisLimit},
+		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2, Basis: models.BasisLimit},
+		{Feature: "session_seconds", Value: round(seconds), Unit: "s", Expected: models.Range{High: sessionMicros / secondMicros}, Contribution: 0.2, Basis: models.BasisLimit},
 	}
 	j.blame(s, f, 0)
 }
@@ -461,9 +478,23 @@ func pairOf(s *models.ConnSlot) mainConn {
 	return mainConn{peer: s.Resp, origPort: s.OrigPort, respPort: s.RespPort, proto: s.Proto}
 }
 
+// keyOf groups by culprit; when several try the same service, by the first of them.
+func (j *Judge) keyOf(s *models.ConnSlot, c models.Category) incidentKey {
+	k := incidentKey{s.Orig, Source, c}
+	if c != models.CategoryBruteForce || j.incidents[k] != nil {
+		return k
+	}
+	for _, in := range j.open() {
+		if in.key.category == c && in.main.peer == s.Resp && in.main.respPort == s.RespPort {
+			return in.key
+		}
+	}
+	return k
+}
+
 // blame raises an incident for the client of a connection; count is how much evidence there has been, 0 for one piece more.
 func (j *Judge) blame(s *models.ConnSlot, f finding, count uint64) {
-	if j.packets < j.options.Limits.WarmupPackets {
+	if j.packets < j.options.Limits.WarmupPackets || j.options.Without&Absolute != 0 {
 		return
 	}
 	st := &j.roles[Source]
@@ -475,9 +506,8 @@ func (j *Judge) blame(s *models.ConnSlot, f finding, count uint64) {
 		f.severity = severityOf(f.score)
 	}
 	f.vector = vectorOf(&st.entities.slab[e], &st.entities.blocks)
-	point := f.vector.point()
-	f.raw = round(st.trees.Score(point[:]))
-	in := j.raise(incidentKey{s.Orig, Source, f.category}, e, f)
+	f.raw = st.model.river(&f.vector)
+	in := j.raise(j.keyOf(s, f.category), e, f)
 	if in == nil {
 		return
 	}

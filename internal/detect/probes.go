@@ -2,6 +2,7 @@ package detect
 
 import (
 	"math"
+	"slices"
 
 	"netlyra/internal/models"
 )
@@ -14,6 +15,7 @@ type probeKey struct {
 	source models.Addr
 	host   models.Addr // zero: many hosts
 	port   portProto   // zero: many ports
+	here   bool        // any port of any host of the inside
 }
 
 // probes are the attempts that have not got through, and how many did.
@@ -21,6 +23,7 @@ type probes struct {
 	tried   [maxTried]attempt
 	n       uint8
 	news    uint8  // new ones since the last alert
+	fails   uint32 // since started, distinct as far as the list reaches
 	through uint32 // since started
 	started int64
 	pair    mainConn
@@ -28,6 +31,7 @@ type probes struct {
 
 type attempt struct {
 	hash   uint32
+	port   uint16
 	second uint32 // when it had failed, modulo 2^32
 }
 
@@ -35,9 +39,12 @@ const (
 	maxTried     = 40
 	maxProbes    = 1 << 14
 	probeSeconds = 3600
-	probedPorts  = 20 // of one host
-	probedHosts  = 25 // with one port
-	probedByARP  = 35 // addresses that nobody has, in arpSeconds: a sensor may see the questions but not the answers
+	probedPorts  = 20  // of one host
+	probedHosts  = 25  // with one port
+	probedHere   = 40  // ports of hosts of the inside
+	probedKinds  = 5   // different ports among them
+	floodSeconds = 180 // after a flood, in which connections to its victim fail
+	probedByARP  = 35  // addresses that nobody has, in arpSeconds: a sensor may see the questions but not the answers
 	arpSeconds   = 60
 	probeFactor  = 3  // so many more must fail than get through
 	quietSeconds = 60 // without a connection to the outside that gets through, it is the way there that fails
@@ -47,12 +54,12 @@ const (
 
 // probe notes an attempt that has failed or been refused, or one that got through.
 func (j *Judge) probe(s *models.ConnSlot) {
-	if s.Backward || traceroute(s) || s.Proto == models.ProtoUDP && s.OrigPort < servicePort && s.RespPort >= servicePort {
-		return // the last is an answer: too late, or unasked
+	if s.Backward || s.Proto == models.ProtoUDP && (s.RespPort >= dynamicPort || s.OrigPort < servicePort && s.RespPort >= servicePort) {
+		return // answers, too late or to a group, and what finds the way (traceroute tries ports from 33434 on)
 	}
 	port := portProto{s.RespPort, s.Proto}
-	keys := [2]probeKey{{source: s.Orig, host: s.Resp}, {source: s.Orig, port: port}}
-	hashes := [2]uint32{hashPort(s.RespPort, s.Proto), hashAddr(s.Resp)}
+	keys := [3]probeKey{{source: s.Orig, host: s.Resp}, {source: s.Orig, port: port}, {source: s.Orig, here: true}}
+	hashes := [3]uint32{hashPort(s.RespPort, s.Proto), hashAddr(s.Resp), hashPort(s.RespPort, s.Proto) ^ hashAddr(s.Resp)}
 	switch {
 	case s.Completed:
 		if len(j.probes.cells) == 0 {
@@ -65,7 +72,7 @@ func (j *Judge) probe(s *models.ConnSlot) {
 		}
 	case !s.Through && j.failureTells(s):
 		for i, k := range keys {
-			if i == 0 && !s.Proto.HasPorts() {
+			if i == 0 && !s.Proto.HasPorts() || i == 2 && !j.inside(s.Resp, s.RespMAC) {
 				continue
 			}
 			j.attempt(k, hashes[i], pairOf(s))
@@ -73,10 +80,8 @@ func (j *Judge) probe(s *models.ConnSlot) {
 	}
 }
 
-// traceroute tries as many ports of one host as there are hops, by design.
-func traceroute(s *models.ConnSlot) bool {
-	return s.Proto == models.ProtoUDP && s.RespPort >= 33434 && s.RespPort <= 33534
-}
+// dynamicPort is where systems begin to give out ports to clients; RFC 6335 has 49152, Linux 32768.
+const dynamicPort = 32768
 
 // failureTells says whether a connection that fails tells of its source: not when packets are being lost, not when the way to the outside
 // is down.
@@ -93,8 +98,9 @@ func (j *Judge) attempt(k probeKey, hash uint32, pair mainConn) {
 	if fresh {
 		p.started = j.end
 	}
+	p.turn(j.end)
 	now := uint32(j.end / secondMicros)
-	p.add(attempt{hash, now})
+	p.add(attempt{hash, pair.respPort, now})
 	p.pair = pair
 	horizon := int32(probeSeconds)
 	if k.port.proto == models.ProtoARP {
@@ -117,6 +123,7 @@ func (p *probes) add(a attempt) {
 		}
 	}
 	p.news = min(p.news+1, math.MaxUint8-1)
+	p.fails++
 	if p.n < maxTried {
 		p.tried[p.n] = a
 		p.n++
@@ -125,11 +132,16 @@ func (p *probes) add(a attempt) {
 	p.tried[oldest] = a
 }
 
+// turn begins to count anew after an hour.
+func (p *probes) turn(now int64) {
+	if now-p.started > probeSeconds*secondMicros {
+		p.fails, p.through, p.started = uint32(p.n), 0, now
+	}
+}
+
 // succeeded takes an attempt off the list.
 func (p *probes) succeeded(hash uint32, now int64) {
-	if now-p.started > probeSeconds*secondMicros {
-		p.through, p.started = 0, now
-	}
+	p.turn(now)
 	p.through++
 	for i := range p.tried[:p.n] {
 		if p.tried[i].hash == hash {
@@ -153,6 +165,22 @@ func (p *probes) failed(now uint32, horizon int32) int {
 	return int(p.n)
 }
 
+// kinds is how many different ports the list has.
+func (p *probes) kinds() int {
+	var ports []uint16
+	for _, t := range p.tried[:p.n] {
+		if !slices.Contains(ports, t.port) {
+			ports = append(ports, t.port)
+		}
+	}
+	return len(ports)
+}
+
+// scans says whether a source is already known to scan.
+func (j *Judge) scans(source models.Addr) bool {
+	return j.incidents[incidentKey{source, Source, models.CategoryPortScan}] != nil || j.incidents[incidentKey{source, Source, models.CategoryHostSweep}] != nil
+}
+
 // slow says whether the attempts are spread over more than a minute.
 func (p *probes) slow(now uint32) bool {
 	for _, t := range p.tried[:p.n] {
@@ -168,10 +196,18 @@ func (j *Judge) limitProbes(k probeKey, p *probes, failed int) {
 	switch {
 	case k.host != (models.Addr{}):
 		limit, category, l = probedPorts, models.CategoryPortScan, lead{"failed_ports", "ports", float64(failed), probedPorts}
+	case k.here:
+		if p.kinds() < probedKinds || j.scans(k.source) {
+			return
+		}
+		limit, l = probedHere, lead{"failed_targets", "ports of hosts", float64(failed), probedHere}
 	case k.port.proto == models.ProtoARP:
 		limit, l.limit = probedByARP, probedByARP
 	}
-	if failed < limit || failed < probeFactor*int(min(p.through, math.MaxInt32/probeFactor)) || j.packets < j.options.Limits.WarmupPackets {
+	if failed < limit || p.fails/probeFactor < p.through || j.packets < j.options.Limits.WarmupPackets {
+		return
+	}
+	if victim := j.roles[Destination].entities.find(p.pair.peer); victim != nil && j.end-victim.flooded < floodSeconds*secondMicros {
 		return
 	}
 	const goesOn = 3 // new attempts since the alert was last brought up to date
@@ -198,6 +234,11 @@ func (j *Judge) limitProbes(k probeKey, p *probes, failed int) {
 		for _, t := range p.tried[:p.n] {
 			in.ports.see(max(t.hash, 1))
 		}
+		return
+	}
+	in.peers.add(p.pair.peer, hashAddr(p.pair.peer), 1)
+	if k.here {
+		in.ports.add(portProto{p.pair.respPort, p.pair.proto}, hashPort(p.pair.respPort, p.pair.proto), 1)
 		return
 	}
 	in.ports.add(k.port, hashPort(k.port.port, k.port.proto), 1)

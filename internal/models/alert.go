@@ -58,15 +58,19 @@ const (
 	AlertClosed AlertState = "closed"
 )
 
-// Triage is what a person has decided about an alert; the store keeps it.
+// Triage is what has been decided about an alert, by a person or by an exception; the store keeps it.
 type Triage string
 
-// The decisions.
+// The decisions. TriageAll is none: in a query it stands for all of them.
 const (
 	TriageNew          Triage = "new"
 	TriageAcknowledged Triage = "acknowledged"
 	TriageHidden       Triage = "hidden"
+	TriageAll          Triage = "all"
 )
+
+// Triages lists all decisions.
+func Triages() []Triage { return []Triage{TriageNew, TriageAcknowledged, TriageHidden} }
 
 // Range is what a value usually is.
 type Range struct {
@@ -80,8 +84,19 @@ type Reason struct {
 	Value        float64 `json:"value"`
 	Unit         string  `json:"unit"`
 	Expected     Range   `json:"expected"`
-	Contribution float64 `json:"contribution"` // share of the score, 0 to 1
+	Contribution float64 `json:"contribution"`    // share of the score, 0 to 1
+	Basis        Basis   `json:"basis,omitempty"` // whose range Expected is
 }
+
+// Basis says where the range of a reason is from.
+type Basis string
+
+// The bases: what this host usually does, what all hosts of this network do, or a fixed limit.
+const (
+	BasisHost    Basis = "host"
+	BasisNetwork Basis = "network"
+	BasisLimit   Basis = "limit"
+)
 
 // Fact is one named value of the sentence in Alert.Summary. Text is set for names, Value for numbers.
 type Fact struct {
@@ -140,6 +155,11 @@ type Alert struct {
 	CommunityID       string       `json:"community_id,omitempty"`
 	Detector          DetectorInfo `json:"detector" gorm:"serializer:json"`
 	CaptureConfidence float64      `json:"capture_confidence"` // share of the packets of the incident's time not lost, 0 to 1
-	Triage            Triage       `json:"triage,omitempty"`   // the store's own
-	InsertedAt        int64        `json:"-" gorm:"<-:create"` // wall clock, for retention
+
+	// What follows is the store's own.
+	Triage     Triage `json:"triage,omitempty"`    // what holds: hidden by an exception, or what a person has decided
+	HiddenBy   string `json:"hidden_by,omitempty"` // the exception that hides it; "": none does
+	Decided    Triage `json:"-"`                   // what a person has decided; "": nobody has
+	DecidedAt  int64  `json:"-"`                   // wall clock, microseconds: of a person and an exception the later one counts
+	InsertedAt int64  `json:"-" gorm:"<-:create"`  // wall clock, for retention
 }

@@ -47,7 +47,7 @@ type AlertQuery struct {
 	MinScore float64
 	State    AlertState
 	Category Category
-	Triage   Triage
+	Triage   Triage // "": all that are not hidden; TriageAll: those too
 }
 
 // ConnectionQuery selects connections, newest first by ID. Every filter that is not zero must match.

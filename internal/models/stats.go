@@ -58,8 +58,8 @@ type Drop struct {
 // AlertStats counts revisions. Raised = Stored + Suppressed + Dropped + those still on their way.
 type AlertStats struct {
 	Raised     uint64 `json:"raised"`
-	Stored     uint64 `json:"stored"`
-	Suppressed uint64 `json:"suppressed"`
+	Stored     uint64 `json:"stored"`     // and shown
+	Suppressed uint64 `json:"suppressed"` // stored as well, but hidden by an exception or by hand
 	Dropped    uint64 `json:"dropped"`
 }
 
@@ -70,6 +70,9 @@ type DetectorStats struct {
 	Parts         map[string]float64 `json:"parts"`
 	BudgetPerDay  float64            `json:"budget_per_day"`
 	ActualPerDay  float64            `json:"actual_per_day"` // alerts that are not due to an absolute limit
+	LearnedAlerts uint64             `json:"learned_alerts"` // so far; these are what the budget is for
+	LimitAlerts   uint64             `json:"limit_alerts"`   // so far, raised by absolute limits
+	Releases      uint64             `json:"releases"`       // times that what was kept from being learned has become the new normal
 	OpenIncidents uint64             `json:"open_incidents"`
 	Entities      map[string]uint64  `json:"entities"`
 	CapsHit       map[string]uint64  `json:"caps_hit"`

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/pressly/goose/v3"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -179,14 +182,27 @@ func TestSetAsideNeverOverwrites(t *testing.T) {
 	}
 }
 
-// versions is our first migration with others after it.
+// schemaVersion is the version of our own migrations.
+func schemaVersion(t *testing.T) int {
+	t.Helper()
+	files, err := fs.ReadDir(embedded(), ".")
+	must(t, err)
+	return len(files)
+}
+
+// versions are our migrations with others after them.
 func versions(t *testing.T, extra ...string) fstest.MapFS {
 	t.Helper()
-	first, err := migrationFiles.ReadFile("migrations/00001_init.sql")
+	fsys := fstest.MapFS{}
+	files, err := fs.ReadDir(embedded(), ".")
 	must(t, err)
-	fsys := fstest.MapFS{"00001_init.sql": {Data: first}}
+	for _, f := range files {
+		own, err := fs.ReadFile(embedded(), f.Name())
+		must(t, err)
+		fsys[f.Name()] = &fstest.MapFile{Data: own}
+	}
 	for i, sql := range extra {
-		fsys[fmt.Sprintf("%05d_more.sql", i+2)] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + sql)}
+		fsys[fmt.Sprintf("%05d_more.sql", schemaVersion(t)+i+1)] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + sql)}
 	}
 	return fsys
 }
@@ -199,7 +215,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	before, err := os.ReadFile(path)
 	must(t, err)
 	_, err = New(t.Context(), Options{Path: path})
-	if !errors.Is(err, ErrNewerSchema) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "2") {
+	versions := fmt.Sprintf("version %d, this program knows %d", schemaVersion(t)+1, schemaVersion(t))
+	if !errors.Is(err, ErrNewerSchema) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), versions) {
 		t.Errorf("%v, want ErrNewerSchema naming the file and both versions", err)
 	}
 	after, err := os.ReadFile(path)
@@ -219,11 +236,42 @@ func TestOlderSchemaIsCopiedAndMigrated(t *testing.T) {
 	c, err := s.Counts(t.Context())
 	must(t, err)
 	must(t, s.Close())
-	copied := open(t, Options{Path: path + ".before-v2"}) // a database of version 1 with everything in it
+	// A database of the version before, with everything in it.
+	copied := open(t, Options{Path: fmt.Sprintf("%s.before-v%d", path, schemaVersion(t)+1)})
 	old, err := copied.Counts(t.Context())
 	must(t, err)
 	if c.Alerts != 10 || old.Alerts != 10 {
 		t.Errorf("%d alerts after, %d in the copy, want 10 and 10", c.Alerts, old.Alerts)
+	}
+}
+
+// TestDecisionsSurviveTheMigration: what a person had decided before there were exceptions comes back after one.
+func TestDecisionsSurviveTheMigration(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	old, err := sql.Open("sqlite", "file:"+path)
+	must(t, err)
+	first, err := fs.ReadFile(embedded(), "00001_init.sql")
+	must(t, err)
+	p, err := goose.NewProvider(goose.DialectSQLite3, old, fstest.MapFS{"00001_init.sql": {Data: first}}, goose.WithDisableGlobalRegistry(true))
+	must(t, err)
+	_, err = p.Up(t.Context())
+	must(t, err)
+	for _, triage := range models.Triages() {
+		_, err = old.ExecContext(t.Context(), `INSERT INTO alerts VALUES (?1, 1, '10.0.0.1', '10.0.0.2', 0, 0, 'TCP', 0.9, '{}', 1, 1, 1, 'open',
+			's', 'anomaly', 'low', 'x', '[]', '[]', '', '{"total":0,"top":null}', '{"total":0,"top":null}', '', '{}', 1, ?1, ?2)`, string(triage), time.Now().UnixMicro())
+		must(t, err)
+	}
+	must(t, old.Close())
+	s := open(t, Options{Path: path})
+	run(t, s)
+	e := addException(t, s, hostException("10.0.0.1"))
+	if e.Hits != 2 {
+		t.Errorf("%d hits, want 2", e.Hits)
+	}
+	check(t, s, "acknowledged", decision{models.TriageHidden, e.ID})
+	must(t, s.RemoveException(t.Context(), e.ID))
+	for _, triage := range models.Triages() {
+		check(t, s, string(triage), decision{triage, ""})
 	}
 }
 

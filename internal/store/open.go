@@ -74,8 +74,10 @@ func (s *Store) open(ctx context.Context) error {
 	if s.tables, err = newTables(); err != nil {
 		return err
 	}
-	s.stmts, err = prepare(ctx, s.write, s.tables)
-	return err
+	if s.stmts, err = prepare(ctx, s.write, s.tables); err != nil {
+		return err
+	}
+	return s.startSweep(ctx)
 }
 
 // preparePath makes the directory and proves that files can be made in it: the database, its write-ahead log.

@@ -12,7 +12,7 @@ import (
 
 // The bounds of what waits for the writer.
 const (
-	maxJobs        = 1024   // calls of SaveAlerts and SetTriage; further ones wait
+	maxJobs        = 1024   // calls that wait for their commit; further ones wait for a place
 	maxConnections = 20_000 // about 8 MB
 	maxHosts       = 20_000
 	maxSeries      = 8192

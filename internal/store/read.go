@@ -51,7 +51,13 @@ func (s *Store) Alerts(ctx context.Context, q models.AlertQuery) (models.Page[mo
 	f.equal("proto", q.Proto)
 	f.equal("state", string(q.State))
 	f.equal("category", string(q.Category))
-	f.equal("triage", string(q.Triage))
+	switch q.Triage {
+	case "":
+		f.add(listed)
+	case models.TriageAll:
+	default:
+		f.equal("triage", string(q.Triage))
+	}
 	f.atLeast("score", q.MinScore)
 	if q.From != 0 {
 		f.add("ts >= ?", int64(q.From))
@@ -147,6 +153,10 @@ func usedBytes(ctx context.Context, db *sql.DB) (int64, error) {
 	return used, nil
 }
 
+// listed is the condition of the index alerts_listed, which SQLite takes only for this very text
+// (https://sqlite.org/partialindex.html).
+const listed = "triage <> 'hidden'"
+
 // filter is a list of conditions that must all hold. The texts are constants of this file, the values are bound.
 type filter struct {
 	where []string
@@ -169,6 +179,8 @@ func (f *filter) atLeast(col string, v float64) {
 		f.add(col+" >= ?", v)
 	}
 }
+
+func (f filter) sql() string { return strings.Join(f.where, " AND ") }
 
 func (f filter) with(sql string, args ...any) filter {
 	out := filter{where: append([]string(nil), f.where...), args: append([]any(nil), f.args...)}
@@ -207,7 +219,7 @@ func (l list) sql(n int) (string, []any) {
 	for _, f := range branches {
 		where := ""
 		if len(f.where) > 0 {
-			where = " WHERE " + strings.Join(f.where, " AND ")
+			where = " WHERE " + f.sql()
 		}
 		parts = append(parts, fmt.Sprintf("SELECT * FROM (SELECT * FROM %s%s ORDER BY %s LIMIT %d)", l.table, where, l.order, n))
 		args = append(args, f.args...)

@@ -30,6 +30,7 @@ func TestAlertFilters(t *testing.T) {
 	}
 	must(t, s.SaveAlerts(t.Context(), all))
 	must(t, s.SetTriage(t.Context(), "a07", models.TriageHidden))
+	must(t, s.SetTriage(t.Context(), "a08", models.TriageAcknowledged))
 	for _, tt := range []struct {
 		name  string
 		query models.AlertQuery
@@ -53,7 +54,10 @@ func TestAlertFilters(t *testing.T) {
 		{"category", models.AlertQuery{Category: models.CategoryBeacon}, func(_ int, a *models.Alert) bool {
 			return a.Category == models.CategoryBeacon
 		}},
-		{"triage", models.AlertQuery{Triage: models.TriageHidden}, func(i int, _ *models.Alert) bool { return i == 7 }},
+		{"hidden", models.AlertQuery{Triage: models.TriageHidden}, func(i int, _ *models.Alert) bool { return i == 7 }},
+		{"new", models.AlertQuery{Triage: models.TriageNew}, func(i int, _ *models.Alert) bool { return i != 7 && i != 8 }},
+		{"acknowledged", models.AlertQuery{Triage: models.TriageAcknowledged}, func(i int, _ *models.Alert) bool { return i == 8 }},
+		{"all", models.AlertQuery{Triage: models.TriageAll}, func(int, *models.Alert) bool { return true }},
 		{"several", models.AlertQuery{Host: "10.0.0.2", Proto: "TCP", From: 1005, To: 1025}, func(_ int, a *models.Alert) bool {
 			return (a.SrcIP == "10.0.0.2" || a.DstIP == "10.0.0.2") && a.Proto == "TCP" && a.TS >= 1005 && a.TS < 1025
 		}},
@@ -62,7 +66,7 @@ func TestAlertFilters(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			want := []string{}
 			for i, a := range slices.Backward(all) {
-				if tt.match(i, a) {
+				if tt.match(i, a) && (i != 7 || tt.query.Triage != "") { // what is hidden comes only if it is asked for
 					want = append(want, a.ID)
 				}
 			}

@@ -77,6 +77,10 @@ func (w *writer) deleteChunk(ctx context.Context) (int64, error) {
 			(SELECT id FROM alerts WHERE inserted_at < ? ORDER BY inserted_at LIMIT ?)`,
 			[]any{now.Add(-w.opts.AlertAge).UnixMicro(), retainRows},
 		},
+		{ // expired, and what they have hidden has had its time too
+			`DELETE FROM exceptions WHERE expires <> 0 AND expires < ?`,
+			[]any{now.Add(-w.opts.AlertAge).UnixMicro()},
+		},
 		{
 			`DELETE FROM hosts WHERE ip IN
 			(SELECT ip FROM hosts WHERE inserted_at < ? AND last_ts < ? ORDER BY inserted_at LIMIT ?)`,

@@ -25,7 +25,7 @@ type table struct {
 }
 
 // tables are all kinds of rows.
-type tables struct{ alerts, connections, hosts, series table }
+type tables struct{ alerts, connections, hosts, series, exceptions table }
 
 // newTables derives the statements from the models' tags.
 func newTables() (t tables, err error) {
@@ -37,8 +37,9 @@ func newTables() (t tables, err error) {
 		return t
 	}
 	t.alerts = make1(&models.Alert{}, mergeRule{
-		key: []string{"id"}, keep: []string{"triage", "inserted_at"}, where: "excluded.rev > alerts.rev",
+		key: []string{"id"}, keep: []string{"decided", "decided_at", "inserted_at"}, where: "excluded.rev > alerts.rev",
 	})
+	t.exceptions = make1(&models.Exception{}, mergeRule{key: []string{"id"}})
 	// What never changes is not set again: an index on a column that a statement sets is rewritten even if the value
 	// stays.
 	t.connections = make1(&models.Connection{}, mergeRule{
@@ -121,6 +122,11 @@ func (t *table) args(dst []any, row any) ([]any, error) {
 	return dst, nil
 }
 
+// position is where a column's value is among the args.
+func (t *table) position(col string) int {
+	return slices.IndexFunc(t.fields, func(f *schema.Field) bool { return f.DBName == col })
+}
+
 // toColumn converts a field to what a column can hold. SQLite's integers are signed: a counter stops at their end.
 func toColumn(v any) (driver.Value, error) {
 	switch v := v.(type) {
@@ -136,13 +142,15 @@ func toColumn(v any) (driver.Value, error) {
 }
 
 // statements are the writer's prepared statements.
-type statements struct{ alert, connection, host, point *sql.Stmt }
+type statements struct{ known, decide, alert, connection, host, point *sql.Stmt }
 
 func prepare(ctx context.Context, db *sql.DB, t tables) (s statements, err error) {
 	for _, p := range []struct {
 		stmt **sql.Stmt
 		sql  string
 	}{
+		{&s.known, "SELECT rev, triage, hidden_by, decided, decided_at FROM alerts WHERE id = ?"},
+		{&s.decide, "UPDATE alerts SET triage = ?, hidden_by = ? WHERE id = ?"},
 		{&s.alert, t.alerts.upsert},
 		{&s.connection, t.connections.upsert},
 		{&s.host, t.hosts.upsert},
@@ -157,7 +165,7 @@ func prepare(ctx context.Context, db *sql.DB, t tables) (s statements, err error
 
 func (s statements) close() error {
 	var errs []error
-	for _, st := range []*sql.Stmt{s.alert, s.connection, s.host, s.point} {
+	for _, st := range []*sql.Stmt{s.known, s.decide, s.alert, s.connection, s.host, s.point} {
 		if st != nil {
 			errs = append(errs, st.Close())
 		}

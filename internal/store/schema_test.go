@@ -48,7 +48,7 @@ func sqlType(f *schema.Field) string {
 // TestMigrationsMatchTheModels: every field of a stored model is a column of the right type, and there is no other one.
 func TestMigrationsMatchTheModels(t *testing.T) {
 	s := open(t, Options{})
-	for _, tab := range []table{s.tables.alerts, s.tables.connections, s.tables.hosts, s.tables.series} {
+	for _, tab := range []table{s.tables.alerts, s.tables.connections, s.tables.hosts, s.tables.series, s.tables.exceptions} {
 		t.Run(tab.name, func(t *testing.T) {
 			want := map[string]string{}
 			for _, f := range tab.fields {
@@ -68,7 +68,7 @@ func TestKeptColumnsExist(t *testing.T) {
 		tab  table
 		kept []string
 	}{
-		{s.tables.alerts, []string{"triage", "inserted_at"}},
+		{s.tables.alerts, []string{"decided", "decided_at", "inserted_at"}},
 		{s.tables.connections, []string{"src_ip", "dst_ip", "first_ts", "inserted_at", "community_id"}},
 		{s.tables.hosts, []string{"inserted_at"}},
 	} {
@@ -143,6 +143,10 @@ func TestFilteredPagesRunAlongAnIndex(t *testing.T) {
 		f.equal(col, "x")
 		return f
 	}
+	listedOnly := func() (f filter) {
+		f.add(listed)
+		return f
+	}
 	keyset := func() (f filter) {
 		f.add("(ts, id) < (?, ?)", 1, "x")
 		return f
@@ -153,6 +157,10 @@ func TestFilteredPagesRunAlongAnIndex(t *testing.T) {
 	}{
 		{"alerts", "alerts_ts", list{table: "alerts", order: "ts DESC, id DESC"}},
 		{"alerts further on", "alerts_ts", list{table: "alerts", order: "ts DESC, id DESC", filter: keyset()}},
+		{"alerts that are listed", "alerts_listed", list{table: "alerts", order: "ts DESC, id DESC", filter: listedOnly()}},
+		{"alerts that are listed, further on", "alerts_listed", list{
+			table: "alerts", order: "ts DESC, id DESC", filter: listedOnly().with("(ts, id) < (?, ?)", 1, "x"),
+		}},
 		{"alerts by protocol", "alerts_proto", list{table: "alerts", order: "ts DESC, id DESC", filter: equal("proto")}},
 		{"alerts by state", "alerts_state", list{table: "alerts", order: "ts DESC, id DESC", filter: equal("state")}},
 		{"alerts by category", "alerts_category", list{table: "alerts", order: "ts DESC, id DESC", filter: equal("category")}},

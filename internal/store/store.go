@@ -43,6 +43,9 @@ type Options struct {
 	Log  *slog.Logger     // nil discards
 	Now  func() time.Time // the wall clock; nil means time.Now
 
+	// TriageChanged is told when stored alerts have left the list or have come back into it. It must not block; nil: nobody is.
+	TriageChanged func()
+
 	GroupCommit  time.Duration // how long connections, hosts and series wait for company; 0 means 100 ms
 	QueryTimeout time.Duration // of each read; 0 means 2 s
 	DrainTimeout time.Duration // how long Run tries to write what is left after its context has ended; 0 means 5 s
@@ -92,6 +95,11 @@ type Store struct {
 	stmts  statements
 	queue  *queue
 	health health
+
+	// What follows is the writer's.
+	rules *rules // nil: to be read
+	sweep sweep
+	moved bool // alerts have left the list or come back in this transaction
 }
 
 // New opens the database, or makes it: checks it (about 4 s for 1 GiB), sets a damaged one aside, and brings its schema up

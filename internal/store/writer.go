@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"netlyra/internal/models"
@@ -23,40 +24,86 @@ func (s *Store) SaveAlert(ctx context.Context, a *models.Alert) error {
 	return s.SaveAlerts(ctx, []*models.Alert{a})
 }
 
-// SaveAlerts saves revisions of alerts. nil means that every one of them, or a higher revision, is on the disk. While
-// the database cannot be written it waits and the writer tries again, until ctx ends; then the error names the problem,
-// and the alerts may or may not be stored. An alert that is there already keeps its triage. After Run has ended:
-// ErrClosed.
+// SaveAlerts saves revisions of alerts. nil means that every one of them, or a higher revision, is on the disk, and Triage
+// and HiddenBy of each say what holds for it there. While the database cannot be written it waits and the writer tries
+// again, until ctx ends; then the error names the problem, and the alerts may or may not be stored. What a person has
+// decided about an alert that is there already stays. After Run has ended: ErrClosed.
 func (s *Store) SaveAlerts(ctx context.Context, alerts []*models.Alert) error {
-	rows := make([][]any, len(alerts))
+	b := alertBatch{alerts: make([]models.Alert, len(alerts)), rows: make([][]any, len(alerts)), held: make([]decision, len(alerts))}
 	now := s.opts.Now().UnixMicro()
 	for i, a := range alerts {
-		row := *a
-		row.InsertedAt = now
-		row.Triage = models.TriageNew
-		args, err := s.tables.alerts.args(nil, &row)
+		row := &b.alerts[i]
+		*row = *a
+		row.Triage, row.HiddenBy, row.Decided, row.DecidedAt, row.InsertedAt = "", "", "", 0, now
+		args, err := s.tables.alerts.args(nil, row)
 		if err != nil {
 			return fmt.Errorf("store: alert %s: %w", a.ID, err)
 		}
-		rows[i] = args
+		b.rows[i] = args
 	}
-	err := s.queue.do(ctx, len(rows), func(ctx context.Context, tx *sql.Tx) error {
-		return execAll(ctx, tx.StmtContext(ctx, s.stmts.alert), rows)
-	})
-	return s.explain(err)
+	err := s.queue.do(ctx, len(b.rows), func(ctx context.Context, tx *sql.Tx) error { return s.putAlerts(ctx, tx, &b) })
+	if err != nil {
+		return s.explain(err)
+	}
+	for i, d := range b.held {
+		alerts[i].Triage, alerts[i].HiddenBy = d.triage, d.hiddenBy
+	}
+	return nil
 }
 
-// execAll writes rows. One that the database rejects does not keep the others from it.
-func execAll(ctx context.Context, stmt *sql.Stmt, rows [][]any) error {
+// alertBatch is what one call saves; the writer fills in held.
+type alertBatch struct {
+	alerts []models.Alert
+	rows   [][]any
+	held   []decision // what holds for each
+}
+
+// putAlerts writes a batch. One row that the database rejects does not keep the others from it.
+func (s *Store) putAlerts(ctx context.Context, tx *sql.Tx, b *alertBatch) error {
+	rs, err := s.rulesIn(ctx, tx)
+	if err != nil {
+		return err
+	}
+	known, upsert := tx.StmtContext(ctx, s.stmts.known), tx.StmtContext(ctx, s.stmts.alert)
 	var refused []error
-	for _, args := range rows {
-		if _, err := stmt.ExecContext(ctx, args...); rejected(err) {
-			refused = append(refused, fmt.Errorf("store: alert %v: %w", args[0], err))
-		} else if err != nil {
+	hits := hits{}
+	for i := range b.rows {
+		was, is, err := s.putAlert(ctx, known, upsert, rs, &b.alerts[i], b.rows[i])
+		if rejected(err) {
+			refused = append(refused, fmt.Errorf("store: alert %s: %w", b.alerts[i].ID, err))
+			continue
+		}
+		if err != nil {
 			return err
 		}
+		b.held[i] = is
+		s.moved = s.moved || was.triage != is.triage
+		hits.count(was, is)
+	}
+	if err := hits.save(ctx, tx); err != nil {
+		return err
 	}
 	return errors.Join(refused...)
+}
+
+// putAlert writes a revision with what holds for it, unless there is a higher one, and returns what has held and what holds. A new
+// alert has been nowhere: it leaves no list.
+func (s *Store) putAlert(ctx context.Context, known, upsert *sql.Stmt, rs *rules, a *models.Alert, row []any) (was, is decision, err error) {
+	rev := int64(-1)
+	err = known.QueryRowContext(ctx, a.ID).Scan(&rev, &was.triage, &was.hiddenBy, &a.Decided, &a.DecidedAt)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return was, is, err
+	}
+	if rev >= a.Rev {
+		return was, was, nil
+	}
+	is = rs.decide(a, s.opts.Now())
+	if rev < 0 {
+		was.triage = is.triage
+	}
+	row[s.tables.alerts.position("triage")], row[s.tables.alerts.position("hidden_by")] = string(is.triage), is.hiddenBy
+	_, err = upsert.ExecContext(ctx, row...)
+	return was, is, err
 }
 
 // explain adds what is wrong with the database to the error of a caller that gave up waiting.
@@ -70,26 +117,23 @@ func (s *Store) explain(err error) error {
 	return err
 }
 
-// SetTriage records what a person has decided about an alert; models.ErrNotFound if there is none with this id.
+// SetTriage records what a person has decided about an alert, which counts until an exception is made that matches it; hidden
+// counts for good. models.ErrNotFound if there is none with this id.
 func (s *Store) SetTriage(ctx context.Context, id string, t models.Triage) error {
-	switch t {
-	case models.TriageNew, models.TriageAcknowledged, models.TriageHidden:
-	default:
+	if !slices.Contains(models.Triages(), t) {
 		return fmt.Errorf("store: triage %q: %w: it is new, acknowledged or hidden", t, models.ErrBadQuery)
 	}
-	found := int64(0)
-	err := s.queue.do(ctx, 1, func(ctx context.Context, tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, "UPDATE alerts SET triage = ? WHERE id = ?", string(t), id)
-		if err != nil {
-			return err
-		}
-		found, err = res.RowsAffected()
+	found := false
+	err := s.queue.do(ctx, 1, func(ctx context.Context, tx *sql.Tx) (err error) {
+		found, err = affected(tx.ExecContext(ctx, "UPDATE alerts SET triage = ?1, hidden_by = '', decided = ?1, decided_at = ?2 WHERE id = ?3",
+			string(t), s.opts.Now().UnixMicro(), id))
+		s.moved = s.moved || found
 		return err
 	})
 	if err != nil {
 		return s.explain(err)
 	}
-	if found == 0 {
+	if !found {
 		return fmt.Errorf("store: alert %s: %w", id, models.ErrNotFound)
 	}
 	return nil
@@ -129,6 +173,7 @@ func (s *Store) Run(ctx context.Context) error {
 	w := &writer{Store: s, batch: &rowBatch{}}
 	tick := time.NewTicker(s.opts.GroupCommit)
 	defer tick.Stop()
+	defer s.sweep.end() // what is left of it is done at the next start
 	for ctx.Err() == nil {
 		worked, err := w.step(context.WithoutCancel(ctx))
 		if err != nil {
@@ -148,7 +193,7 @@ func (s *Store) Run(ctx context.Context) error {
 	return w.drain(context.WithoutCancel(ctx))
 }
 
-// step does the most urgent thing there is to do: alerts, then a flush, then a piece of retention.
+// step does the most urgent thing there is to do: alerts, then a flush, then pieces of a sweep and of retention.
 func (w *writer) step(ctx context.Context) (worked bool, err error) {
 	if jobs := w.queue.takeJobs(jobRows); len(jobs) > 0 {
 		return true, w.note(ctx, w.commitJobs(ctx, jobs))
@@ -157,6 +202,9 @@ func (w *writer) step(ctx context.Context) (worked bool, err error) {
 		if w.due, err = w.flush(ctx); w.due {
 			return true, w.note(ctx, err)
 		}
+	}
+	if worked, err = w.sweepStep(ctx); worked {
+		return true, w.note(ctx, err)
 	}
 	if worked, err = w.retainStep(ctx); err != nil {
 		return true, w.note(ctx, err)
@@ -220,10 +268,14 @@ func (w *writer) commitJobs(ctx context.Context, jobs []*job) error {
 		}
 		return nil
 	})
+	if err != nil {
+		w.forget()
+	}
 	if err != nil && !damaged(err) {
 		w.queue.putBack(jobs)
 		return err
 	}
+	w.tellMoved()
 	for i, j := range jobs {
 		if err != nil {
 			own[i] = err

@@ -16,6 +16,9 @@ func (w *world) device(p *proc, h *host) {
 		p.spawn(func(p *proc) { w.measure(p, h) })
 	case nas:
 		p.spawn(func(p *proc) { w.nightly(p, h) })
+		p.spawn(func(p *proc) { // what has changed since
+			w.again(p, h, 6*minute, func(p *proc) { w.backUp(p, h, w.backup, p.size(400_000, 1.2, 20_000, 6<<20)) })
+		})
 	case webServer:
 		p.spawn(func(p *proc) { w.visitors(p, h) })
 	default:

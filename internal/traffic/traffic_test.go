@@ -185,8 +185,9 @@ func TestTshark(t *testing.T) {
 		t.Errorf("checksum: %s: frame %v", owners[frameNumber(t, line)-1], line)
 	}
 	for _, line := range tshark(t, path, `_ws.malformed || _ws.expert.severity == "Error" || quic.decryption_failed && quic.long.packet_type == 0`) {
-		if !guessed(line[1]) {
-			t.Errorf("%s: frame %v", owners[frameNumber(t, line)-1], line)
+		owner := owners[frameNumber(t, line)-1]
+		if anyPort := []string{"flood_udp", "flood_ipv6", "scan_udp"}; !slices.Contains(anyPort, owner) && !guessed(line[1]) { // those send noise to known ports
+			t.Errorf("%s: frame %v", owner, line)
 		}
 	}
 	if n := len(tshark(t, path, "quic.crypto.offset && tls.handshake.extensions_server_name")); n == 0 {

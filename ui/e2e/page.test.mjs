@@ -136,6 +136,65 @@ describe("the page", { skip: problem === "" ? false : problem, timeout: 300_000 
     });
   });
 
+  test("hides what is said to be normal, and shows it again", async (t) => {
+    await withProgram(["--read", capture, "--loop"], async (server) => {
+      const { page, complaints, close } = await open(server.url);
+      const other = await open(server.url);
+      const scans = (p) => p.locator(".alert", { hasText: "scanning ports" });
+      const show = (name) => page.getByRole("group", { name: "Which alerts" }).getByRole("button", { name }).click();
+      const form = page.getByRole("form", { name: "This is normal" });
+      await scans(page).first().waitFor();
+      await scans(other.page).first().waitFor();
+
+      await t.test("it tells what it would hide before it is saved", async () => {
+        await scans(page).first().locator(".alert-head").click();
+        await page.getByRole("button", { name: "This is normal…" }).click();
+        await form.getByText(/Hides \d+ incidents? of the list/).waitFor();
+        await form.getByLabel("host 192.0.2.66").uncheck();
+        await form.getByLabel("peer 198.51.100.7").uncheck();
+        await form.getByLabel("category Port scan").uncheck();
+        await form.getByText("Choose at least one.").waitFor();
+        assert.ok(await form.getByRole("button", { name: "Hide these" }).isDisabled());
+        await form.getByLabel("host 192.0.2.66").check();
+        await form.getByText(/Hides \d+ incidents? of the list/).waitFor();
+        assert.ok(await scans(page).count() > 0, "the preview has hidden something");
+        await assertAccessible(page);
+      });
+
+      await t.test("saved, it hides them here and on other pages", async () => {
+        await form.getByLabel("Because").fill("our <b>own</b> scanner");
+        await form.getByLabel("For").selectOption("1 week");
+        await form.getByRole("button", { name: "Hide these" }).click();
+        await scans(page).first().waitFor({ state: "detached" });
+        await scans(other.page).first().waitFor({ state: "detached" });
+      });
+
+      await t.test("hidden ones are kept, with their reason", async () => {
+        await show("Hidden");
+        await scans(page).first().locator(".alert-head").click();
+        await page.getByText("our <b>own</b> scanner").waitFor();
+        await page.getByRole("button", { name: "Show in the list" }).waitFor();
+        await assertAccessible(page);
+      });
+
+      await t.test("removed, the exception gives them back", async () => {
+        await show("Exceptions");
+        const exception = page.locator(".exception", { hasText: "our <b>own</b> scanner" });
+        assert.match(await exception.textContent(), /192\.0\.2\.66.*[1-9]\d* hidden.*[67]\s?d left/);
+        await assertAccessible(page);
+        await exception.getByRole("button", { name: "Remove" }).click();
+        await page.getByText("No exceptions").waitFor();
+        await show("List");
+        await scans(page).first().waitFor();
+        await scans(other.page).first().waitFor();
+      });
+
+      assert.deepEqual([...complaints, ...other.complaints], []);
+      await close();
+      await other.close();
+    });
+  });
+
   test("is accessible in both themes", async (t) => {
     await withProgram(["--read", capture, "--loop"], async (server) => {
       for (const colorScheme of ["dark", "light"]) {

@@ -1,6 +1,6 @@
 // The REST API as far as the page needs it. This file and socket.ts alone know addresses.
 import { isObject } from "./messages.ts";
-import type { Alert, AlertPage, Health } from "./schema.ts";
+import type { Alert, AlertPage, Exception, ExceptionPage, ExceptionPreview, Health, NewException, Triage } from "./schema.ts";
 
 /** An answer that is not what was asked for. status 0: there was no answer. */
 export class APIError extends Error {
@@ -18,18 +18,40 @@ export async function getHealth(): Promise<Health> {
   return (await request("/api/v1/health")) as Health;
 }
 
-/** The latest alerts, the newest first. */
-export async function getAlerts(limit: number): Promise<readonly Alert[]> {
-  return ((await request(`/api/v1/alerts?limit=${limit}`)) as AlertPage).items;
+/** The latest alerts, the newest first: those of the list, or those that are hidden. */
+export async function getAlerts(limit: number, hidden = false): Promise<readonly Alert[]> {
+  return ((await request(`/api/v1/alerts?limit=${limit}${hidden ? "&triage=hidden" : ""}`)) as AlertPage).items;
+}
+
+/** Records what a person has decided about an alert. */
+export async function setTriage(id: string, triage: Triage): Promise<void> {
+  await request(`/api/v1/alerts/${encodeURIComponent(id)}`, json("PATCH", { triage }));
+}
+
+export async function getExceptions(): Promise<readonly Exception[]> {
+  return ((await request("/api/v1/exceptions")) as ExceptionPage).items;
+}
+
+/** What the exception would hide; nothing is stored. */
+export async function previewException(e: NewException): Promise<ExceptionPreview> {
+  return (await request("/api/v1/exceptions?preview=true", json("POST", e))) as ExceptionPreview;
+}
+
+export async function addException(e: NewException): Promise<void> {
+  await request("/api/v1/exceptions", json("POST", e));
+}
+
+export async function removeException(id: string): Promise<void> {
+  await request(`/api/v1/exceptions/${encodeURIComponent(id)}`, { method: "DELETE" });
 }
 
 /** Turns the token into a cookie, which the WebSocket sends too. */
 export async function openSession(token: string): Promise<void> {
-  await request("/api/v1/session", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ token }),
-  });
+  await request("/api/v1/session", json("POST", { token }));
+}
+
+function json(method: string, body: object): RequestInit {
+  return { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
 }
 
 const patience = 10_000; // ms; the server itself gives up on the database after 8 s

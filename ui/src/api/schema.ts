@@ -3,7 +3,7 @@
 export type Error = {
   readonly error: {
     /** for programs */
-    readonly code: "bad_parameter" | "bad_cursor" | "bad_body" | "unauthorized" | "origin_not_allowed" | "not_found" | "no_such_route" | "method_not_allowed" | "body_too_large" | "host_not_allowed" | "websocket_required" | "busy" | "store_unavailable" | "query_timeout" | "internal";
+    readonly code: "bad_parameter" | "bad_cursor" | "bad_body" | "unauthorized" | "origin_not_allowed" | "not_found" | "no_such_route" | "method_not_allowed" | "body_too_large" | "host_not_allowed" | "websocket_required" | "json_required" | "limit_reached" | "busy" | "store_unavailable" | "query_timeout" | "internal";
     /** for people */
     readonly message: string;
   };
@@ -34,6 +34,7 @@ export type Category = "port_scan" | "host_sweep" | "flood" | "amplification" | 
 
 export type Severity = "low" | "medium" | "high" | "critical";
 
+/** what has been decided about an alert, by a person or by an exception */
 export type Triage = "new" | "acknowledged" | "hidden";
 
 /** for TCP as one sees RFC 9293's states from outside; other protocols are active */
@@ -98,6 +99,8 @@ export type Alert = {
     };
     /** share of the score */
     readonly contribution: number;
+    /** whose range is expected: what this host usually does, what all hosts of this network do, or a fixed limit */
+    readonly basis?: "host" | "network" | "limit";
   })[] | null;
   /** what would have had to be different for no alert */
   readonly counterfactual: string;
@@ -117,11 +120,68 @@ export type Alert = {
   /** share of that time's packets that were not lost */
   readonly capture_confidence: number;
   readonly triage?: Triage;
+  /** the exception that hides it */
+  readonly hidden_by?: string;
 };
 
 export type AlertPage = {
   readonly items: readonly (Alert)[];
   readonly next: Next;
+};
+
+/** an address or a prefix: one end of the incident, whichever; all its known addresses must be in it */
+export type ExceptionHost = string;
+
+/** as host, for the other end */
+export type ExceptionPeer = string;
+
+/** why it is normal, for people; one line */
+export type ExceptionReason = string;
+
+/** wall clock: when the exception ends; null: never */
+export type Expires = string | null;
+
+export type NewException = {
+  readonly host?: ExceptionHost;
+  readonly peer?: ExceptionPeer;
+  /** source or destination port; 0: any */
+  readonly port?: number;
+  /** TCP, UDP, ICMP, ICMPv6, ARP, SCTP or a number */
+  readonly proto?: string;
+  readonly category?: Category;
+  readonly sensor?: string;
+  readonly reason?: ExceptionReason;
+  readonly expires?: Expires;
+};
+
+/** something that is normal here; a field that is absent matches all */
+export type Exception = {
+  readonly id: string;
+  /** wall clock */
+  readonly created: string;
+  readonly host?: ExceptionHost;
+  readonly peer?: ExceptionPeer;
+  /** source or destination port */
+  readonly port?: number;
+  readonly proto?: string;
+  readonly category?: Category;
+  readonly sensor?: string;
+  readonly reason: ExceptionReason;
+  readonly expires: Expires;
+  /** incidents that it has hidden so far */
+  readonly hits: number;
+};
+
+export type ExceptionPage = {
+  readonly items: readonly (Exception)[];
+  readonly next: Next;
+};
+
+export type ExceptionPreview = {
+  /** incidents that are in the list and would be hidden */
+  readonly count: number;
+  /** the newest of them */
+  readonly items: readonly (Alert)[];
 };
 
 /** the cursor of the page that follows; null at the end */
@@ -231,7 +291,9 @@ export type Stats = {
   /** revisions; raised = stored + suppressed + dropped + those on their way */
   readonly alerts: {
     readonly raised: number;
+    /** and shown */
     readonly stored: number;
+    /** stored as well, but hidden by an exception or by hand */
     readonly suppressed: number;
     readonly dropped: number;
   };
@@ -246,6 +308,12 @@ export type Stats = {
     readonly budget_per_day: number;
     /** alerts that are not due to an absolute limit */
     readonly actual_per_day: number;
+    /** so far; these are what the budget is for */
+    readonly learned_alerts: number;
+    /** so far, raised by absolute limits */
+    readonly limit_alerts: number;
+    /** times that what was kept from being learned has become the new normal */
+    readonly releases: number;
     readonly open_incidents: number;
     readonly entities: Counts;
     readonly caps_hit: Counts;
@@ -377,8 +445,8 @@ export type ResyncMessage = {
   readonly seq: Seq;
   readonly ts_us: TS;
   readonly data: {
-    /** epoch: the server has restarted; too_old: since is; a snapshot follows both. missed: alerts did not fit; fetch GET /api/v1/alerts, the rest goes on. */
-    readonly reason: "epoch" | "too_old" | "missed";
+    /** epoch: the server has restarted; too_old: since is; a snapshot follows both. missed: alerts did not fit; fetch GET /api/v1/alerts, the rest goes on. triage: alerts have been hidden or have appeared again, or a person has decided about some; fetch GET /api/v1/alerts, and forget those that are not in it. */
+    readonly reason: "epoch" | "too_old" | "missed" | "triage";
     /** alert messages */
     readonly missed: number;
   };

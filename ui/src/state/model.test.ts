@@ -17,7 +17,7 @@ const snapshot = (s: Stats, c: Columns, e: Envelope = {}): ServerMessage => ({ .
 const statsMessage = (s: Stats, e: Envelope = {}): ServerMessage => ({ ...envelope(e), type: "stats", data: s });
 const rows = (c: Columns, e: Envelope = {}): ServerMessage => ({ ...envelope(e), type: "connection", data: c });
 const alertMessage = (a: Alert, e: Envelope = {}): ServerMessage => ({ ...envelope(e), type: "alert", data: a });
-const resync = (reason: "epoch" | "too_old" | "missed", e: Envelope = {}): ServerMessage => ({ ...envelope(e), type: "resync", data: { reason, missed: 0 } });
+const resync = (reason: "epoch" | "too_old" | "missed" | "triage", e: Envelope = {}): ServerMessage => ({ ...envelope(e), type: "resync", data: { reason, missed: 0 } });
 
 describe("model", () => {
   test("a snapshot is taken, acknowledged, and asks for the alerts before it", () => {
@@ -64,6 +64,28 @@ describe("model", () => {
     m.addAlerts([alert({ rev: 2, count: 20 }), alert({ id: "b", ts: "2026-11-24T06:00:00Z" })]);
     m.apply(alertMessage(alert({ rev: 3, count: 31 })));
     expect(m.alerts.map((a) => [a.id, a.count])).toEqual([["b", 1], ["a", 30]]);
+  });
+
+  test("when alerts have left the list, those go that were known when it was asked for", () => {
+    const m = new Model();
+    m.apply(hello());
+    m.apply(alertMessage(alert({ id: "hidden" })));
+    m.apply(alertMessage(alert({ id: "stays", rev: 2, count: 20 })));
+    expect(m.apply(resync("triage"))).toEqual({ fetchAlerts: "anew" });
+    const doubted = new Set(m.alerts.map((a) => a.id));
+    m.apply(alertMessage(alert({ id: "new" })));
+    m.apply(alertMessage(alert({ id: "stays", rev: 3, count: 30 })));
+    m.addAlerts([alert({ id: "stays", rev: 2, count: 20, triage: "acknowledged" }), alert({ id: "back" })], doubted);
+    expect(m.alerts.map((a) => a.id).sort()).toEqual(["back", "new", "stays"]);
+    expect(m.alerts.find((a) => a.id === "stays")).toMatchObject({ rev: 3, triage: "acknowledged" });
+  });
+
+  test("a decision counts without a new revision", () => {
+    const m = new Model();
+    m.apply(hello());
+    m.addAlerts([alert({ triage: "new" })]);
+    m.addAlerts([alert({ triage: "acknowledged" })], new Set(["a"]));
+    expect(m.alerts[0]?.triage).toBe("acknowledged");
   });
 
   test("the same server goes on; another one starts from nothing", () => {

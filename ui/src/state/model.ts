@@ -7,8 +7,8 @@ import { Traffic } from "./traffic.ts";
 
 /** What has to be done after a message. */
 export interface Effects {
-  /** Alerts are missing: ask the REST API. */
-  readonly fetchAlerts?: boolean;
+  /** Alerts are missing: ask the REST API. "anew": and forget those that are not in its list any more. */
+  readonly fetchAlerts?: true | "anew";
   /** To be acknowledged after drawing. */
   readonly ack?: number;
   /** An alert that was not known before. */
@@ -63,7 +63,14 @@ export class Model {
         this.#seen(m.seq);
         return this.#alert(m.data);
       case "resync":
-        return m.data.reason === "missed" ? { fetchAlerts: true } : {};
+        switch (m.data.reason) {
+          case "missed":
+            return { fetchAlerts: true };
+          case "triage":
+            return { fetchAlerts: "anew" };
+          default:
+            return {}; // a snapshot follows
+        }
       case "bye":
         return {};
       default:
@@ -71,9 +78,10 @@ export class Model {
     }
   }
 
-  /** Takes alerts from the REST API. */
-  addAlerts(alerts: readonly Alert[]): void {
-    this.alerts = mergeAlerts(this.alerts, alerts);
+  /** Takes the list from the REST API. Of the alerts that were doubted when it was asked, those that are not in it go. */
+  addAlerts(listed: readonly Alert[], doubted: ReadonlySet<string> = new Set()): void {
+    const ids = new Set(listed.map((a) => a.id));
+    this.alerts = mergeAlerts(listed, this.alerts.filter((a) => ids.has(a.id) || !doubted.has(a.id)));
   }
 
   /** Packets and messages lost in the last minute, as far as this page has seen. */

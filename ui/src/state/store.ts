@@ -5,6 +5,7 @@ import { LiveSocket, type Link } from "../api/socket.ts";
 import type { Alert, Health, ServerMessage, Stats } from "../api/schema.ts";
 import { announcement } from "./alerts.ts";
 import { hold, type Connection, type SortKey } from "./connections.ts";
+import { Decisions } from "./decisions.ts";
 import { Model } from "./model.ts";
 import { freshness, notices } from "./status.ts";
 
@@ -32,6 +33,7 @@ export class Store {
 
   readonly link = signal<Link>({ kind: "connecting", attempt: 0 });
   readonly stats = signal<Stats | null>(null);
+  readonly decisions = new Decisions();
   readonly version = signal("");
   readonly health = signal<Health | null>(null);
   readonly alerts = signal<readonly Alert[]>([]);
@@ -57,6 +59,7 @@ export class Store {
   #fresh: Alert[] = [];
   #announcedAt = 0;
   #fetching = false;
+  #again: false | true | "anew" = false; // fetch alerts once more
   #timers: number[] = [];
 
   constructor() {
@@ -130,7 +133,7 @@ export class Store {
   }
 
   retryAlerts(): void {
-    void this.#fetchAlerts();
+    void this.#fetchAlerts(true);
   }
 
   #rate(): number {
@@ -163,7 +166,8 @@ export class Store {
       this.#fresh.unshift(fresh);
       this.#announce();
     }
-    if (fetchAlerts === true) void this.#fetchAlerts();
+    if (fetchAlerts !== undefined) void this.#fetchAlerts(fetchAlerts);
+    if (fetchAlerts === "anew" || m.type === "snapshot") void this.decisions.load();
     if (ack !== undefined) {
       this.#ack = Math.max(ack, m.type === "snapshot" ? 0 : this.#ack);
       this.#acknowledgeSoon();
@@ -225,14 +229,20 @@ export class Store {
     this.#fresh = [];
   }
 
-  async #fetchAlerts(): Promise<void> {
+  async #fetchAlerts(how: true | "anew"): Promise<void> {
+    if (this.#again !== "anew") this.#again = how;
     if (this.#fetching) return;
     this.#fetching = true;
     try {
-      this.#model.addAlerts(await getAlerts(alertsWanted));
-      this.alerts.value = this.#model.alerts;
-      this.alertsState.value = { kind: "ready" };
+      while (this.#again !== false) {
+        const doubted = new Set(this.#again === "anew" ? this.#model.alerts.map((a) => a.id) : []);
+        this.#again = false;
+        this.#model.addAlerts(await getAlerts(alertsWanted), doubted);
+        this.alerts.value = this.#model.alerts;
+        this.alertsState.value = { kind: "ready" };
+      }
     } catch (e) {
+      this.#again = false;
       this.alertsState.value = { kind: "failed", message: e instanceof Error ? e.message : String(e) };
     } finally {
       this.#fetching = false;

@@ -8,8 +8,17 @@ import { duration, parseTime } from "../format/time.ts";
 import { count, score } from "../format/units.ts";
 import { calm } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
+import type { Decisions, View } from "../state/decisions.ts";
+import { Decide } from "./decide.tsx";
 import { AlertDetail } from "./detail.tsx";
+import { ExceptionList } from "./exceptions.tsx";
 import { useShortcuts } from "./shortcuts.ts";
+
+const views: readonly { readonly view: View; readonly name: string }[] = [
+  { view: "listed", name: "List" },
+  { view: "hidden", name: "Hidden" },
+  { view: "exceptions", name: "Exceptions" },
+];
 
 export function AlertsPanel({ store }: { readonly store: Store }): JSX.Element {
   const alerts = store.alerts.value;
@@ -25,14 +34,14 @@ export function AlertsPanel({ store }: { readonly store: Store }): JSX.Element {
           <span class="panel-note num">
             {alerts.length === 0 ? "" : `${count(going)} open, ${count(alerts.length - going)} closed`}
           </span>
-          <span class="spring" />
           <span class="keys" aria-hidden="true">
             <kbd>j</kbd> <kbd>k</kbd> move <kbd>Enter</kbd> open
           </span>
+          <ViewSwitch decisions={store.decisions} open={open} />
         </>
       }
     >
-      <AlertList store={store} open={open} />
+      <Content store={store} open={open} />
       <div class="hidden" aria-live="polite">
         {store.announced.value}
       </div>
@@ -40,7 +49,45 @@ export function AlertsPanel({ store }: { readonly store: Store }): JSX.Element {
   );
 }
 
-function AlertList({ store, open }: { readonly store: Store; readonly open: Signal<string | null> }): JSX.Element {
+function ViewSwitch({ decisions, open }: { readonly decisions: Decisions; readonly open: Signal<string | null> }): JSX.Element {
+  const show = (view: View): void => {
+    open.value = null;
+    decisions.show(view);
+  };
+  return (
+    <div class="switch" role="group" aria-label="Which alerts">
+      {views.map(({ view, name }) => (
+        <button key={view} type="button" aria-pressed={decisions.view.value === view} onClick={() => show(view)}>
+          {name}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+function Content({ store, open }: { readonly store: Store; readonly open: Signal<string | null> }): JSX.Element {
+  const decisions = store.decisions;
+  const view = decisions.view.value;
+  if (view === "listed") return <Listed store={store} open={open} />;
+  return (
+    <div class="scroll alert-scroll">
+      {decisions.problem.value !== "" && (
+        <div class="notice tone-bad" role="status">
+          <strong>Not up to date</strong>
+          <span>{decisions.problem.value}</span>
+          <button type="button" onClick={() => void decisions.load()}>
+            Try again
+          </button>
+        </div>
+      )}
+      {view === "exceptions" && <ExceptionList decisions={decisions} now={store.now.value} />}
+      {view === "hidden" && decisions.hidden.value.length === 0 && <Empty title="Nothing is hidden" text="Exceptions hide what is normal here; it is kept all the same." />}
+      {view === "hidden" && <AlertList alerts={decisions.hidden.value} store={store} open={open} />}
+    </div>
+  );
+}
+
+function Listed({ store, open }: { readonly store: Store; readonly open: Signal<string | null> }): JSX.Element {
   const state = store.alertsState.value;
   const alerts = store.alerts.value;
   return (
@@ -56,28 +103,37 @@ function AlertList({ store, open }: { readonly store: Store; readonly open: Sign
       )}
       {alerts.length === 0 && state.kind === "loading" && <Skeleton rows={5} />}
       {alerts.length === 0 && state.kind === "ready" && <Empty title="No alerts" text={calm(store.stats.value)} />}
-      <ul class="alert-list">
-        {alerts.map((a) => (
-          <AlertItem
-            key={a.id}
-            alert={a}
-            now={store.now.value}
-            open={open.value === a.id}
-            onToggle={() => (open.value = open.value === a.id ? null : a.id)}
-          />
-        ))}
-      </ul>
+      <AlertList alerts={alerts} store={store} open={open} />
     </div>
+  );
+}
+
+function AlertList(props: { readonly alerts: readonly Alert[]; readonly store: Store; readonly open: Signal<string | null> }): JSX.Element {
+  const { alerts, store, open } = props;
+  return (
+    <ul class="alert-list">
+      {alerts.map((a) => (
+        <AlertItem
+          key={a.id}
+          alert={a}
+          decisions={store.decisions}
+          now={store.now.value}
+          open={open.value === a.id}
+          onToggle={() => (open.value = open.value === a.id ? null : a.id)}
+        />
+      ))}
+    </ul>
   );
 }
 
 function AlertItem(props: {
   readonly alert: Alert;
+  readonly decisions: Decisions;
   readonly now: number;
   readonly open: boolean;
   readonly onToggle: () => void;
 }): JSX.Element {
-  const { alert: a, now, open, onToggle } = props;
+  const { alert: a, decisions, now, open, onToggle } = props;
   const started = parseTime(a.ts);
   return (
     <li class={`alert ${a.state} severity-${a.severity} ${open ? "expanded" : ""}`} data-alert={a.id}>
@@ -99,7 +155,11 @@ function AlertItem(props: {
           <FromPacket text={a.summary} />
         </span>
       </button>
-      {open && <AlertDetail alert={a} now={now} />}
+      {open && (
+        <AlertDetail alert={a} now={now}>
+          <Decide alert={a} decisions={decisions} />
+        </AlertDetail>
+      )}
     </li>
   );
 }

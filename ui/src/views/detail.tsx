@@ -10,8 +10,15 @@ type Reason = NonNullable<Alert["reasons"]>[number];
 /** The score from which on an incident is an alert. */
 const alertLine = 0.8;
 
+interface DetailProps {
+  readonly alert: Alert;
+  readonly now: number;
+  /** What can be done about it. */
+  readonly children: ComponentChildren;
+}
+
 /** An alert's evidence, from the sentence down to the numbers. */
-export function AlertDetail({ alert: a, now }: { readonly alert: Alert; readonly now: number }): JSX.Element {
+export function AlertDetail({ alert: a, now, children }: DetailProps): JSX.Element {
   return (
     <div class="detail">
       <ScoreScale value={a.score} />
@@ -44,6 +51,7 @@ export function AlertDetail({ alert: a, now }: { readonly alert: Alert; readonly
         <TopTen name="Peers" top={a.peers} />
         <TopTen name="Ports" top={a.ports} />
       </div>
+      {children}
       <p class="provenance">{provenance(a)}</p>
     </div>
   );
@@ -72,6 +80,18 @@ function ScoreScale({ value }: { readonly value: number }): JSX.Element {
   );
 }
 
+/** Whose range a value is held against. */
+function usualLabel(basis: Reason["basis"]): string {
+  switch (basis) {
+    case "host":
+      return "usual for this host";
+    case "limit":
+      return "limit";
+    default:
+      return "usual";
+  }
+}
+
 /** One feature: its share of the score as a bar, its value beside what is usual. */
 function ReasonBar({ reason: r }: { readonly reason: Reason }): JSX.Element {
   const share = isShare(r.feature);
@@ -84,7 +104,7 @@ function ReasonBar({ reason: r }: { readonly reason: Reason }): JSX.Element {
     <li class="reason">
       <span class="reason-name">{featureName(r.feature)}</span>
       <span class="reason-value num">{value}</span>
-      <span class="reason-usual num">usual {usual}</span>
+      <span class="reason-usual num">{usualLabel(r.basis)} {usual}</span>
       <span class="reason-share num">{r.contribution > 0 ? percent(r.contribution) : ""}</span>
       <span class="range" aria-hidden="true">
         <span class="range-usual" style={{ left: `${track.low}%`, width: `${Math.max(1, track.high - track.low)}%` }} />

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"netlyra/internal/bus"
+	"netlyra/internal/models"
+	"netlyra/internal/store"
+)
+
+// What came while the database could not be written is accounted for afterwards: every revision, hidden or not.
+func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds: run without -short")
+	}
+	path := filepath.Join(t.TempDir(), "netlyra.db")
+	s, err := store.New(t.Context(), store.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := errors.Join(<-ended, s.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := s.AddException(ctx, models.Exception{Host: "192.0.2.1", Reason: "r"}); err != nil {
+		t.Fatal(err)
+	}
+	other, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	lock, err := other.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+
+	var shown atomic.Uint64
+	b := bus.NewMemory(bus.MemoryOptions{})
+	producer, err := b.Producer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := b.Consumer("store", bus.TopicAlerts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &keeper{store: s, show: func(*models.Alert) { shown.Add(1) }, log: slog.New(slog.DiscardHandler), ending: func() bool { return false }}
+	produce := func(host string, revs ...int64) {
+		t.Helper()
+		for _, rev := range revs {
+			a := &models.Alert{ID: host, Rev: rev, TS: 1, SrcIP: host, DstIP: "192.0.2.9", State: models.AlertOpen, Category: models.CategoryFlood}
+			if err := producer.Produce(ctx, bus.Record{Topic: bus.TopicAlerts, Key: "s", Value: bus.Alert{Alert: a}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	produce("192.0.2.1", 1, 2, 3)
+	produce("192.0.2.2", 1, 2)
+	kept := make(chan error, 1)
+	go func() { kept <- k.run(ctx, consumer) }()
+	until(t, "showing of what is not stored", func() bool { return shown.Load() == 5 })
+	if n := k.stored.Load() + k.hidden.Load(); n != 0 {
+		t.Errorf("%d revisions are said to be stored in a locked database", n)
+	}
+	if err := errors.Join(lock.Close(), other.Close()); err != nil { // the end of the connection is the end of its transaction
+		t.Fatal(err)
+	}
+	until(t, "account", func() bool { return k.hidden.Load() == 3 && k.stored.Load() == 2 })
+	produce("192.0.2.1", 4)
+	produce("192.0.2.2", 3)
+	until(t, "account", func() bool { return k.hidden.Load() == 4 && k.stored.Load() == 3 })
+	if shown.Load() != 6 || k.lost.Load() != 0 {
+		t.Errorf("%d revisions shown and %d lost, want 6 and 0", shown.Load(), k.lost.Load())
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-kept; err != nil {
+		t.Error(err)
+	}
+}

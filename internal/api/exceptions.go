@@ -1,0 +1,242 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+
+	"netlyra/internal/models"
+
+	"github.com/gin-gonic/gin"
+)
+
+// previewItems is how many of the incidents that an exception would hide are shown; all are counted.
+const previewItems = 20
+
+// listExceptions answers with all of them: there are models.MaxExceptions at most, which is one page.
+func (s *Server) listExceptions(c *gin.Context) {
+	if err := parseQuery(c.Request.URL.RawQuery, nil); err != nil {
+		s.abort(c, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
+	defer cancel()
+	all, err := s.opts.Store.Exceptions(ctx)
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	writePage(c, models.Page[models.Exception]{Items: all})
+}
+
+// exceptionBody is what a client may say about an exception.
+type exceptionBody struct {
+	Host     string          `json:"host"`
+	Peer     string          `json:"peer"`
+	Port     int64           `json:"port"`
+	Proto    string          `json:"proto"`
+	Category models.Category `json:"category"`
+	Sensor   string          `json:"sensor"`
+	Reason   string          `json:"reason"`
+	Expires  *string         `json:"expires"`
+}
+
+func (b *exceptionBody) exception() (models.Exception, error) {
+	e := models.Exception{Host: b.Host, Peer: b.Peer, Proto: b.Proto, Category: b.Category, Sensor: b.Sensor, Reason: b.Reason}
+	if b.Port != 0 {
+		if err := portNumber(&e.Port)(fmt.Sprint(b.Port)); err != nil {
+			return e, &models.FieldError{Field: "port", Problem: fmt.Sprintf("%d is not accepted: %s", b.Port, err.Error())}
+		}
+	}
+	if b.Expires == nil {
+		return e, nil
+	}
+	return e, expiry(*b.Expires, &e.Expires)
+}
+
+func expiry(text string, into *models.Micros) error {
+	if instant(into)(text) != nil {
+		return &models.FieldError{Field: "expires", Problem: quote(text) + " is not accepted: use a time in RFC 3339, such as 2026-01-31T13:45:00Z, or null for never"}
+	}
+	return nil
+}
+
+// addException stores an exception, or with preview tells what it would hide and stores nothing.
+func (s *Server) addException(c *gin.Context) {
+	preview := false
+	query := c.Request.URL.RawQuery
+	if query == "preview" || query == "preview=" {
+		query = "preview=true"
+	}
+	var body exceptionBody
+	err := parseQuery(query, map[string]setter{"preview": boolean(&preview)})
+	if err == nil {
+		err = readBody(c, &body)
+	}
+	var e models.Exception
+	if err == nil {
+		e, err = body.exception()
+	}
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
+	defer cancel()
+	if preview {
+		p, err := s.opts.Store.PreviewException(ctx, e, previewItems)
+		s.answer(c, http.StatusOK, p, err)
+		return
+	}
+	e, err = s.opts.Store.AddException(ctx, e)
+	s.answer(c, http.StatusCreated, e, err)
+}
+
+// answer writes v, or the error if there is one.
+func (s *Server) answer(c *gin.Context, status int, v any, err error) {
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	writeJSON(c.Writer, status, v)
+}
+
+// changeException changes the reason, the expiry or both.
+func (s *Server) changeException(c *gin.Context) {
+	var body struct {
+		Reason  *string         `json:"reason"`
+		Expires json.RawMessage `json:"expires"` // null is never, absent is as before
+	}
+	id, err := s.identified(c, &body)
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	change := models.ExceptionChange{Reason: body.Reason}
+	if body.Expires != nil {
+		var text *string
+		var until models.Micros
+		if json.Unmarshal(body.Expires, &text) != nil {
+			err = expiry(string(body.Expires), &until)
+		} else if text != nil {
+			err = expiry(*text, &until)
+		}
+		change.Expires = &until
+	}
+	if err == nil && change == (models.ExceptionChange{}) {
+		err = fail(codeBadBody, "nothing is to be changed: give reason, expires or both")
+	}
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
+	defer cancel()
+	e, err := s.opts.Store.ChangeException(ctx, id, change)
+	s.answer(c, http.StatusOK, e, err)
+}
+
+func (s *Server) removeException(c *gin.Context) {
+	id, err := s.identified(c, nil)
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
+	defer cancel()
+	if err := s.opts.Store.RemoveException(ctx, id); err != nil {
+		s.abort(c, err)
+		return
+	}
+	c.Header("Cache-Control", "no-store")
+	c.Status(http.StatusNoContent)
+	c.Writer.WriteHeaderNow()
+}
+
+// changeAlert records what a person has decided about an alert.
+func (s *Server) changeAlert(c *gin.Context) {
+	var body struct {
+		Triage models.Triage `json:"triage"`
+	}
+	id, err := s.identified(c, &body)
+	if err == nil {
+		if bad := oneOf(new(models.Triage), models.Triages())(string(body.Triage)); bad != nil {
+			err = &models.FieldError{Field: "triage", Problem: quote(string(body.Triage)) + " is not accepted: " + bad.Error()}
+		}
+	}
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
+	defer cancel()
+	if err := s.opts.Store.SetTriage(ctx, id, body.Triage); err != nil {
+		s.abort(c, err)
+		return
+	}
+	a, err := s.opts.Store.Alert(ctx, id)
+	s.answer(c, http.StatusOK, a, err)
+}
+
+// identified gives the id that a request is about, and reads its body unless into is nil.
+func (s *Server) identified(c *gin.Context, into any) (id string, err error) {
+	if err := parseQuery(c.Request.URL.RawQuery, nil); err != nil {
+		return "", err
+	}
+	if id = c.Param("id"); len(id) > maxID {
+		return "", models.ErrNotFound
+	}
+	if into != nil {
+		err = readBody(c, into)
+	}
+	return id, err
+}
+
+// readBody reads a JSON object strictly: a field that is misspelt must not be without effect. The content type is demanded
+// because a form of another site's page cannot send it.
+func readBody(c *gin.Context, into any) error {
+	kind, _, err := mime.ParseMediaType(c.GetHeader("Content-Type"))
+	if err != nil || kind != "application/json" {
+		return fail(codeNotJSON, "send JSON, with the header Content-Type: application/json")
+	}
+	d := json.NewDecoder(c.Request.Body)
+	d.DisallowUnknownFields()
+	err = d.Decode(into)
+	if err == nil {
+		if _, err = d.Token(); errors.Is(err, io.EOF) {
+			return nil
+		}
+		return fail(codeBadBody, "the body must be one JSON object, and nothing after it")
+	}
+	var wrong *json.UnmarshalTypeError
+	if e := asAPIError(err); e.code == codeTooLarge {
+		return e
+	}
+	if errors.As(err, &wrong) && wrong.Field != "" {
+		return fail(codeBadBody, fmt.Sprintf("%s: a %s is not accepted", wrong.Field, wrong.Value))
+	}
+	fields := strings.Join(fieldNames(into), ", ")
+	if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
+		return fail(codeBadBody, fmt.Sprintf("%s: there is no such field here; there are: %s", name, fields))
+	}
+	return fail(codeBadBody, "the body must be a JSON object; its fields are: "+fields)
+}
+
+// fieldNames are the JSON names of a struct that into points to.
+func fieldNames(into any) []string {
+	t := reflect.TypeOf(into).Elem()
+	names := make([]string, 0, t.NumField())
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

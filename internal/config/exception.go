@@ -1,0 +1,79 @@
+package config
+
+import (
+	"net/netip"
+	"net/url"
+)
+
+// Exception is the command about what is normal here. It asks the running program, which alone writes to its database.
+type Exception struct {
+	List    ExceptionList    `cmd:"" help:"List all exceptions."`
+	Add     ExceptionAdd     `cmd:"" help:"Say that something is normal here: incidents that match are hidden from the list of alerts, past ones and those to come, but counted."`
+	Preview ExceptionPreview `cmd:"" help:"Tell which incidents of the list an exception would hide."`
+	Remove  ExceptionRemove  `cmd:"" help:"Remove an exception: what it has hidden appears again."`
+}
+
+// Remote says how to reach the running program.
+type Remote struct {
+	API     string `help:"Address of the running program." default:"http://127.0.0.1:8090" placeholder:"URL" name:"api"`
+	Token   string `help:"Secret that the running program demands, if it does." placeholder:"TOKEN"`
+	TLSCert string `help:"Certificate of the running program, if no known authority has signed it, PEM." placeholder:"FILE" type:"path" name:"tls-cert"`
+}
+
+// Incidents says what an exception is about: every flag that is set must match. At least one of host, peer, port and category is needed.
+type Incidents struct {
+	Host     string `help:"One end of the incident, whichever: an address or a prefix." placeholder:"ADDRESS" operand:""`
+	Peer     string `help:"The other end." placeholder:"ADDRESS" operand:""`
+	Port     uint16 `help:"Source or destination port." placeholder:"N" operand:""`
+	Proto    string `help:"Protocol: TCP, UDP, ICMP, or a number." placeholder:"NAME" operand:""`
+	Category string `help:"Kind of incident: port_scan, beacon and so on." placeholder:"NAME" operand:""`
+	Sensor   string `help:"Sensor that has reported it." placeholder:"NAME" operand:""`
+}
+
+// ExceptionList lists.
+type ExceptionList struct{ Remote }
+
+// ExceptionAdd makes an exception.
+type ExceptionAdd struct {
+	Remote
+	Incidents
+	Reason  string `help:"Why it is normal, for whoever asks later." placeholder:"TEXT" required:"" operand:""`
+	Expires string `help:"When it ends: a time to come such as 12h or 30d, a point in time in RFC 3339, or never." default:"never" placeholder:"WHEN" operand:""`
+}
+
+// ExceptionPreview tells what an exception would do.
+type ExceptionPreview struct {
+	Remote
+	Incidents
+}
+
+// ExceptionRemove removes an exception.
+type ExceptionRemove struct {
+	Remote
+	ID string `arg:"" help:"The exception, as list shows it."`
+}
+
+// validate refuses addresses that cannot be asked, and to send the token where others can read it.
+func (r *Remote) validate(bad func(format string, args ...any)) {
+	u, err := url.Parse(r.API)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Path != "" && u.Path != "/" {
+		bad("--api %s: write it as http://host:port or https://host:port", r.API)
+		return
+	}
+	if u.Scheme == "http" && r.Token != "" && !isLoopback(u.Hostname()) {
+		bad("--api %s: the token would go over the network unencrypted: use https", r.API)
+	}
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// remote is what the command uses; nil: it asks nobody.
+func (c *CLI) remote(command string) *Remote {
+	return map[string]*Remote{
+		"exception list": &c.Exception.List.Remote, "exception add": &c.Exception.Add.Remote,
+		"exception preview": &c.Exception.Preview.Remote, "exception remove <id>": &c.Exception.Remove.Remote,
+	}[command]
+}
