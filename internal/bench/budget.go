@@ -13,7 +13,8 @@ type BudgetOptions struct {
 	Duration time.Duration
 	Hosts    int
 	Changing bool
-	Budget   float64 // alerts a day by what has been learned
+	Budget   float64  // alerts a day by what has been learned
+	Without  []string // parts of the detector to leave out
 }
 
 // BudgetResult is what came of it.
@@ -36,7 +37,7 @@ func Budget(ctx context.Context, o BudgetOptions) (BudgetResult, error) {
 	if err != nil {
 		return r, err
 	}
-	alerts, stats, err := judge(ctx, s, o.Budget)
+	alerts, stats, err := judge(ctx, s, o.Budget, o.Without)
 	if err != nil {
 		return r, err
 	}
