@@ -1,12 +1,16 @@
 // Package detect says what is abnormal and why. It is fed with connection slots, 40 ms of capture time each, and has two
 // halves. An Accumulator, one per worker, rolls slots up into what each source and each destination did, by operations that
-// commute. The Judge, one per sensor, takes the slot merged and in a fixed order, runs absolute limits at every slot's
-// end and Half-Space Trees once per entity-second, calibrates, and groups evidence into incidents. Neither half knows a
-// clock or does I/O: the same slots give the same alerts, byte for byte, however many workers accumulate, as long as no cap
-// is hit; hits are counted.
+// commute. The Judge, one per sensor, takes the slot merged and in a fixed order. Neither half knows a clock or does I/O: the
+// same slots give the same alerts, byte for byte, however many workers accumulate, as long as no cap is hit; hits are counted.
 //
-// An entity is an address in a role: source (it opens connections) or destination (they are opened to it). Times are capture
-// time in microseconds, sizes bytes on the wire.
+// The judge looks from four sides. An entity is an address in a role, source (it opens connections) or destination (they are
+// opened to it): limits hold what it did within 10 to 20 s at every slot's end, and a model of what is usual (Half-Space
+// Trees and tails, calibrated to a budget) each of its seconds. A pair is a client and a service: its visits tell beacons, tried
+// passwords, uploads, sessions. Failed attempts are listed per source, for an hour. Names are added up per client
+// and domain. What all four find is grouped into incidents by culprit and kind. docs/detection.md has the rules and what they
+// are worth.
+//
+// Times are capture time in microseconds, sizes bytes on the wire.
 package detect
 
 import (

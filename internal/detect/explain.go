@@ -47,7 +47,7 @@ func (j *Judge) alert(in *incident, state models.AlertState) models.Alert {
 		TS: models.Micros(in.opened), LastTS: models.Micros(in.last), ID: in.id, Rev: in.rev, Count: in.count, State: state,
 		Sensor: j.options.Sensor, Score: f.score, Category: f.category, Severity: f.severity,
 		Features: map[string]float64{"hst_score": f.raw},
-		Peers:    models.Top{Total: uint64(in.peers.total()), Top: in.peers.most(compareAddr, models.Addr.String)},
+		Peers:    models.Top{Total: in.peersTotal(), Top: in.peers.most(compareAddr, models.Addr.String)},
 		Ports:    models.Top{Total: uint64(in.ports.total()), Top: in.ports.most(comparePorts, portProto.String)},
 		Detector: models.DetectorInfo{Name: Name, Version: Version, Parts: j.parts()}, CaptureConfidence: j.confidence(in),
 	}
@@ -158,10 +158,7 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 	case models.CategoryARPSpoofing:
 		explainARP(in, a)
 	case models.CategoryPortScan:
-		whom := a.DstIP
-		if peers > 1 {
-			whom = in.hostsText(peers)
-		}
+		whom := in.mostly(a, peers)
 		a.Summary = fmt.Sprintf("%s %s scanning ports: it tried %d ports of %s, and most attempts failed.", a.SrcIP, is, ports, whom)
 		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f ports within %s, or if most of its connections had been accepted.", f.lead.limit, f.lead.within())
 	case models.CategoryHostSweep:
@@ -171,7 +168,7 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 		a.Summary = fmt.Sprintf("%s %s being flooded%s: %s from %s.", a.DstIP, is, port, in.floodText(), in.hostsText(peers))
 		a.Counterfactual = floodCounterfactual(f.lead, window)
 	case models.CategoryAmplification:
-		a.Summary = fmt.Sprintf("%s %s receiving answers it did not ask for: %s over UDP from %s.", a.DstIP, is, byteText(f.lead.value), in.hostsText(peers))
+		a.Summary = fmt.Sprintf("%s %s receiving answers it did not ask for: %s over UDP within %d s, from %s in all.", a.DstIP, is, byteText(f.lead.value), window, in.hostsText(peers))
 		a.Counterfactual = fmt.Sprintf("No alert with less than %s of unrequested answers within %d s.", byteText(f.lead.limit), window)
 	case models.CategoryAnomaly:
 		top := a.Reasons[0]
@@ -215,6 +212,30 @@ func floodCounterfactual(l lead, window int) string {
 		return fmt.Sprintf("No alert if fewer than %.0f connections had come within %d s, or if this host usually had that many.", l.limit, window)
 	}
 	return fmt.Sprintf("No alert if fewer than %.0f connections had been left incomplete within %d s.", l.limit, window)
+}
+
+// peersTotal is how many hosts there were on the other side. An estimate may not exceed the number of what was counted of them.
+func (in *incident) peersTotal() uint64 {
+	n := uint64(in.peers.total())
+	if in.peers.about() && in.count > 0 {
+		n = min(n, in.count)
+	}
+	return n
+}
+
+// mostly names the host that most was tried on, and how many others there were.
+func (in *incident) mostly(a *models.Alert, peers uint64) string {
+	switch {
+	case peers <= 1:
+		return a.DstIP
+	case len(a.Peers.Top) > 0 && 2*a.Peers.Top[0].Count > in.count:
+		others := "other"
+		if peers > 2 {
+			others = "others"
+		}
+		return fmt.Sprintf("%s and %d %s", a.Peers.Top[0].Name, peers-1, others)
+	}
+	return in.hostsText(peers)
 }
 
 // explainPair writes the sentence of what one client does with one service.
@@ -266,7 +287,7 @@ func (in *incident) explainCarried(a *models.Alert, service string, did func(ope
 		a.Facts = append(a.Facts, models.Fact{Name: "domain", Text: f.text})
 		what, limit := f.carriedText()
 		a.Summary = fmt.Sprintf("%s %s data through DNS: %s under %s, asked of %s.", a.SrcIP, did("carries", "carried"), what, f.text, a.DstIP)
-		a.Counterfactual = fmt.Sprintf("No alert with less than %s under one domain.", limit)
+		a.Counterfactual = fmt.Sprintf("No alert with %s under one domain.", limit)
 	case f.lead.feature == leadEchoes:
 		a.Summary = fmt.Sprintf("%s and %s %s data in ICMP echoes: the answers differ from what was sent.", a.SrcIP, a.DstIP, did("exchange", "exchanged"))
 		a.Counterfactual = "No alert if the answers had returned what was sent, as RFC 792 wants."
@@ -281,11 +302,11 @@ func (f *finding) carriedText() (what, limit string) {
 	form := "%.0f new names within two minutes that ask for records that carry data"
 	switch f.lead.feature {
 	case leadNameBytes:
-		return byteText(f.lead.value) + " in new names within two minutes", byteText(f.lead.limit) + " in new names within two minutes"
+		return byteText(f.lead.value) + " in new names within two minutes", "less than " + byteText(f.lead.limit) + " in new names within two minutes"
 	case leadHourNames:
 		form = "%.0f new names within an hour"
 	}
-	return fmt.Sprintf(form, f.lead.value), fmt.Sprintf(form, f.lead.limit)
+	return fmt.Sprintf(form, f.lead.value), "fewer than " + fmt.Sprintf(form, f.lead.limit)
 }
 
 // durationText is a time in seconds, as one says it.

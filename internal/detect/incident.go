@@ -401,9 +401,16 @@ func (j *Judge) confidence(in *incident) float64 {
 	return round(1 - float64(lost)/float64(received+lost))
 }
 
-func severityOf(score float64) models.Severity {
+// severityOf ranks by how far a limit is exceeded; what looks around or knocks at doors has not done any harm yet.
+func severityOf(c models.Category, score float64) models.Severity {
+	harmless := false
+	switch c {
+	case models.CategoryPortScan, models.CategoryHostSweep, models.CategoryBruteForce, models.CategoryBeacon, models.CategoryTunnel:
+		harmless = true
+	default:
+	}
 	switch {
-	case score >= 0.95:
+	case score >= 0.95 && !harmless:
 		return models.SeverityCritical
 	case score >= 0.85:
 		return models.SeverityHigh

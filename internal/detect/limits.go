@@ -138,7 +138,7 @@ func (j *Judge) over(r Role, st *roleState, i uint32, category models.Category, 
 	v := vectorOf(e, &st.entities.blocks)
 	score := limitScore(l.value, l.limit)
 	return j.raise(incidentKey{e.addr, r, category}, i, finding{
-		category: category, severity: severityOf(score), score: score, raw: st.model.river(&v), vector: v, lead: l,
+		category: category, severity: severityOf(category, score), score: score, raw: st.model.river(&v), vector: v, lead: l,
 	})
 }
 

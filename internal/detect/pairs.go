@@ -272,12 +272,22 @@ func (p *pair) regular() (period, spread float64, ok bool) {
 	slices.Sort(sorted[:n])
 	period = float64(sorted[n/2])
 	if recent := p.last(tightGaps); within(recent[:], period, tightSpread) >= tightGaps-1 {
-		return period, tightSpread, true
+		return period, spreadOf(recent[:], period), true
 	}
 	if n == pairGaps && p.new && within(p.gaps[:], period, wideSpread) >= pairGaps-2 {
-		return period, wideSpread, true
+		return period, spreadOf(p.gaps[:], period), true
 	}
 	return 0, 0, false
+}
+
+// spreadOf is how far nine of ten gaps lie from the period at most, as a share of it.
+func spreadOf(gaps []uint32, period float64) float64 {
+	var far [pairGaps]float64
+	for i, g := range gaps {
+		far[i] = math.Abs(float64(g)-period) / period
+	}
+	slices.Sort(far[:len(gaps)])
+	return round(far[len(gaps)*9/10])
 }
 
 // last is the last gaps, in any order.
@@ -503,7 +513,7 @@ func (j *Judge) blame(s *models.ConnSlot, f finding, count uint64) {
 		return
 	}
 	if f.severity == "" {
-		f.severity = severityOf(f.score)
+		f.severity = severityOf(f.category, f.score)
 	}
 	f.vector = vectorOf(&st.entities.slab[e], &st.entities.blocks)
 	f.raw = st.model.river(&f.vector)
