@@ -44,18 +44,30 @@ func (j *Judge) limitSource(i uint32) {
 	if opened < min(l.ScanPorts, l.SweepHosts) || float64(e.failed()) < share*float64(opened) || !e.goesOn(min(l.ScanPorts, l.SweepHosts), share) {
 		return
 	}
-	if j.incidents[incidentKey{e.main.peer, Destination, models.CategoryFlood}] != nil {
-		return // who floods many ports of a host does not look what is behind them
-	}
 	ports, peers := e.portCount(&st.entities.blocks), e.peerCount(&st.entities.blocks)
 	const vertical = 4 // ports a host: who looks for peers tries many hosts, each on a port of its own
 	switch {
+	case peers < floodPeers && j.floods(st, e):
+		return // who floods many ports of a host does not look what is behind them
 	case ports >= l.ScanPorts && (ports >= vertical*peers || ports >= l.SweepHosts):
 		j.over(Source, st, i, models.CategoryPortScan, lead{"ports", "ports", float64(ports), float64(l.ScanPorts)})
 	case peers >= l.SweepHosts:
 		j.over(Source, st, i, models.CategoryHostSweep, lead{"peers", "hosts", float64(peers), float64(l.SweepHosts)})
 	}
 }
+
+// floods says whether a source is one of those that flood somebody: it has turned to a host that is being flooded.
+func (j *Judge) floods(st *roleState, e *entity) bool {
+	for k := range j.incidents {
+		if k.category == models.CategoryFlood && e.knows(&st.entities.blocks, hashAddr(k.addr)) {
+			return true
+		}
+	}
+	return false
+}
+
+// floodPeers is how many hosts a source may turn to beside the one that it floods.
+const floodPeers = 32
 
 // limitDestination: one host that many connections come to which do not get through, or that is sent what it has not asked for.
 func (j *Judge) limitDestination(i uint32) {
