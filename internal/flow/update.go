@@ -160,32 +160,43 @@ func (t *Table) touch(c *entry, isNew bool) *models.ConnSlot {
 	}
 	c.epoch = t.epoch
 	c.slotRef = uint32(len(t.slots))
-	t.slots = append(t.slots, c.slot())
-	s := &t.slots[c.slotRef]
+	s := t.nextSlot()
+	c.describe(s)
 	if s.New = isNew; isNew {
 		s.Before = 0
 	}
 	return s
 }
 
-// slot is a slot in which c has not moved yet.
-func (c *entry) slot() models.ConnSlot {
-	orig, resp := c.key.a, c.key.b
-	origPort, respPort := uint16(c.key.w>>32), uint16(c.key.w>>16)
-	if c.marks&origIsB != 0 {
-		orig, resp = resp, orig
-		origPort, respPort = respPort, origPort
+// nextSlot appends a record to the open slot; it holds what an earlier slot left there.
+func (t *Table) nextSlot() *models.ConnSlot {
+	if n := len(t.slots); n < cap(t.slots) {
+		t.slots = t.slots[:n+1]
+	} else {
+		t.slots = append(t.slots, models.ConnSlot{})
 	}
+	return &t.slots[len(t.slots)-1]
+}
+
+// describe writes to s, all of it, a slot in which c has not moved yet.
+func (c *entry) describe(s *models.ConnSlot) {
 	proto := models.Proto(c.key.w & 0xffff)
+	s.Orig, s.Resp = c.key.a, c.key.b
+	s.OrigPort, s.RespPort = uint16(c.key.w>>32), uint16(c.key.w>>16)
+	if c.marks&origIsB != 0 {
+		s.Orig, s.Resp = s.Resp, s.Orig
+		s.OrigPort, s.RespPort = s.RespPort, s.OrigPort
+	}
 	if !proto.HasPorts() {
-		origPort, respPort = 0, 0
+		s.OrigPort, s.RespPort = 0, 0
 	}
-	return models.ConnSlot{
-		ConnID: uint64(c.id), Start: c.first, Before: c.last,
-		Orig: orig, Resp: resp, OrigPort: origPort, RespPort: respPort, Proto: proto,
-		VLAN: c.vlan, OrigMAC: c.origMAC, RespMAC: c.respMAC, State: c.state, Backward: c.marks&backward != 0, ICMPType: c.icmpType, ICMPCode: c.icmpCode,
-		TotalUp: c.payload[0], TotalDown: c.payload[1],
-	}
+	s.ConnID, s.Start, s.Before, s.First, s.Last = uint64(c.id), c.first, c.last, 0, 0
+	s.Proto, s.VLAN, s.OrigMAC, s.RespMAC, s.State = proto, c.vlan, c.origMAC, c.respMAC, c.state
+	s.New, s.Answered, s.Completed, s.Through, s.Finished, s.Failed, s.Hello = false, false, false, false, false, false, false
+	s.Backward = c.marks&backward != 0
+	s.ICMPType, s.ICMPCode = c.icmpType, c.icmpCode
+	s.Up, s.Down = models.SlotDir{}, models.SlotDir{}
+	s.TotalUp, s.TotalDown = c.payload[0], c.payload[1]
 }
 
 // fail notes that a connection has ended without an answer. Of a flood of them, maxFailed a slot are told.
@@ -194,9 +205,10 @@ func (t *Table) fail(c *entry) {
 		t.counters.FailedUntold++
 		return
 	}
-	s := c.slot()
+	t.failed = append(t.failed, models.ConnSlot{})
+	s := &t.failed[len(t.failed)-1]
+	c.describe(s)
 	s.Failed = true
-	t.failed = append(t.failed, s)
 }
 
 // maxFailed bounds the connections without an answer that one slot tells of.
