@@ -253,6 +253,9 @@ func (in *incident) explainPair(a *models.Alert) {
 		a.Facts = append(a.Facts, models.Fact{Name: "since", Text: models.Micros(f.since).String()})
 		a.Summary = fmt.Sprintf("%s %s %s at regular times, every %s: %d times so far, and no other host here talks to that peer.",
 			a.SrcIP, did("calls", "called"), service, valueText(f.lead.value, f.lead.unit), in.count)
+		if f.text == deadCalls {
+			a.Summary = fmt.Sprintf("%s %s to reach %s at regular times, every %s: %d times so far, and nobody answers.", a.SrcIP, did("tries", "tried"), service, valueText(f.lead.value, f.lead.unit), in.count)
+		}
 		a.Counterfactual = "No alert if the calls had come at irregular times, if another host here used the same peer, or if they had been there from the start."
 	case models.CategoryBruteForce:
 		a.Summary = fmt.Sprintf("%s %s trying passwords on %s: %.0f short connections within two minutes, all alike.", a.SrcIP, did("may be", "may have been"), service, f.lead.value)

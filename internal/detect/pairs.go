@@ -42,6 +42,7 @@ const (
 	tightGaps   = 12
 	tightSpread = 0.15
 	wideSpread  = 0.6
+	retryGaps   = 24  // where nobody answers: programs try again for a while
 	oldGaps     = 120 // of what has been here from the start
 	maxCV       = 0.6 // of the calls' sizes
 	beaconHold  = 600 * secondMicros
@@ -59,8 +60,8 @@ const (
 	// Who takes data away uploads much more than it downloads.
 	uploadStep   = 1 << 20
 	uploadRatio  = 5
-	uploadUsual  = 20_000_000 // bytes in uploadSeconds to twice that, on a port that others use too
-	uploadOdd    = 5_000_000  // on another
+	uploadUsual  = 10_000_000 // bytes in uploadSeconds to twice that, on a port that others use too
+	uploadOdd    = 2_000_000  // on another
 	toldFactor   = 2          // of what there has been an alert about
 	uploadFactor = 4          // of what this host usually uploads
 
@@ -182,6 +183,7 @@ func (j *Judge) event(s *models.ConnSlot) {
 		j.probe(s)
 	}
 	if !s.Through {
+		j.retry(s)
 		return
 	}
 	if !s.Proto.HasPorts() {
@@ -209,6 +211,20 @@ func (j *Judge) event(s *models.ConnSlot) {
 	}
 	j.upload(&v)
 	j.session(&v)
+}
+
+// retry is a connection from the inside to somebody outside who does not answer: a program whose control server is gone goes on calling.
+// Its time is that at which it began.
+func (j *Judge) retry(s *models.ConnSlot) {
+	if s.Proto != models.ProtoTCP || !asks(s) || !private(s.Orig) || private(s.Resp) {
+		return
+	}
+	p, fresh := j.pairs.get(pairKey{s.Orig, s.Resp, s.RespPort, s.Proto})
+	if fresh {
+		p.first, p.new = s.Start, j.learned()
+		j.introduce(s)
+	}
+	j.call(&visit{s, p, j})
 }
 
 // introduce notes who uses a server's network and its port.
@@ -250,6 +266,9 @@ func (j *Judge) call(v *visit) {
 	p.gaps[p.gapped%pairGaps] = uint32(min(gap/1000, math.MaxUint32))
 	p.gapped++
 	if s.Proto == models.ProtoUDP && periodic(s.RespPort) || p.up.cv() > maxCV {
+		return
+	}
+	if !s.Through && p.gapped < retryGaps {
 		return
 	}
 	if period, spread, regular := p.regular(); regular && v.users() == 1 && v.client() && !v.server() {
@@ -307,6 +326,9 @@ func within(gaps []uint32, period, spread float64) (n int) {
 	return n
 }
 
+// deadCalls marks the calls of a beacon that nobody answers.
+const deadCalls = "unanswered"
+
 func (j *Judge) beacon(v *visit, period, spread float64) {
 	p := v.pair
 	f := finding{
@@ -315,6 +337,9 @@ func (j *Judge) beacon(v *visit, period, spread float64) {
 		hold:  max(int64(4*period*1000), beaconHold),
 		pair:  pairOf(v.s),
 		since: p.first,
+	}
+	if !v.s.Through {
+		f.text = deadCalls
 	}
 	f.reasons = []models.Reason{
 		{Feature: "interval_spread", Value: spread, Unit: "of the interval", Expected: models.Range{Low: wideSpread, High: 10}, Contribution: 0.6, Basis: models.BasisLimit},
