@@ -37,7 +37,8 @@ const (
 	pairGaps = 24
 
 	// A beacon calls at regular times. Exponential gaps, those of independent events, lie within 15 % of their median in 10 of 100
-	// cases, within 60 % in 43: that 11 of 12, or 22 of 24, do is less likely than one in a million.
+	// cases, within 60 % in 43: that 11 of 12, or 22 of 24, do is less likely than one in a million. Since a call is over only after minGap,
+	// spreads are of what is beyond it: the rest of an exponential gap is one, too.
 	minGap      = 500_000 // microseconds; connections that open together are one call
 	tightGaps   = 12
 	tightSpread = 0.15
@@ -289,8 +290,9 @@ func (p *pair) last(n int) (g [tightGaps]uint32) {
 }
 
 func within(gaps []uint32, period, spread float64) (n int) {
+	const least = minGap / 1000 // milliseconds
 	for _, g := range gaps {
-		if math.Abs(float64(g)-period) <= spread*period {
+		if math.Abs(float64(g)-period) <= spread*(period-least) {
 			n++
 		}
 	}
