@@ -114,11 +114,7 @@ func (j *Judge) hostOf(a models.Addr, mac models.MAC) *host {
 // little a day that a slow ramp shows.
 func (h *host) upload(now int64, bytes uint64, free bool) {
 	for p := now / secondMicros / uploadSeconds; h.period < p; {
-		if free {
-			h.peak = max(h.peak, h.sent)
-		} else {
-			h.peak = min(max(h.peak, h.sent), h.peak+h.peak/uploadGrowth+uploadStep/uploadGrowth)
-		}
+		h.peak = min(max(h.peak, h.sent), h.peak+h.peak/uploadGrowth+uploadStep/uploadGrowth)
 		h.sent = 0
 		if h.period == 0 || p-h.period > uploadGrowth {
 			h.period = p
@@ -127,6 +123,9 @@ func (h *host) upload(now int64, bytes uint64, free bool) {
 		}
 	}
 	h.sent += bytes
+	if free { // at once: the next upload may come when it no longer is
+		h.peak = max(h.peak, h.sent)
+	}
 }
 
 // newcomers are the times of the last arrivals of something: who arrives where hardly anybody ever does is news.
