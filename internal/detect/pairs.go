@@ -342,7 +342,10 @@ func (j *Judge) short(v *visit) {
 		limit *= webFactor
 	}
 	if !p.new { // what has always been so may go on, up to three times as fast
-		limit = max(limit, 3*int(j.usualVisits(s, uint32(n))))
+		usual := j.usualVisits(s, uint32(min(n, limit-1)))
+		if j.learned() {
+			limit = max(limit, 3*int(usual))
+		}
 	}
 	if n < limit || p.up.cv() > alike || p.down.cv() > alike {
 		return
