@@ -224,6 +224,9 @@ type renown struct {
 
 const renownUsers = 4
 
+// common says whether many know it, or did so from the start.
+func (r *renown) common() bool { return r.seen || r.n > 2 }
+
 // meet counts a user and returns how many there are, renownUsers at most.
 func (r *renown) meet(user uint32) int {
 	if r.n < renownUsers && !slices.Contains(r.users[:r.n], user) {
