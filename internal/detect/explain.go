@@ -87,6 +87,9 @@ func (in *incident) address(a *models.Alert) {
 	if len(in.peers.members) > 0 {
 		peer = in.peers.first(compareAddr)
 	}
+	if p := in.finding.pair.peer; p != (models.Addr{}) {
+		peer = p // whom the sentence is about
+	}
 	if peer == (models.Addr{}) {
 		peer = in.key.addr // nobody but the address itself is known
 	}
@@ -252,20 +255,28 @@ func (in *incident) explainPair(a *models.Alert) {
 	case models.CategoryBeacon:
 		a.Facts = append(a.Facts, models.Fact{Name: "since", Text: models.Micros(f.since).String()})
 		a.Summary = fmt.Sprintf("%s %s %s at regular times, every %s: %d times so far, and no other host here talks to that peer.",
-			a.SrcIP, did("calls", "called"), service, valueText(f.lead.value, f.lead.unit), in.count)
+			a.SrcIP, did("calls", "called"), service, valueText(f.lead.value, f.lead.unit), f.calls)
 		if f.text == deadCalls {
-			a.Summary = fmt.Sprintf("%s %s to reach %s at regular times, every %s: %d times so far, and nobody answers.", a.SrcIP, did("tries", "tried"), service, valueText(f.lead.value, f.lead.unit), in.count)
+			a.Summary = fmt.Sprintf("%s %s to reach %s at regular times, every %s: %d times so far, and nobody answers.", a.SrcIP, did("tries", "tried"), service, valueText(f.lead.value, f.lead.unit), f.calls)
 		}
 		a.Counterfactual = "No alert if the calls had come at irregular times, if another host here used the same peer, or if they had been there from the start."
+		if f.old {
+			a.Counterfactual = fmt.Sprintf("No alert if the calls had come at irregular times, if another host here used the same peer, or with fewer than %d of them.", oldGaps+1)
+		}
 	case models.CategoryBruteForce:
 		a.Summary = fmt.Sprintf("%s %s trying passwords on %s: %.0f short connections within two minutes, all alike.", a.SrcIP, did("may be", "may have been"), service, f.lead.value)
 		a.Counterfactual = fmt.Sprintf("No alert with fewer than %.0f short connections within two minutes, or if they had been of different sizes.", f.lead.limit)
+		if n := in.others.total(); n > 0 {
+			a.Facts = append(a.Facts, models.Fact{Name: "other_sources", Value: float64(n), Unit: "hosts"})
+			a.Summary += fmt.Sprintf(" Others do the same: %s.", in.others.hostsText(uint64(n)))
+		}
 	case models.CategoryExfiltration, models.CategoryTunnel:
 		in.explainCarried(a, service, did)
 	case models.CategoryRemoteAccess:
-		a.Summary = fmt.Sprintf("%s %s a session of %s with %s, which nobody here has talked to before: more goes out than comes in, and the port is unusual for it.",
-			a.SrcIP, did("keeps", "kept"), durationText(f.lead.value), service)
-		a.Counterfactual = fmt.Sprintf("No alert if the session had been shorter than %.0f s, or if the peer or the port were known here.", f.lead.limit)
+		odd, usual := f.oddity()
+		a.Summary = fmt.Sprintf("%s %s a session of %s with %s, a peer that is new here and that nobody else talks to: more goes out than comes in, and %s.",
+			a.SrcIP, did("keeps", "kept"), durationText(f.lead.value), service, odd)
+		a.Counterfactual = fmt.Sprintf("No alert if the session had been shorter than %.0f s, or if %s.", f.lead.limit, usual)
 	case models.CategoryNewDevice:
 		a.Facts = append(a.Facts, models.Fact{Name: "mac", Text: f.text})
 		a.Summary = fmt.Sprintf("A new device is on the network: %s, with the address %s.", f.text, a.SrcIP)
@@ -282,6 +293,14 @@ func (in *incident) explainPair(a *models.Alert) {
 	}
 }
 
+// oddity is what is odd about a session's port, and what would not have been.
+func (f *finding) oddity() (odd, usual string) {
+	if slices.ContainsFunc(f.reasons, func(r models.Reason) bool { return r.Feature == featureHellos }) {
+		return "it does not speak TLS, as that port does", "it had spoken TLS, or if the peer were known here"
+	}
+	return "hardly anybody uses that port", "the peer or the port were known here"
+}
+
 // explainCarried writes the sentence of data that leaves by a way that is not meant for it, or in such amounts.
 func (in *incident) explainCarried(a *models.Alert, service string, did func(open, closed string) string) {
 	f := &in.finding
@@ -295,7 +314,7 @@ func (in *incident) explainCarried(a *models.Alert, service string, did func(ope
 		a.Summary = fmt.Sprintf("%s and %s %s data in ICMP echoes: the answers differ from what was sent.", a.SrcIP, a.DstIP, did("exchange", "exchanged"))
 		a.Counterfactual = "No alert if the answers had returned what was sent, as RFC 792 wants."
 	default:
-		a.Summary = fmt.Sprintf("%s %s uploading to %s, which nobody here has talked to before: %s within 20 minutes.", a.SrcIP, did("is", "was"), service, byteText(f.lead.value))
+		a.Summary = fmt.Sprintf("%s %s uploading to %s, a peer that is new here and that nobody else talks to: %s within 20 minutes.", a.SrcIP, did("is", "was"), service, byteText(f.lead.value))
 		a.Counterfactual = fmt.Sprintf("No alert with less than %s, or if the peer had been known here.", byteText(f.lead.limit))
 	}
 }
@@ -320,11 +339,13 @@ func durationText(seconds float64) string {
 	return fmt.Sprintf("%.0f min", seconds/60)
 }
 
-func (in *incident) hostsText(n uint64) string {
+func (in *incident) hostsText(n uint64) string { return in.peers.hostsText(n) }
+
+func (t *tops[K]) hostsText(n uint64) string {
 	switch {
 	case n == 1:
 		return "1 host"
-	case in.peers.about():
+	case t.about():
 		return fmt.Sprintf("about %s hosts", strconv.FormatFloat(readable(float64(n)), 'f', 0, 64))
 	}
 	return fmt.Sprintf("%d hosts", n)

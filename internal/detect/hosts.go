@@ -114,11 +114,7 @@ func (j *Judge) hostOf(a models.Addr, mac models.MAC) *host {
 // little a day that a slow ramp shows.
 func (h *host) upload(now int64, bytes uint64, free bool) {
 	for p := now / secondMicros / uploadSeconds; h.period < p; {
-		if free {
-			h.peak = max(h.peak, h.sent)
-		} else {
-			h.peak = min(max(h.peak, h.sent), h.peak+h.peak/uploadGrowth+uploadStep/uploadGrowth)
-		}
+		h.peak = min(max(h.peak, h.sent), h.peak+h.peak/uploadGrowth+uploadStep/uploadGrowth)
 		h.sent = 0
 		if h.period == 0 || p-h.period > uploadGrowth {
 			h.period = p
@@ -127,6 +123,9 @@ func (h *host) upload(now int64, bytes uint64, free bool) {
 		}
 	}
 	h.sent += bytes
+	if free { // at once: the next upload may come when it no longer is
+		h.peak = max(h.peak, h.sent)
+	}
 }
 
 // newcomers are the times of the last arrivals of something: who arrives where hardly anybody ever does is news.
@@ -224,6 +223,9 @@ type renown struct {
 }
 
 const renownUsers = 4
+
+// common says whether many know it, or did so from the start.
+func (r *renown) common() bool { return r.seen || r.n > 2 }
 
 // meet counts a user and returns how many there are, renownUsers at most.
 func (r *renown) meet(user uint32) int {

@@ -35,7 +35,8 @@ type incident struct {
 	peers    tops[models.Addr]
 	srcPorts tops[uint16]
 	protos   tops[models.Proto]
-	received uint64 // the capture's counts when it opened
+	others   tops[models.Addr] // who does the same to the same service
+	received uint64            // the capture's counts when it opened
 	lost     uint64
 	main     mainConn
 	rivals   []rival // of an address that two claim
@@ -66,6 +67,8 @@ type finding struct {
 	since    int64    // when what it is about began, where that is known
 	hold     int64    // silence that closes it, if longer than the limits' own
 	text     string   // a name in the sentence
+	calls    int      // of a beacon
+	old      bool     // it has been there from the start
 }
 
 // lead is the value that crossed its limit.

@@ -37,7 +37,8 @@ const (
 	pairGaps = 24
 
 	// A beacon calls at regular times. Exponential gaps, those of independent events, lie within 15 % of their median in 10 of 100
-	// cases, within 60 % in 43: that 11 of 12, or 22 of 24, do is less likely than one in a million.
+	// cases, within 60 % in 43: that 11 of 12, or 22 of 24, do is less likely than one in a million. Since a call is over only after minGap,
+	// spreads are of what is beyond it: the rest of an exponential gap is one, too.
 	minGap      = 500_000 // microseconds; connections that open together are one call
 	tightGaps   = 12
 	tightSpread = 0.15
@@ -160,7 +161,7 @@ func (v *visit) users() int {
 // common says whether the port is one that others use, too, or that was in use from the start.
 func (v *visit) common() bool {
 	r := v.j.ports.find(portProto{v.s.RespPort, v.s.Proto})
-	return r != nil && (r.seen || r.n > 2)
+	return r != nil && r.common()
 }
 
 // strangers says whether a host of the inside talks to somebody outside whom it did not know when everything was usual and whom nobody
@@ -318,8 +319,9 @@ func (p *pair) last(n int) (g [tightGaps]uint32) {
 }
 
 func within(gaps []uint32, period, spread float64) (n int) {
+	const least = minGap / 1000 // milliseconds
 	for _, g := range gaps {
-		if math.Abs(float64(g)-period) <= spread*period {
+		if math.Abs(float64(g)-period) <= spread*(period-least) {
 			n++
 		}
 	}
@@ -337,6 +339,7 @@ func (j *Judge) beacon(v *visit, period, spread float64) {
 		hold:  max(int64(4*period*1000), beaconHold),
 		pair:  pairOf(v.s),
 		since: p.first,
+		calls: p.gapped + 1, old: !p.new,
 	}
 	if !v.s.Through {
 		f.text = deadCalls
@@ -375,7 +378,10 @@ func (j *Judge) short(v *visit) {
 		limit *= webFactor
 	}
 	if !p.new { // what has always been so may go on, up to three times as fast
-		limit = max(limit, 3*int(j.usualVisits(s, uint32(n))))
+		usual := j.usualVisits(s, uint32(min(n, limit-1)))
+		if j.learned() {
+			limit = max(limit, 3*int(usual))
+		}
 	}
 	if n < limit || p.up.cv() > alike || p.down.cv() > alike {
 		return
@@ -501,12 +507,26 @@ func (j *Judge) session(v *visit) {
 	}
 	f.reasons = []models.Reason{
 		{Feature: "upload_ratio", Value: round(float64(s.TotalUp) / float64(max(s.TotalDown, 1))), Unit: "bytes sent per byte received", Expected: models.Range{High: 1}, Contribution: 0.3, Basis: models.BasisLimit},
-		{Feature: "hosts_using_port", Value: 1, Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.3, Basis: models.BasisLimit},
+		j.portReason(s),
 		{Feature: "hosts_using_peer", Value: float64(v.users()), Unit: "hosts", Expected: models.Range{Low: 2, High: renownUsers}, Contribution: 0.2, Basis: models.BasisLimit},
 		{Feature: "session_seconds", Value: round(seconds), Unit: "s", Expected: models.Range{High: sessionMicros / secondMicros}, Contribution: 0.2, Basis: models.BasisLimit},
 	}
 	j.blame(s, f, 0)
 }
+
+// portReason says what is odd about a session's port.
+func (j *Judge) portReason(s *models.ConnSlot) models.Reason {
+	r := models.Reason{Feature: "hosts_using_port", Unit: "hosts", Expected: models.Range{Low: renownUsers - 1, High: renownUsers}, Contribution: 0.3, Basis: models.BasisLimit}
+	if p := j.ports.find(portProto{s.RespPort, s.Proto}); p != nil {
+		r.Value = float64(p.n)
+		if p.common() {
+			return models.Reason{Feature: featureHellos, Expected: models.Range{Low: 1, High: 1}, Contribution: 0.3, Basis: models.BasisLimit}
+		}
+	}
+	return r
+}
+
+const featureHellos = "tls_hellos"
 
 // pairOf names a finding's connection.
 func pairOf(s *models.ConnSlot) mainConn {
@@ -542,9 +562,17 @@ func (j *Judge) blame(s *models.ConnSlot, f finding, count uint64) {
 	}
 	f.vector = vectorOf(&st.entities.slab[e], &st.entities.blocks)
 	f.raw = st.model.river(&f.vector)
-	in := j.raise(j.keyOf(s, f.category), e, f)
+	key := j.keyOf(s, f.category)
+	other := key.addr != s.Orig
+	if other {
+		f.score = 0 // the incident's numbers stay those of its culprit
+	}
+	in := j.raise(key, e, f)
 	if in == nil {
 		return
+	}
+	if other {
+		in.others.add(s.Orig, hashAddr(s.Orig), 1)
 	}
 	in.count = max(in.count+1, count)
 	in.main = f.pair
