@@ -295,16 +295,17 @@ func (in *incident) explainCarried(a *models.Alert, service string, did func(ope
 	}
 }
 
-// carriedText says what a tunnel through DNS has carried, and from how much on that is too much.
+// carriedText says what a tunnel through DNS has carried at least, since a set takes some new names for known ones, and from how much on
+// that is too much.
 func (f *finding) carriedText() (what, limit string) {
 	form := "%.0f new names within two minutes that ask for records that carry data"
 	switch f.lead.feature {
 	case leadNameBytes:
-		return byteText(f.lead.value) + " in new names within two minutes", byteText(f.lead.limit) + " in new names within two minutes"
+		return "at least " + byteText(f.lead.value) + " in new names within two minutes", byteText(f.lead.limit) + " in new names within two minutes"
 	case leadHourNames:
 		form = "%.0f new names within an hour"
 	}
-	return fmt.Sprintf(form, f.lead.value), fmt.Sprintf(form, f.lead.limit)
+	return fmt.Sprintf("at least "+form, f.lead.value), fmt.Sprintf(form, f.lead.limit)
 }
 
 // durationText is a time in seconds, as one says it.
