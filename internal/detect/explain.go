@@ -117,8 +117,11 @@ func (in *incident) address(a *models.Alert) {
 }
 
 // within is the time that a scan's limit is over.
-func (l *lead) within() string {
-	if strings.HasPrefix(l.feature, "failed_") {
+func (in *incident) within() string {
+	switch {
+	case in.main.proto == models.ProtoARP:
+		return fmt.Sprintf("%d s", arpSeconds)
+	case strings.HasPrefix(in.finding.lead.feature, "failed_"):
 		return "an hour"
 	}
 	return fmt.Sprintf("%d s", 2*windowSeconds)
@@ -166,10 +169,10 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 			whom = in.hostsText(peers)
 		}
 		a.Summary = fmt.Sprintf("%s %s scanning ports: it tried %d ports of %s, and most attempts failed.", a.SrcIP, is, ports, whom)
-		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f ports within %s, or if most of its connections had been accepted.", f.lead.limit, f.lead.within())
+		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f ports within %s, or if most of its connections had been accepted.", f.lead.limit, in.within())
 	case models.CategoryHostSweep:
 		a.Summary = fmt.Sprintf("%s %s sweeping the network: it tried %s%s, and most attempts failed.", a.SrcIP, is, in.hostsText(peers), port)
-		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f hosts within %s, or if most of its connections had been accepted.", f.lead.limit, f.lead.within())
+		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f hosts within %s, or if most of its connections had been accepted.", f.lead.limit, in.within())
 	case models.CategoryFlood:
 		a.Summary = fmt.Sprintf("%s %s being flooded%s: %s from %s.", a.DstIP, is, port, in.floodText(), in.hostsText(peers))
 		a.Counterfactual = floodCounterfactual(f.lead, window)
