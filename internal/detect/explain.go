@@ -117,8 +117,11 @@ func (in *incident) address(a *models.Alert) {
 }
 
 // within is the time that a scan's limit is over.
-func (l *lead) within() string {
-	if strings.HasPrefix(l.feature, "failed_") {
+func (in *incident) within() string {
+	switch {
+	case in.main.proto == models.ProtoARP:
+		return fmt.Sprintf("%d s", arpSeconds)
+	case strings.HasPrefix(in.finding.lead.feature, "failed_"):
 		return "an hour"
 	}
 	return fmt.Sprintf("%d s", 2*windowSeconds)
@@ -163,10 +166,10 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 	case models.CategoryPortScan:
 		whom := in.mostly(a, peers)
 		a.Summary = fmt.Sprintf("%s %s scanning ports: it tried %d ports of %s, and most attempts failed.", a.SrcIP, is, ports, whom)
-		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f ports within %s, or if most of its connections had been accepted.", f.lead.limit, f.lead.within())
+		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f ports within %s, or if most of its connections had been accepted.", f.lead.limit, in.within())
 	case models.CategoryHostSweep:
 		a.Summary = fmt.Sprintf("%s %s sweeping the network: it tried %s%s, and most attempts failed.", a.SrcIP, is, in.hostsText(peers), port)
-		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f hosts within %s, or if most of its connections had been accepted.", f.lead.limit, f.lead.within())
+		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f hosts within %s, or if most of its connections had been accepted.", f.lead.limit, in.within())
 	case models.CategoryFlood:
 		a.Summary = fmt.Sprintf("%s %s being flooded%s: %s from %s.", a.DstIP, is, port, in.floodText(), in.hostsText(peers))
 		a.Counterfactual = floodCounterfactual(f.lead, window)
@@ -319,16 +322,17 @@ func (in *incident) explainCarried(a *models.Alert, service string, did func(ope
 	}
 }
 
-// carriedText says what a tunnel through DNS has carried, and from how much on that is too much.
+// carriedText says what a tunnel through DNS has carried at least, since a set takes some new names for known ones, and from how much on
+// that is too much.
 func (f *finding) carriedText() (what, limit string) {
 	form := "%.0f new names within two minutes that ask for records that carry data"
 	switch f.lead.feature {
 	case leadNameBytes:
-		return byteText(f.lead.value) + " in new names within two minutes", "less than " + byteText(f.lead.limit) + " in new names within two minutes"
+		return "at least " + byteText(f.lead.value) + " in new names within two minutes", "less than " + byteText(f.lead.limit) + " in new names within two minutes"
 	case leadHourNames:
 		form = "%.0f new names within an hour"
 	}
-	return fmt.Sprintf(form, f.lead.value), "fewer than " + fmt.Sprintf(form, f.lead.limit)
+	return fmt.Sprintf("at least "+form, f.lead.value), "fewer than " + fmt.Sprintf(form, f.lead.limit)
 }
 
 // durationText is a time in seconds, as one says it.

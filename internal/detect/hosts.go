@@ -70,8 +70,10 @@ func (j *Judge) speaks(mac models.MAC, a models.Addr) {
 	}
 	l, fresh := j.links.get(mac)
 	l.note(a)
-	if fresh && j.devices.rare(j.end, j.elapsed) {
-		j.newcomer(a, mac)
+	if fresh {
+		if today, rare := j.devices.rare(j.end, j.elapsed); rare {
+			j.newcomer(a, mac, today)
+		}
 	}
 }
 
@@ -137,20 +139,31 @@ const (
 )
 
 // rare notes an arrival, and says whether arrivals are known to be rare: a day has been seen, and it had fewer than rareArrivals of them.
-func (n *newcomers) rare(now, elapsed int64) bool {
-	oldest := n[0]
+// today is how many there have been within a day, with this one.
+func (n *newcomers) rare(now, elapsed int64) (today int, rare bool) {
+	today = 1
+	for _, at := range n {
+		if at != 0 && now-at < rareMicros {
+			today++
+		}
+	}
 	copy(n[:], n[1:])
 	n[rareArrivals-1] = now
-	return elapsed >= rareMicros && now-oldest >= rareMicros
+	return today, elapsed >= rareMicros && today <= rareArrivals
+}
+
+// arrivals is why an arrival is told: what the day before it had is what is usual.
+func arrivals(feature, unit string, today int) []models.Reason {
+	return []models.Reason{{Feature: feature, Value: float64(today), Unit: unit, Expected: models.Range{High: float64(today - 1)}, Contribution: 1, Basis: models.BasisNetwork}}
 }
 
 // newcomer raises what a new device is worth.
-func (j *Judge) newcomer(a models.Addr, mac models.MAC) {
-	s := models.ConnSlot{Orig: a, Resp: a}
+func (j *Judge) newcomer(a models.Addr, mac models.MAC, today int) {
+	s := models.ConnSlot{Orig: a, Resp: a, Proto: models.ProtoARP}
 	j.blame(&s, finding{
 		category: models.CategoryNewDevice, score: models.AlertLine + 0.01, severity: models.SeverityLow, text: mac.String(),
 		lead: lead{"devices_known", "devices", float64(len(j.links.cells)), 0}, pair: mainConn{peer: a, proto: models.ProtoARP}, since: j.end,
-		reasons: []models.Reason{{Feature: "new_devices_a_day", Value: 1, Unit: "devices", Expected: models.Range{High: rareArrivals - 1}, Contribution: 1, Basis: models.BasisLimit}},
+		reasons: arrivals("new_devices_a_day", "devices", today),
 	}, 1)
 }
 
@@ -160,15 +173,18 @@ func (j *Judge) offer(v *visit) {
 	if s.RespPort >= ephemeralPort || !v.server() {
 		return
 	}
-	_, fresh := j.services.get(serviceKey{s.Resp, s.RespPort, s.Proto})
-	if !fresh || !j.offers.rare(j.end, j.elapsed) {
+	if _, fresh := j.services.get(serviceKey{s.Resp, s.RespPort, s.Proto}); !fresh {
+		return
+	}
+	today, rare := j.offers.rare(j.end, j.elapsed)
+	if !rare {
 		return
 	}
 	server := *s
 	j.blame(&server, finding{
 		category: models.CategoryNewService, score: models.AlertLine + 0.01, severity: models.SeverityLow, pair: pairOf(s), since: s.Start,
 		lead:    lead{"services_known", "services", float64(len(j.services.cells)), 0},
-		reasons: []models.Reason{{Feature: "new_services_a_day", Value: 1, Unit: "services", Expected: models.Range{High: rareArrivals - 1}, Contribution: 1, Basis: models.BasisLimit}},
+		reasons: arrivals("new_services_a_day", "services", today),
 	}, 1)
 }
 

@@ -136,7 +136,7 @@ func (j *Judge) judgeConflicts() {
 	for _, c := range j.conflicts {
 		switch {
 		case j.still(&c):
-			j.claimed(c.addr, []rival{{c.owner, 1}, {c.mac, 1}}, lead{"claiming_macs", "hardware addresses", 2, 1})
+			j.claimed(c.addr, c.mac, []rival{{c.owner, 1}, {c.mac, 1}})
 		case j.end-c.at < contestSeconds*secondMicros:
 			keep = append(keep, c)
 		}
@@ -229,33 +229,46 @@ func (j *Judge) limitARP(n int64, claimed []models.Addr) {
 		if len(rs) < 2 {
 			continue
 		}
-		j.claimed(addr, rs, lead{"claiming_macs", "hardware addresses", float64(len(rs)), 1})
+		j.claimed(addr, j.intruder(addr, rs), rs)
 	}
 }
 
-// claimed raises the incident of an address that several claim. The culprit is the machine that has claimed last, known by an address that
-// it speaks for otherwise; one that claims several addresses, as who sits between two does, makes one incident.
-func (j *Judge) claimed(addr models.Addr, rs []rival, l lead) {
+// intruder is the one of several claimants that belongs elsewhere: the most insistent of those that speak for another address. Where there
+// is none, the address stands for itself.
+func (j *Judge) intruder(addr models.Addr, rs []rival) models.MAC {
+	for _, r := range rs {
+		if j.otherwise(r.mac, addr) != addr {
+			return r.mac
+		}
+	}
+	return models.MAC{}
+}
+
+// claimed raises the incident of an address that several claim. The culprit is known by an address that it speaks for otherwise; one that
+// claims several addresses, as who sits between two does, makes one incident, told by the first of them.
+func (j *Judge) claimed(addr models.Addr, mac models.MAC, rs []rival) {
 	st := &j.roles[Source]
-	culprit := j.otherwise(rs[len(rs)-1].mac, addr)
+	culprit := j.otherwise(mac, addr)
 	e := st.entities.get(culprit, hashAddr(culprit), j.turn)
 	if e == noEntity || j.packets < j.options.Limits.WarmupPackets {
 		return
 	}
-	in := j.over(Source, st, e, models.CategoryARPSpoofing, l)
+	in := j.over(Source, st, e, models.CategoryARPSpoofing, lead{"claiming_macs", "hardware addresses", float64(len(rs)), 1})
 	if in == nil {
 		return
 	}
 	in.count++
-	in.rivals = rs
-	in.main = mainConn{peer: addr, proto: models.ProtoARP}
+	if in.rivals == nil || in.main.peer == addr {
+		in.rivals = rs
+		in.main = mainConn{peer: addr, proto: models.ProtoARP}
+	}
 	in.finding.hold = probeHold
 	in.peers.add(addr, hashAddr(addr), 1)
 }
 
-// otherwise is an address that a machine speaks for beside one; if there is none, that one.
+// otherwise is an address that a machine speaks for beside one; if there is none, that one. A router speaks for others.
 func (j *Judge) otherwise(mac models.MAC, but models.Addr) models.Addr {
-	if l := j.links.find(mac); l != nil {
+	if l := j.links.find(mac); l != nil && l.n < routerNets {
 		for _, a := range l.nets[:l.n] {
 			if a != but && a.Is4() {
 				return a
@@ -270,7 +283,11 @@ func explainARP(in *incident, a *models.Alert) {
 	a.Proto = models.ProtoARP.String()
 	first, second := in.rivals[0].mac.String(), in.rivals[1].mac.String()
 	a.Facts = append(a.Facts, models.Fact{Name: "mac", Text: first}, models.Fact{Name: "other_mac", Text: second})
-	claimed := a.DstIP
+	claimed := in.main.peer.String()
+	a.DstIP = claimed
 	a.Summary = fmt.Sprintf("%s and %s both claim to be %s: one of them may be intercepting its traffic.", first, second, claimed)
 	a.Counterfactual = fmt.Sprintf("No alert if only one hardware address had claimed %s, or if the other had fallen silent.", claimed)
+	if n := a.Peers.Total; n > 1 {
+		a.Summary += fmt.Sprintf(" So it is with %d addresses in all.", n)
+	}
 }
