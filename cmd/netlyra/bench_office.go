@@ -45,7 +45,7 @@ func hours(h float64) time.Duration { return time.Duration(h * float64(time.Hour
 // benchDetect prints a table, or a line of JSON for each family; on standard error how far it is.
 func (p *program) benchDetect(ctx context.Context, c *config.BenchDetect) error {
 	rows, err := bench.Detect(ctx, bench.DetectOptions{
-		Families: c.Families, Seed: c.Seed, Seeds: c.Seeds, Learn: c.Learn, Hosts: c.OfficeHosts, Budget: c.AlertBudget, Jobs: c.Jobs,
+		Families: c.Families, Seed: c.Seed, Seeds: c.Seeds, Learn: c.Learn, Hosts: c.OfficeHosts, Budget: c.AlertBudget, Jobs: c.Jobs, Without: c.Without,
 	}, func(i, of int) { _, _ = fmt.Fprintf(p.stderr, "\r%d of %d offices", i, of) })
 	_, _ = fmt.Fprintln(p.stderr)
 	if err != nil {
@@ -67,7 +67,7 @@ func (p *program) benchBudget(ctx context.Context, c *config.BenchBudget) error 
 	for _, budget := range c.Budgets {
 		for i := range c.Seeds {
 			result, err := bench.Budget(ctx, bench.BudgetOptions{
-				Seed: c.Seed + uint64(i), Duration: hours(c.Hours), Hosts: c.OfficeHosts, Changing: c.Changing, Budget: budget,
+				Seed: c.Seed + uint64(i), Duration: hours(c.Hours), Hosts: c.OfficeHosts, Changing: c.Changing, Budget: budget, Without: c.Without,
 			})
 			if err != nil {
 				return err

@@ -22,7 +22,7 @@ func TestRealTools(t *testing.T) {
 	server.IP("link", "add", "name", "lan", "type", "veth", "peer", "name", "lan", "netns", visitor.Name)
 	addresses := map[*nettest.Namespace][]string{
 		server:  {"10.98.0.1", "10.98.0.101", "10.98.0.102", "10.98.0.103"},
-		visitor: {"10.98.0.2", "10.98.0.11", "10.98.0.12", "10.98.0.13", "10.98.0.14", "10.98.0.15"},
+		visitor: {"10.98.0.2", "10.98.0.11", "10.98.0.12", "10.98.0.13", "10.98.0.14", "10.98.0.15", "10.98.0.16"},
 	}
 	for ns, all := range addresses {
 		ns.IP("link", "set", "dev", "lan", "addrgenmode", "none")
@@ -58,6 +58,10 @@ func TestRealTools(t *testing.T) {
 		{
 			"a sweep with pings", "10.98.0.13", models.CategoryHostSweep,
 			[]string{"nmap", "-n", "-sn", "-PE", "--max-retries", "0", "--min-rate", "200", "-S", "10.98.0.13", "-e", "lan", "10.97.0.0/23"},
+		},
+		{
+			"a sweep with ARP", "10.98.0.16", models.CategoryHostSweep,
+			[]string{"nmap", "-n", "-sn", "-PR", "-S", "10.98.0.16", "-e", "lan", "10.98.0.0/24"},
 		},
 		{
 			"half-open connections from everywhere", "10.98.0.101", models.CategoryFlood,

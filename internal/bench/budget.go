@@ -13,7 +13,8 @@ type BudgetOptions struct {
 	Duration time.Duration
 	Hosts    int
 	Changing bool
-	Budget   float64 // alerts a day by what has been learned
+	Budget   float64  // alerts a day by what has been learned
+	Without  []string // parts of the detector to leave out
 }
 
 // BudgetResult is what came of it.
@@ -24,7 +25,8 @@ type BudgetResult struct {
 	Budget       float64        `json:"budget_per_day"`
 	ActualPerDay float64        `json:"actual_per_day"` // by what has been learned, as the detector counts it
 	Ratio        float64        `json:"ratio"`          // of the two
-	Alerts       int            `json:"alerts"`         // all, those by absolute limits too
+	Learned      uint64         `json:"learned_alerts"`
+	Limits       uint64         `json:"limit_alerts"` // by absolute limits: they come on top
 	Categories   map[string]int `json:"categories"`
 }
 
@@ -35,11 +37,12 @@ func Budget(ctx context.Context, o BudgetOptions) (BudgetResult, error) {
 	if err != nil {
 		return r, err
 	}
-	alerts, stats, err := judge(ctx, s, o.Budget)
+	alerts, stats, err := judge(ctx, s, o.Budget, o.Without)
 	if err != nil {
 		return r, err
 	}
-	r.Packets, r.ActualPerDay, r.Alerts = stats.Packets, stats.Detector.ActualPerDay, len(alerts)
+	r.Packets, r.ActualPerDay = stats.Packets, stats.Detector.ActualPerDay
+	r.Learned, r.Limits = stats.Detector.LearnedAlerts, stats.Detector.LimitAlerts
 	r.Ratio = r.ActualPerDay / o.Budget
 	for i := range alerts {
 		r.Categories[string(alerts[i].Category)]++

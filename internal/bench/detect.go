@@ -28,6 +28,7 @@ type DetectOptions struct {
 	Learn    time.Duration // of an office without incident before the family; 0 means 20 minutes
 	Hosts    int           // of the office; 0 means 25
 	Budget   float64       // alerts a day; 0 means the detector's default
+	Without  []string      // parts of the detector to leave out
 	Jobs     int           // runs at the same time; 0 means 1
 }
 
@@ -124,7 +125,7 @@ func (r *show) watch(ctx context.Context, o *DetectOptions) (v verdict, err erro
 	if err != nil {
 		return v, err
 	}
-	alerts, _, err := judge(ctx, s, o.Budget)
+	alerts, _, err := judge(ctx, s, o.Budget, o.Without)
 	if err != nil {
 		return v, err
 	}
@@ -150,11 +151,15 @@ func on(l *traffic.Label, a *models.Alert) bool {
 
 // judge runs the pipeline over a stream as `analyze` does over a file: it returns the incidents in their final state, in order, and the
 // statistics at the end.
-func judge(ctx context.Context, s *traffic.Stream, budget float64) ([]models.Alert, models.Stats, error) {
+func judge(ctx context.Context, s *traffic.Stream, budget float64, without []string) ([]models.Alert, models.Stats, error) {
+	parts, err := detect.ParseParts(without)
+	if err != nil {
+		return nil, models.Stats{}, err
+	}
 	final := map[string]models.Alert{}
 	p, err := pipeline.New(pipeline.Options{
 		Sensor: "bench", Sources: []pipeline.Source{&streamSource{Stream: s}},
-		Flow: flow.Options{Seed: 1}, Detect: detect.Options{Seed: 1, BudgetDay: budget},
+		Flow: flow.Options{Seed: 1}, Detect: detect.Options{Seed: 1, BudgetDay: budget, Without: parts},
 		Outputs: pipeline.Outputs{Alerts: func(_ context.Context, alerts []models.Alert) error {
 			for _, a := range alerts {
 				final[a.ID] = a

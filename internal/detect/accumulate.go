@@ -94,7 +94,21 @@ func (a *Accumulator) Add(slots []models.ConnSlot) {
 func (a *Accumulator) Fail(failed []models.ConnSlot) { a.failed = failed }
 
 // opens says whether a connection's initiator opens it in this slot: one that the responder seems to have begun tells nothing of either.
-func opens(s *models.ConnSlot) bool { return s.New && !s.Backward }
+func opens(s *models.ConnSlot) bool { return s.New && asks(s) }
+
+// asks says whether a connection is one that its initiator wants an answer to. Errors and announcements over ICMP are none (RFC 792,
+// RFC 4443, RFC 4861).
+func asks(s *models.ConnSlot) bool {
+	const echo, timestamp, information, mask, echo6 = 8, 13, 15, 17, 128
+	switch s.Proto {
+	case models.ProtoICMP:
+		return !s.Backward && (s.ICMPType == echo || s.ICMPType == timestamp || s.ICMPType == information || s.ICMPType == mask)
+	case models.ProtoICMPv6:
+		return !s.Backward && s.ICMPType == echo6
+	default:
+		return !s.Backward
+	}
+}
 
 func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	s := &a.slots[i]
@@ -107,7 +121,7 @@ func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	if opens(s) {
 		m.opened++
 	}
-	if s.Completed && !s.Backward {
+	if s.Completed && asks(s) {
 		m.completed++
 	}
 	m.packetsOut += s.Up.Packets

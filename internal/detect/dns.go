@@ -17,7 +17,7 @@ import (
 
 // domainKey is a client and a registered domain; without a client, the domain as the network knows it.
 type domainKey struct {
-	client models.Addr
+	client hostKey
 	domain uint64
 }
 
@@ -31,6 +31,7 @@ type domain struct {
 	longest  carried
 	strange  bool // nobody had asked for it when everything was taken for usual
 	renown   renown
+	culprit  models.Addr // the address that the client is known by, where it has several
 	servers  [renownUsers]models.Addr
 	serverN  uint8
 	text     [maxDomain]byte
@@ -165,12 +166,14 @@ func (j *Judge) question(q *models.Question) {
 	}
 	strange := known.strange
 	known.meetServer(q.Server)
-	users := known.renown.meet(hashAddr(q.Client))
+	client := j.asker(q.Client)
+	users := known.renown.meet(client.hash())
 	if known.serves(q.Client) {
 		return // a resolver that asks on behalf of others, who have been heard
 	}
-	d, fresh := j.domains.get(domainKey{q.Client, id})
+	d, fresh := j.domains.get(domainKey{client, id})
 	if fresh {
+		d.culprit = q.Client
 		d.textSize = uint8(copy(d.text[:], base[max(0, len(base)-maxDomain):]))
 	}
 	d.strange = strange
@@ -181,6 +184,14 @@ func (j *Judge) question(q *models.Question) {
 	}
 	d.ask(q, hashBytes(name), len(name)-len(base)-1)
 	j.limitTunnel(q, d, users)
+}
+
+// asker is the host behind an address: one host asks over IPv4 and IPv6.
+func (j *Judge) asker(a models.Addr) hostKey {
+	if e := j.roles[Source].entities.find(a); e != nil && j.onLink(e.mac) {
+		return hostKey{mac: e.mac}
+	}
+	return hostKey{addr: a}
 }
 
 // meetServer notes who answers for a domain, or is asked to.
@@ -257,8 +268,8 @@ func (j *Judge) limitTunnel(q *models.Question, d *domain, users int) {
 	switch {
 	case c.bytes >= tunnelBytes*plainly && c.names >= tunnelNames && c.mean() >= meanBytes:
 		j.tunnel(q, d, c, lead{leadNameBytes, "bytes", float64(c.bytes), float64(tunnelBytes * plainly)})
-	case c.odd >= oddNames*factor || c.odd >= oddFew*factor && c.down >= oddBytes*factor:
-		j.tunnel(q, d, c, lead{leadOddNames, "names", float64(c.odd), float64(oddFew * factor)})
+	case c.odd >= oddNames || c.odd >= oddFew && c.down >= oddBytes:
+		j.tunnel(q, d, c, lead{leadOddNames, "names", float64(c.odd), oddFew})
 	case d.longest.names >= strangeNames && d.longest.mean() >= strangeMean && users == 1 && d.strange && float64(d.longest.names) >= strangeShare*float64(d.longest.asked):
 		j.tunnel(q, d, c, lead{leadHourNames, "names", float64(d.longest.names), strangeNames})
 	case d.longest.names >= slowNames*factor && d.longest.mean() >= slowMean:
@@ -281,7 +292,7 @@ func (j *Judge) tunnel(q *models.Question, d *domain, c carried, l lead) {
 		{Feature: "new_names", Value: float64(c.names), Unit: "names in 1 to 2 min", Expected: models.Range{High: tunnelNames}, Contribution: 0.2, Basis: models.BasisLimit},
 		{Feature: "name_length", Value: float64(c.mean()), Unit: "bytes before the domain", Expected: models.Range{High: meanBytes}, Contribution: 0.2, Basis: models.BasisLimit},
 	}
-	s := models.ConnSlot{Orig: q.Client, Resp: q.Server, RespPort: portDNS, Proto: models.ProtoUDP}
+	s := models.ConnSlot{Orig: d.culprit, Resp: q.Server, RespPort: portDNS, Proto: models.ProtoUDP}
 	j.blame(&s, f, 0)
 }
 

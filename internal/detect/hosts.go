@@ -16,6 +16,11 @@ type hostKey struct {
 	addr models.Addr
 }
 
+func (k hostKey) hash() uint32 {
+	m := k.mac
+	return hashAddr(models.Addr{Hi: k.addr.Hi ^ uint64(m[0])<<40 ^ uint64(m[1])<<32, Lo: k.addr.Lo ^ uint64(m[2])<<24 ^ uint64(m[3])<<16 ^ uint64(m[4])<<8 ^ uint64(m[5])})
+}
+
 // host is what a host of the inside usually does.
 type host struct {
 	first  int64 // capture time

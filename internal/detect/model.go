@@ -138,6 +138,19 @@ const (
 	Guard
 )
 
+// ParseParts reads the names of parts: trees, tails, limits, guard.
+func ParseParts(names []string) (all Part, err error) {
+	parts := map[string]Part{"trees": Trees, "tails": Tails, "limits": Absolute, "guard": Guard}
+	for _, n := range names {
+		p, ok := parts[n]
+		if !ok {
+			return 0, fmt.Errorf("detect: no part %q: there are trees, tails, limits and guard", n)
+		}
+		all |= p
+	}
+	return all, nil
+}
+
 // own is what one entity usually does: running means and mean deviations of its features.
 type own struct {
 	n         uint32

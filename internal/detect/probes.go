@@ -26,6 +26,7 @@ type probes struct {
 	fails   uint32 // since started, distinct as far as the list reaches
 	through uint32 // since started
 	started int64
+	factor  uint32
 	pair    mainConn
 }
 
@@ -42,19 +43,20 @@ const (
 	probedPorts  = 20  // of one host
 	probedHosts  = 25  // with one port
 	probedHere   = 40  // ports of hosts of the inside
-	probedKinds  = 5   // different ports among them
+	probedKinds  = 2   // different ports among them
 	floodSeconds = 180 // after a flood, in which connections to its victim fail
 	probedByARP  = 35  // addresses that nobody has, in arpSeconds: a sensor may see the questions but not the answers
 	arpSeconds   = 60
 	probeFactor  = 3  // so many more must fail than get through
 	quietSeconds = 60 // without a connection to the outside that gets through, it is the way there that fails
 	lossShare    = 20 // one packet in so many lost: absence says nothing
+	outsideProbe = 9  // outside, where many that were there have gone
 	probeHold    = 600 * secondMicros
 )
 
 // probe notes an attempt that has failed or been refused, or one that got through.
 func (j *Judge) probe(s *models.ConnSlot) {
-	if s.Backward || s.Proto == models.ProtoUDP && (s.RespPort >= dynamicPort || s.OrigPort < servicePort && s.RespPort >= servicePort) {
+	if !asks(s) || s.Proto == models.ProtoUDP && (s.RespPort >= dynamicPort || s.OrigPort < servicePort && s.RespPort >= servicePort) {
 		return // answers, too late or to a group, and what finds the way (traceroute tries ports from 33434 on)
 	}
 	port := portProto{s.RespPort, s.Proto}
@@ -101,7 +103,10 @@ func (j *Judge) attempt(k probeKey, hash uint32, pair mainConn) {
 	p.turn(j.end)
 	now := uint32(j.end / secondMicros)
 	p.add(attempt{hash, pair.respPort, now})
-	p.pair = pair
+	p.pair, p.factor = pair, probeFactor
+	if !j.inside(pair.peer, models.MAC{}) {
+		p.factor = outsideProbe
+	}
 	horizon := int32(probeSeconds)
 	if k.port.proto == models.ProtoARP {
 		horizon = arpSeconds
@@ -176,10 +181,14 @@ func (p *probes) kinds() int {
 	return len(ports)
 }
 
-// scans says whether a source is already known to scan.
+// scans says whether a source is already known to scan, by another list or limit.
 func (j *Judge) scans(source models.Addr) bool {
-	return j.incidents[incidentKey{source, Source, models.CategoryPortScan}] != nil || j.incidents[incidentKey{source, Source, models.CategoryHostSweep}] != nil
+	sweep := j.incidents[incidentKey{source, Source, models.CategoryHostSweep}]
+	return j.incidents[incidentKey{source, Source, models.CategoryPortScan}] != nil || sweep != nil && sweep.finding.lead.feature != leadTargets
 }
+
+// leadTargets is the value of a sweep that is told by ports of hosts, few of each.
+const leadTargets = "failed_targets"
 
 // slow says whether the attempts are spread over more than a minute.
 func (p *probes) slow(now uint32) bool {
@@ -200,11 +209,11 @@ func (j *Judge) limitProbes(k probeKey, p *probes, failed int) {
 		if p.kinds() < probedKinds || j.scans(k.source) {
 			return
 		}
-		limit, l = probedHere, lead{"failed_targets", "ports of hosts", float64(failed), probedHere}
+		limit, l = probedHere, lead{leadTargets, "ports of hosts", float64(failed), probedHere}
 	case k.port.proto == models.ProtoARP:
 		limit, l.limit = probedByARP, probedByARP
 	}
-	if failed < limit || p.fails/probeFactor < p.through || j.packets < j.options.Limits.WarmupPackets {
+	if failed < limit || p.fails/p.factor < p.through || j.packets < j.options.Limits.WarmupPackets {
 		return
 	}
 	if victim := j.roles[Destination].entities.find(p.pair.peer); victim != nil && j.end-victim.flooded < floodSeconds*secondMicros {

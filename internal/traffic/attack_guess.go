@@ -80,6 +80,25 @@ func rdpTLS(k *conn, name string) {
 	k.handshake(name, appSystem)
 }
 
+// bruteDatabase tries passwords of a PostgreSQL server (its protocol 3.0): a greeting with a name, a demand for the password's hash, an error.
+func bruteDatabase(a *play) {
+	to := &a.w.one(webServer).node
+	if !to.listens(5432) {
+		to.open = append(to.open, 5432)
+	}
+	a.guess(a.attacker(), to, 5432, int(a.between(1, 8)), a.guessing(), 120*ms, func(k *conn) {
+		p := k.p
+		greeting := "\x00\x03\x00\x00user\x00" + word(p.rng, 2) + "\x00database\x00postgres\x00\x00"
+		k.say(client, append([]byte{0, 0, 0, byte(4 + len(greeting))}, greeting...))
+		k.say(server, p.random([]byte{'R', 0, 0, 0, 12, 0, 0, 0, 5}, 4))
+		k.say(client, []byte("p\x00\x00\x00\x28md5"+token(p.rng, 32, hexAlphabet)+"\x00"))
+		p.sleep(p.expo(4 * ms))
+		refusal := "SFATAL\x00C28P01\x00Mpassword authentication failed\x00\x00"
+		k.send(server, append([]byte{'E', 0, 0, 0, byte(4 + len(refusal))}, refusal...), 0, random)
+		k.close(server)
+	})
+}
+
 // bruteKerberos asks for tickets of many names with wrong passwords, over UDP (RFC 4120, sections 5.4.1 and 5.9.1).
 func bruteKerberos(a *play) {
 	from, to := &a.desk().node, &a.w.one(fileServer).node
@@ -88,10 +107,10 @@ func bruteKerberos(a *play) {
 		return
 	}
 	pause := a.between(40*ms, 600*ms)
-	one, few := word(a.rng, 3), a.chance(0.5) // one name with many passwords, or many with few
+	known, spray := word(a.rng, 3), a.chance(0.5) // one name with many passwords, or many with one
 	for end := a.guessing(); a.at < end; {
-		user := one
-		if few {
+		user := known
+		if spray {
 			user = word(a.rng, 3)
 		}
 		sport := from.ephemeral(a.proc)

@@ -223,6 +223,35 @@ func scanSlow(a *play) {
 	}
 }
 
+// scanStealth sends segments that belong to no connection: a FIN, all flags, none, or an acknowledgement. A closed port resets; an open one is
+// silent, but for the acknowledgement, which is reset there too (RFC 9293, section 3.10.7).
+func scanStealth(a *play) {
+	from, to := a.attacker(), &a.target().node
+	a.names(one(from))
+	if !a.resolve(from, to, false) {
+		return
+	}
+	const flagURG = 32
+	flags := pick(a.proc, []byte{flagFIN, flagFIN | flagPSH | flagURG, 0, flagACK})
+	gap, sport := a.between(300, 15*ms), from.ephemeral(a.proc)
+	for _, port := range a.rng.Perm(10_000)[:a.between(200, 2000)] {
+		port, seq := uint16(port+1), a.rng.Uint32()
+		ack := uint32(0)
+		if flags == flagACK {
+			ack = a.rng.Uint32()
+		}
+		a.bare(from, to, false, sport, port, seq, ack, flags)
+		a.sleep(to.rtt)
+		switch {
+		case flags == flagACK:
+			a.bare(to, from, false, port, sport, ack, 0, flagRST)
+		case !to.listens(port):
+			a.bare(to, from, false, port, sport, 0, seq+uint32(flags&flagFIN), flagRST|flagACK)
+		}
+		a.sleep(a.about(gap, 0.3))
+	}
+}
+
 const (
 	unreachable   = 3
 	unreachable6  = 1

@@ -1,10 +1,10 @@
 package traffic
 
-// changes is what becomes different in an office as the days pass: once or twice on a working day somebody new comes, a machine leaves for
+// changes is what becomes different in an office as the days pass: a few times on a working day somebody new comes, a machine leaves for
 // good, a program is installed that many use, or a server gets another service.
 func (w *world) changes(p *proc) {
 	for {
-		p.sleep(p.expo(3 * hour))
+		p.sleep(p.expo(100 * minute))
 		if busy(p.at) < 0.5 || weekend(p.at) {
 			continue
 		}

@@ -16,6 +16,9 @@ func (w *world) device(p *proc, h *host) {
 		p.spawn(func(p *proc) { w.measure(p, h) })
 	case nas:
 		p.spawn(func(p *proc) { w.nightly(p, h) })
+		p.spawn(func(p *proc) { // what has changed since
+			w.again(p, h, 6*minute, func(p *proc) { w.backUp(p, h, w.backup, p.size(400_000, 1.2, 20_000, 6<<20)) })
+		})
 	case webServer:
 		p.spawn(func(p *proc) { w.visitors(p, h) })
 	default:
@@ -221,14 +224,14 @@ func (p *proc) dhcp(op, kind byte, h *host, xid uint32, yours, server [4]byte) [
 
 // lease is how a host gets its address when it comes: asked for by broadcast, probed, announced.
 func (w *world) lease(p *proc, h *host, from *node) {
-	any := node{mac: h.mac, ttl: 128}
+	nobody := node{mac: h.mac, ttl: 128} // no address yet
 	all := node{mac: broadcast(), v4: [4]byte{255, 255, 255, 255}}
 	xid := p.rng.Uint32()
-	p.datagram(&any, &all, false, 68, 67, p.dhcp(1, dhcpDiscover, h, xid, [4]byte{}, [4]byte{}))
+	p.datagram(&nobody, &all, false, 68, 67, p.dhcp(1, dhcpDiscover, h, xid, [4]byte{}, [4]byte{}))
 	p.sleep(p.between(2*ms, 40*ms))
 	p.datagram(from, &all, false, 67, 68, p.dhcp(2, dhcpOffer, h, xid, h.v4, from.v4))
 	p.sleep(p.between(ms, 5*ms))
-	p.datagram(&any, &all, false, 68, 67, p.dhcp(1, dhcpRequest, h, xid, [4]byte{}, from.v4))
+	p.datagram(&nobody, &all, false, 68, 67, p.dhcp(1, dhcpRequest, h, xid, [4]byte{}, from.v4))
 	p.sleep(p.between(2*ms, 20*ms))
 	p.datagram(from, &all, false, 67, 68, p.dhcp(2, dhcpAck, h, xid, h.v4, from.v4))
 	for range 3 { // RFC 5227, section 2.1.1

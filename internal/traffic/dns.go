@@ -14,7 +14,6 @@ const (
 	typePTR   = 12
 	typeTXT   = 16
 	typeAAAA  = 28
-	typeSRV   = 33
 	typeHTTPS = 65
 	typeANY   = 255
 

@@ -86,6 +86,7 @@ func scans() []Family {
 		{Name: "scan_top100", Attack: true, Categories: ports, Length: time.Minute, run: scanTop100},
 		{Name: "scan_horizontal_tcp", Attack: true, Categories: hosts, Length: 4 * time.Minute, run: scanHorizontal},
 		{Name: "scan_udp", Attack: true, HeldOut: true, Categories: ports, Length: 6 * time.Minute, run: scanUDP},
+		{Name: "scan_stealth", Attack: true, HeldOut: true, Categories: ports, Length: time.Minute, run: scanStealth},
 		{Name: "scan_icmp_sweep", Attack: true, Categories: hosts, Length: 2 * time.Minute, run: sweepICMP},
 		{Name: "scan_arp_sweep", Attack: true, Categories: hosts, Length: time.Minute, run: sweepARP},
 		{Name: "scan_slow", Attack: true, Categories: append(ports, hosts...), Length: 76 * time.Minute, run: scanSlow},
@@ -114,6 +115,7 @@ func guesses() []Family {
 		{Name: "brute_ftp", Attack: true, Categories: brute, Length: 6 * time.Minute, run: bruteFTP},
 		{Name: "brute_kerberos", Attack: true, Categories: brute, Length: 6 * time.Minute, run: bruteKerberos},
 		{Name: "brute_rdp", Attack: true, HeldOut: true, Categories: brute, Length: 6 * time.Minute, run: bruteRDP},
+		{Name: "brute_database", Attack: true, HeldOut: true, Categories: brute, Length: 6 * time.Minute, run: bruteDatabase},
 		{Name: "brute_http_login", Attack: true, Categories: brute, Length: 6 * time.Minute, run: bruteHTTP},
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"netlyra/internal/models"
 )
 
-// backupUpload is a large upload to a service that the office pays for, by the machine that does it.
+// backupUpload is a large upload to a service that the office pays for, by the machine that does it and has uploaded little by little before.
 func backupUpload(a *play) {
 	h := a.w.one(nas)
 	a.names(one(&h.node))

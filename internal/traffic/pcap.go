@@ -30,7 +30,9 @@ func (s *Stream) WritePcap(w io.Writer) (packets uint64, err error) {
 			binary.LittleEndian.PutUint32(h[8:], uint32(len(f.Data)))
 			binary.LittleEndian.PutUint32(h[12:], f.WireLen)
 			_, _ = out.Write(h[:16])
-			_, _ = out.Write(f.Data)
+			if _, err := out.Write(f.Data); err != nil {
+				return packets, errors.Join(err, s.Close())
+			}
 		}
 		packets += uint64(len(b.Frames))
 		if errors.Is(end, io.EOF) {

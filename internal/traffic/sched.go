@@ -57,7 +57,7 @@ func (s *Stream) spawn(at int64, a *activity, parent *rand.Rand, run func(*proc)
 	s.push(p)
 }
 
-// go starts a script beside this one, now.
+// spawn starts a script beside this one, now.
 func (p *proc) spawn(run func(*proc)) { p.s.spawn(p.at, p.act, p.rng, run) }
 
 // sleep lets d microseconds of capture time pass.
