@@ -401,7 +401,7 @@ func (c *codec) serviceKey(k *serviceKey) {
 }
 
 func (c *codec) domainKey(k *domainKey) {
-	c.addr(&k.client)
+	c.hostKey(&k.client)
 	c.u64(&k.domain)
 }
 
@@ -416,6 +416,7 @@ func (c *codec) domain(d *domain) {
 	c.carried(&d.longest)
 	c.bool(&d.strange)
 	c.renown(&d.renown)
+	c.addr(&d.culprit)
 	for i := range d.servers {
 		c.addr(&d.servers[i])
 	}
@@ -469,6 +470,7 @@ func (c *codec) probes(p *probes) {
 	unsigned(c, &p.fails)
 	unsigned(c, &p.through)
 	c.time(&p.started)
+	unsigned(c, &p.factor)
 	c.mainConn(&p.pair)
 }
 

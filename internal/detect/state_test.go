@@ -559,7 +559,7 @@ func full(t testing.TB) *Judge {
 		}
 	}
 	for i := range maxDomains {
-		d, _ := j.domains.get(domainKey{some(uint32(i % 2000)), rng.Uint64()})
+		d, _ := j.domains.get(domainKey{hostKey{addr: some(uint32(i % 2000))}, rng.Uint64()})
 		d.textSize = uint8(copy(d.text[:], "some-domain.example"))
 		for range 20 {
 			d.long.add(rng.Uint64())
