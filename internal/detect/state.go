@@ -636,7 +636,7 @@ func top[K comparable](c *codec, t *tops[K], key func(*K)) {
 	}
 	for _, m := range members {
 		_, twice := t.members[m.key]
-		c.check(!twice && t.hashes[m.hash])
+		c.check(!twice)
 		t.members[m.key] = member{m.hash, m.count}
 	}
 }
@@ -647,7 +647,8 @@ type named[K comparable] struct {
 	member
 }
 
-// listed lists the members in the order of their hashes; those of one hash, of what is written of their keys.
+// listed lists the members in the order of their hashes; those of one hash, of what is written of their keys. There may be more than are in
+// hashes, those that a bitmap takes for old ones: the sample is cut as it always is.
 func (t *tops[K]) listed(key func(*K), c *codec) []named[K] {
 	all := make([]named[K], 0, len(t.members))
 	for k, m := range t.members {
@@ -666,5 +667,5 @@ func (t *tops[K]) listed(key func(*K), c *codec) []named[K] {
 		}
 		return strings.Compare(text(a.key), text(b.key))
 	})
-	return all
+	return all[:min(len(all), 2*t.size())]
 }

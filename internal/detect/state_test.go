@@ -433,6 +433,26 @@ func TestIncidentsAreStoredInWhole(t *testing.T) {
 	}
 }
 
+// An incident whose window was too full to be known one by one: its members may be more than those that are new.
+func TestIncidentsThatBeganInACrowd(t *testing.T) {
+	j := judgeOf(t, Options{})
+	from := func(first, n int) func(int) models.ConnSlot {
+		return func(i int) models.ConnSlot { return attemptAt(hostN(first+i%n), addr("10.0.0.11"), 80, i%3 == 0) }
+	}
+	play(j, firstSlot, over(10, 3000, from(0, 3000)))
+	play(j, firstSlot+250, over(10, 9000, from(0, 6000)))
+	seen := false
+	for _, in := range j.incidents {
+		seen = seen || in.peers.seen != nil && len(in.peers.members) > len(in.peers.hashes)
+	}
+	if !seen {
+		t.Fatal("no incident with a bitmap: the test tests nothing")
+	}
+	if b := j.AppendState(nil, true); !bytes.Equal(b, restarted(t, j, true).AppendState(nil, true)) {
+		t.Error("loaded and saved again, it differs")
+	}
+}
+
 func TestDamagedAndForeignStates(t *testing.T) {
 	j := judgeOf(t, Options{Window: 1000})
 	play(j, firstSlot, lively(0)[:60*25])
