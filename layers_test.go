@@ -27,6 +27,7 @@ func mayImport() map[string][]string {
 		"evidence":  leaf,
 		"bus":       leaf,
 		"store":     leaf,
+		"state":     {},
 		"api":       leaf,
 		"traffic":   leaf,
 		"pipeline":  {"models", "capture", "decode", "flow", "detect", "evidence"},

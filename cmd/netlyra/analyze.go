@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"time"
@@ -27,7 +28,7 @@ import (
 const analysisSeed = 1
 
 // analyze reads captures to their end and prints each incident once, in its final state.
-func (p *program) analyze(ctx context.Context, c *config.Analyze) error {
+func (p *program) analyze(ctx context.Context, c *config.Analyze, log *slog.Logger) (err error) {
 	started := time.Now()
 	src, err := capture.NewSequence(c.Files, totalSize(c.Files), capture.FileOptions{Stdin: p.stdin})
 	if err != nil {
@@ -41,6 +42,13 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze) error {
 	if err != nil {
 		return err
 	}
+	var kept *memory
+	if c.State != "" && c.Detector != "off" {
+		if kept, err = openMemory(statePath(c.State, c.Sensor), log); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, kept.close()) }()
+	}
 	final := map[string]models.Alert{}
 	span := &timeSpan{}
 	pipe, err := pipeline.New(pipeline.Options{
@@ -48,6 +56,7 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze) error {
 		Flow:        flow.Options{MaxConnections: c.MaxConnections, Seed: analysisSeed},
 		Detect:      detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
 		DetectorOff: c.Detector == "off",
+		Memory:      kept.options(0),
 		Outputs: pipeline.Outputs{Alerts: func(_ context.Context, alerts []models.Alert) error {
 			for _, a := range alerts {
 				final[a.ID] = a
@@ -75,6 +84,11 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze) error {
 	if c.Summary != "" {
 		if err := s.write(c.Summary); err != nil {
 			return errors.Join(runErr, err)
+		}
+	}
+	if kept != nil {
+		if problem := kept.problem.Load(); problem != nil {
+			runErr = errors.Join(runErr, errors.New(*problem))
 		}
 	}
 	if runErr == nil && ctx.Err() != nil {

@@ -65,9 +65,11 @@ func (p *program) dispatch(ctx context.Context, cli *config.CLI, command string)
 	case "run":
 		return p.watch(ctx, &cli.Run, log)
 	case "analyze":
-		return p.analyze(ctx, &cli.Analyze)
+		return p.analyze(ctx, &cli.Analyze, log)
 	case "exception":
 		return p.exception(ctx, rest, &cli.Exception)
+	case "baseline":
+		return p.baseline(rest, &cli.Baseline)
 	case "bench":
 		return p.bench(ctx, rest, &cli.Bench)
 	case "config":

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -78,9 +79,13 @@ type process struct {
 	err   error
 }
 
-// startRun starts `netlyra run` with args and a database, and waits until it watches.
+// startRun starts `netlyra run` with args and a database, and waits until it watches. What it learns of an interface is kept beside the
+// database.
 func startRun(t *testing.T, ns *nettest.Namespace, database string, args ...string) *process {
 	t.Helper()
+	if !slices.Contains(args, "--read") {
+		args = append([]string{"--state", memoryBeside(database)}, args...)
+	}
 	args = append([]string{
 		"run", "--log-format", "json", "--listen", "127.0.0.1:0", "--ws-listen", "off", "--database", database,
 	}, args...)
@@ -109,6 +114,8 @@ func startRun(t *testing.T, ns *nettest.Namespace, database string, args ...stri
 	}
 	return p
 }
+
+func memoryBeside(database string) string { return filepath.Join(filepath.Dir(database), "memory") }
 
 // follow reads the log, and says the page's address when the program names it.
 func (p *process) follow(stderr io.Reader, watching chan<- string) {

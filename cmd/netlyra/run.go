@@ -22,6 +22,7 @@ import (
 	"netlyra/internal/flow"
 	"netlyra/internal/models"
 	"netlyra/internal/pipeline"
+	"netlyra/internal/state"
 	"netlyra/internal/store"
 	"netlyra/internal/telemetry"
 	"netlyra/ui"
@@ -53,6 +54,7 @@ func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger) (e
 	if err := w.openServer(); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, w.memory.close()) }()
 	if err := w.openPipeline(ctx); err != nil {
 		return errors.Join(err, w.server.Close())
 	}
@@ -78,6 +80,8 @@ type watcher struct {
 	ended   atomic.Bool // the file has been played to its end
 	changed atomic.Pointer[func()]
 	keeper  *keeper
+	memory  *memory         // nil: nothing is kept
+	cutOff  []*models.Alert // that nobody goes on with
 	end     <-chan struct{} // closed when the program is to end
 }
 
@@ -94,6 +98,10 @@ func (w *watcher) run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(rest)
 	g.Go(func() error { return w.store.Run(rest) }) // what failed elsewhere is no reason to lose what is accepted
 	g.Go(func() error { return w.server.Run(gctx) })
+	g.Go(func() error {
+		w.closeCutOff(gctx)
+		return nil
+	})
 	keep, done := context.WithCancel(rest)
 	kept := make(chan struct{})
 	g.Go(func() error {
@@ -127,6 +135,19 @@ func (w *watcher) run(ctx context.Context) error {
 	w.log.LogAttrs(ctx, slog.LevelInfo, "stopped", slog.Uint64("packets", s.Packets), slog.Uint64("alert_revisions", s.Alerts.Raised))
 	done()
 	return err
+}
+
+// closeCutOff stores the end of alerts that nobody goes on with.
+func (w *watcher) closeCutOff(ctx context.Context) {
+	if len(w.cutOff) == 0 {
+		return
+	}
+	attrs := []slog.Attr{slog.Int("alerts", len(w.cutOff))}
+	if err := w.store.SaveAlerts(ctx, w.cutOff); err != nil {
+		w.log.LogAttrs(ctx, slog.LevelError, "alerts of the last run stay open", append(attrs, slog.Any("error", err))...)
+		return
+	}
+	w.log.LogAttrs(ctx, slog.LevelInfo, "closed alerts of the last run that nobody goes on with", attrs...)
 }
 
 // openSource opens the file, or makes sure that the interfaces can be watched: their rings are opened last, as they fill from then on.
@@ -194,14 +215,19 @@ func (w *watcher) openReplay(p *program, filter *packetFilter) error {
 
 func (w *watcher) openPipeline(ctx context.Context) error {
 	c := w.config
+	last, err := w.store.MaxConnectionID(ctx)
+	if err != nil {
+		return err
+	}
+	if c.State != config.StateOff && c.Detector != "off" {
+		if w.memory, err = openMemory(state.Path(c.State, c.Sensor), w.log); err != nil {
+			return err
+		}
+	}
 	if c.Read == "" {
 		if err := w.openRings(); err != nil {
 			return err
 		}
-	}
-	last, err := w.store.MaxConnectionID(ctx)
-	if err != nil {
-		return err
 	}
 	var seed [8]byte
 	_, _ = rand.Read(seed[:]) // never fails
@@ -216,6 +242,7 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 		Flow:          flow.Options{MaxConnections: c.MaxConnections, Seed: binary.LittleEndian.Uint64(seed[:]), FirstID: last + 1},
 		Detect:        detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
 		DetectorOff:   c.Detector == "off",
+		Memory:        w.memory.options(c.StateEvery),
 		Outputs: pipeline.Outputs{
 			Alerts: func(ctx context.Context, alerts []models.Alert) error {
 				for i := range alerts {
@@ -237,6 +264,10 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 		},
 		Links: w.links, Drops: w.drops,
 	})
+	if err != nil {
+		return err
+	}
+	w.cutOff, err = cutOff(ctx, w.store, c.Sensor, w.pipe.OpenIncidents())
 	return err
 }
 
@@ -307,6 +338,7 @@ func (w *watcher) health() []api.Reason {
 	for _, file := range h.SetAside {
 		reasons = append(reasons, api.Reason{Code: "database_set_aside", Message: "The database was damaged and has been set aside as " + file + "."})
 	}
+	reasons = append(reasons, w.memory.health()...)
 	for _, l := range w.links() {
 		if l.Link == "gone" || l.Link == "down" {
 			reasons = append(reasons, api.Reason{Code: "interface_" + l.Link, Message: "The interface " + l.Name + " is " + l.Link + "."})

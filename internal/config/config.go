@@ -34,6 +34,7 @@ type CLI struct {
 	Run       Run       `cmd:"" help:"Watch network interfaces, or play a capture file, and serve what is seen."`
 	Analyze   Analyze   `cmd:"" help:"Read capture files as fast as they can be read and print what is abnormal."`
 	Exception Exception `cmd:"" help:"Say what is normal here, so that it is not listed as an alert."`
+	Baseline  Baseline  `cmd:"" help:"Show, forget or move what has been learned."`
 
 	Bench   Bench   `cmd:"" help:"Make traffic and measure speed."`
 	Config  Config  `cmd:"" help:"Show or check the configuration."`
@@ -73,7 +74,13 @@ type Run struct {
 	ConnectionAge time.Duration `help:"How long connections are kept." default:"336h"`
 	DatabaseMaxMB int64         `help:"Size of the database beyond which the oldest connections go, MB." default:"2000" name:"database-max-mb"`
 	EvidenceMB    int           `help:"Memory for copies of recent packets, MiB; 0 for none." default:"32" name:"evidence-mb"`
+
+	State      string        `help:"Directory in which what has been learned is kept over restarts, a file for each sensor; off for none. With --read it must be given as a flag, so that a capture does not become part of what is normal here." default:"memory" placeholder:"DIR"`
+	StateEvery time.Duration `help:"How often what has been learned is saved." default:"5m"`
 }
+
+// StateOff is the value of --state that keeps nothing.
+const StateOff = "off"
 
 // Analyze is the command that reads captures.
 type Analyze struct {
@@ -82,6 +89,7 @@ type Analyze struct {
 	Format  string   `help:"How alerts are printed: ${enum}." enum:"text,jsonl" default:"text"`
 	Summary string   `help:"Write a summary as JSON to this file." placeholder:"FILE" type:"path"`
 	Quiet   bool     `short:"q" help:"No progress bar and no summary on standard error."`
+	State   string   `help:"Begin with what has been learned, and save there what is known at the end: a file, or a directory with a file for each sensor." placeholder:"PATH" operand:""`
 }
 
 // Bench is the command that measures.
@@ -219,10 +227,18 @@ func Parse(args, environ []string, dotenv string, stdout io.Writer) (*CLI, strin
 	if err != nil {
 		return nil, "", &UsageError{err}
 	}
+	if cli.Run.Read != "" && !given(ctx, "state") {
+		cli.Run.State = StateOff
+	}
 	if err := cli.validate(ctx.Command()); err != nil {
 		return nil, "", &UsageError{err}
 	}
 	return cli, ctx.Command(), nil
+}
+
+// given says whether a flag is on the command line itself.
+func given(ctx *kong.Context, flag string) bool {
+	return slices.ContainsFunc(ctx.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == flag && !p.Resolved })
 }
 
 // newParser maps the struct to flags, and gives each flag its variable's value as its default.
@@ -335,6 +351,9 @@ func (c *CLI) validate(command string) error {
 	if d.Sensor == "" || len(d.Sensor) > 64 || strings.ContainsAny(d.Sensor, " \t\r\n\"") {
 		bad("--sensor %q: must be 1 to 64 characters without blanks or quotes", d.Sensor)
 	}
+	if learned := c.learned(command); learned != nil && (learned.State == "" || learned.State == StateOff) {
+		bad("--state %s: give the directory with what has been learned", learned.State)
+	}
 	if strings.HasPrefix(command, "bench trees") && (c.Bench.Trees.TreesSeeds < 1 || c.Bench.Trees.TreesSeeds > 1000) {
 		bad("--trees-seeds %d: must be 1 to 1000", c.Bench.Trees.TreesSeeds)
 	}
@@ -364,6 +383,12 @@ func (c *CLI) validate(command string) error {
 		}
 		if r.AlertAge <= 0 || r.ConnectionAge <= 0 || r.DatabaseMaxMB <= 0 {
 			bad("--alert-age, --connection-age and --database-max-mb must be positive")
+		}
+		if r.State == "" {
+			bad("--state is empty: give a directory, or off")
+		}
+		if r.StateEvery < time.Second {
+			bad("--state-every %v: must be 1s or longer", r.StateEvery)
 		}
 		if filepath.Base(r.Database) == "." {
 			bad("--database is empty: give a file name")

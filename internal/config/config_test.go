@@ -92,6 +92,36 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// What a capture shows is not what is normal here, unless that is what somebody wants.
+func TestACaptureKeepsNothingUnlessTold(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		environ []string
+		args    []string
+		want    string
+	}{
+		{"an interface", nil, nil, "memory"},
+		{"an interface, elsewhere", []string{"NETLYRA_STATE=/var/lib/netlyra"}, nil, "/var/lib/netlyra"},
+		{"a capture", nil, []string{"--read", "x.pcap"}, StateOff},
+		{"a capture, with a setting for interfaces", []string{"NETLYRA_STATE=/var/lib/netlyra"}, []string{"--read", "x.pcap"}, StateOff},
+		{"a capture, and told to", []string{"NETLYRA_STATE=/var/lib/netlyra"}, []string{"--read", "x.pcap", "--state", "there"}, "there"},
+		{"told to, a capture", nil, []string{"--state=there", "--read", "x.pcap"}, "there"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cli, err := parse(t, "", tc.environ, append([]string{"run"}, tc.args...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cli.Run.State != tc.want {
+				t.Errorf("%q, want %q", cli.Run.State, tc.want)
+			}
+		})
+	}
+	if cli, err := parse(t, "", []string{"NETLYRA_STATE=there"}, "analyze", "x.pcap"); err != nil || cli.Analyze.State != "" {
+		t.Errorf("analyze: %v, %v", cli, err)
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -108,6 +138,8 @@ func TestMistakes(t *testing.T) {
 		{"a token that can be guessed", "", []string{"run", "--token", "secret"}, []string{"--token", "16"}},
 		{"loop of a pipe", "", []string{"run", "-r", "-", "--loop"}, []string{"standard input"}},
 		{"trees without a seed", "", []string{"bench", "trees", ".", "--trees-seeds", "0"}, []string{"--trees-seeds"}},
+		{"no memory", "", []string{"run", "--state=", "--state-every=1ms"}, []string{"--state is empty", "--state-every"}},
+		{"the baseline of nothing", "NETLYRA_STATE=off", []string{"baseline", "show"}, []string{"--state"}},
 		{"no command", "", []string{}, []string{"run"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -91,8 +91,7 @@ func (r Role) String() string {
 	return "destination"
 }
 
-// NewJudge makes a judge that knows nothing.
-func NewJudge(o Options) (*Judge, error) {
+func (o *Options) setDefaults() {
 	if o.BudgetDay == 0 {
 		o.BudgetDay = defaultBudget
 	}
@@ -105,6 +104,11 @@ func NewJudge(o Options) (*Judge, error) {
 	if o.Window == 0 {
 		o.Window = defaultWindow
 	}
+}
+
+// NewJudge makes a judge that knows nothing.
+func NewJudge(o Options) (*Judge, error) {
+	o.setDefaults()
 	if o.BudgetDay < 0 {
 		return nil, fmt.Errorf("detect: an alert budget of %v a day: must be positive", o.BudgetDay)
 	}
@@ -113,16 +117,14 @@ func NewJudge(o Options) (*Judge, error) {
 	}
 	j := &Judge{
 		options: o, least: min(o.Limits.ScanPorts, o.Limits.SweepHosts, o.Limits.FloodHalfOpen, o.Limits.FloodSources), incidents: map[incidentKey]*incident{},
-		links: newTable[models.MAC, link](maxLinks), hosts: newTable[hostKey, host](maxHosts), pairs: newTable[pairKey, pair](maxPairs),
-		peers: newTable[models.Addr, renown](maxPeers), ports: newTable[portProto, renown](maxPorts), services: newTable[serviceKey, uint32](maxServices),
-		domains: newTable[domainKey, domain](maxDomains), probes: newTable[probeKey, probes](maxProbes),
+		memory: newMemory(),
 	}
 	for r := range j.roles {
 		m, err := newModel(o.Window, o.Seed+int64(r))
 		if err != nil {
 			return nil, err
 		}
-		j.roles[r] = roleState{entities: newEntities(o.MaxEntities), model: m}
+		j.roles[r] = roleState{role: Role(r), entities: newEntities(o.MaxEntities), model: m}
 	}
 	return j, nil
 }

@@ -22,7 +22,7 @@ func notAnEcho(s *models.ConnSlot) bool {
 func (j *Judge) limitEcho(s *models.ConnSlot) {
 	p, fresh := j.pairs.get(pairKey{s.Orig, s.Resp, 0, s.Proto})
 	if fresh {
-		p.first, p.new = s.Start, j.learned()
+		p.first, p.met, p.new = s.Start, j.elapsed, j.learned()
 	}
 	p.turnMinute(s.Last / minuteMicros)
 	p.visits[0]++

@@ -35,14 +35,11 @@ type entity struct {
 	halves [2]half
 	main   mainConn // the heaviest connection of that second
 
-	ports    [2]sketch // of the halves
-	peers    [2]sketch
-	flooded  int64   // when it was last flooded
-	peak     float32 // the most connections that are usually opened in one window
-	block    uint32  // of blockMicros, and the most evidence in it
-	evidence float32
-	own      own
-	_        [4]byte
+	ports   [2]sketch // of the halves
+	peers   [2]sketch
+	flooded int64   // when it was last flooded
+	peak    float32 // the most connections that are usually opened in one window; what is remembered of it is in its host's habit
+	_       [20]byte
 }
 
 // recentlyFailed is how many of the connections of this second and the one before have not got through.

@@ -26,7 +26,7 @@ func (j *Judge) contributions(st *roleState, e *entity, v *vector) []models.Reas
 func (j *Judge) reason(st *roleState, e *entity, f feature, value, contribution float64) models.Reason {
 	info := f.info()
 	r := models.Reason{Feature: info.name, Value: round(value), Unit: info.unit, Contribution: contribution, Basis: models.BasisHost}
-	low, high, ok := e.own.usual(f)
+	low, high, ok := j.usual(st.role, e, f)
 	if !ok {
 		low, high = st.model.scaler.Usual(int(f))
 		low, high = readable(math.Max(low, 0)), readable(high)

@@ -31,27 +31,46 @@ type host struct {
 
 // link is one hardware address and the networks that it speaks for.
 type link struct {
-	nets [routerNets]models.Addr
-	n    uint8
+	nets  [routerNets]models.Addr
+	heard [routerNets]int64 // when a conversation last began from it, capture time
+	n     uint8
 }
 
 const (
 	routerNets    = 6 // a hardware address that speaks for so many networks is a router's
 	maxLinks      = 1 << 14
 	maxHosts      = 1 << 14
+	leaseMicros   = 24 * hourMicros
 	uploadSeconds = 600
 	uploadGrowth  = 144 // periods, a day, in which what is usual may grow to some three times as much
 )
 
-// note takes a sender's hardware and network address.
-func (l *link) note(a models.Addr) {
+// note takes a sender's network address. A router speaks for many at once; a host may have had as many, one lease after the other: the one
+// that has been silent for longer than a day makes room.
+func (l *link) note(a models.Addr, now int64) {
 	if !a.Is4() {
 		a.Lo = 0 // a host has many IPv6 addresses, but few networks (RFC 8981)
 	}
-	if l.n < routerNets && !slices.Contains(l.nets[:l.n], a) {
-		l.nets[l.n] = a
+	if l.n == routerNets {
+		return
+	}
+	at := slices.Index(l.nets[:l.n], a)
+	if at < 0 && l.n == routerNets-1 {
+		oldest := 0
+		for i := range l.nets[:l.n] {
+			if l.heard[i] < l.heard[oldest] {
+				oldest = i
+			}
+		}
+		if now-l.heard[oldest] > leaseMicros {
+			at = oldest
+		}
+	}
+	if at < 0 {
+		at = int(l.n)
 		l.n++
 	}
+	l.nets[at], l.heard[at] = a, now
 }
 
 // meet notes which hardware address speaks for which address: only of who has sent in this slot.
@@ -69,7 +88,7 @@ func (j *Judge) speaks(mac models.MAC, a models.Addr) {
 		return
 	}
 	l, fresh := j.links.get(mac)
-	l.note(a)
+	l.note(a, j.end)
 	if fresh {
 		if today, rare := j.devices.rare(j.end, j.elapsed); rare {
 			j.newcomer(a, mac, today)
@@ -101,11 +120,7 @@ func private(a models.Addr) bool {
 
 // hostOf is the host behind an address of the inside.
 func (j *Judge) hostOf(a models.Addr, mac models.MAC) *host {
-	k := hostKey{addr: a}
-	if j.onLink(mac) {
-		k = hostKey{mac: mac}
-	}
-	h, fresh := j.hosts.get(k)
+	h, fresh := j.hosts.get(j.hostKeyOf(a, mac))
 	if fresh {
 		h.first = j.end
 	}

@@ -42,7 +42,12 @@ type incident struct {
 	rivals   []rival // of an address that two claim
 	accepted bool    // it has become the new normal
 	worm     bool    // a sweep by a host that was itself swept for the same
+
+	mac       models.MAC // of its entity, when it was saved
+	unwatched int64      // of the time since the last evidence, how long nobody was watching
 }
+
+func newIncident() *incident { return &incident{ports: tops[portProto]{room: scanTops}} }
 
 type portProto struct {
 	port  uint16
@@ -67,7 +72,7 @@ type finding struct {
 	since    int64    // when what it is about began, where that is known
 	hold     int64    // silence that closes it, if longer than the limits' own
 	text     string   // a name in the sentence
-	calls    int      // of a beacon
+	calls    int64    // of a beacon
 	old      bool     // it has been there from the start
 }
 
@@ -224,8 +229,8 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 			j.incidentCap++
 			return nil
 		}
-		in = &incident{key: key, entity: entity, opened: j.end, finding: f, received: j.received, lost: j.lost}
-		in.ports.room = scanTops
+		in = newIncident()
+		in.key, in.entity, in.opened, in.finding, in.received, in.lost = key, entity, j.end, f, j.received, j.lost
 		in.id = j.incidentID(key)
 		j.incidents[key] = in
 		st := &j.roles[key.role]
@@ -235,6 +240,7 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 		if f.pair == (mainConn{}) && f.category != models.CategoryARPSpoofing {
 			in.begin(e, &st.entities.blocks)
 		}
+		j.turns++
 		if f.learned {
 			j.learnedAlerts++
 		} else {
@@ -251,7 +257,7 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 	if f.score >= in.finding.score {
 		in.finding = f
 	}
-	in.last = j.end
+	in.last, in.unwatched = j.end, 0
 	in.changed = true
 	return in
 }
@@ -362,7 +368,7 @@ func (j *Judge) emit() {
 
 func (j *Judge) closeSilent(now int64) {
 	for _, in := range j.open() {
-		if now-in.last >= max(j.options.Limits.CloseAfterSeconds*secondMicros, in.finding.hold) {
+		if now-in.last >= max(j.options.Limits.CloseAfterSeconds*secondMicros, in.finding.hold)+in.unwatched {
 			j.close(in)
 		}
 	}
@@ -393,6 +399,7 @@ func (j *Judge) close(in *incident) {
 	j.out = append(j.out, j.alert(in, models.AlertClosed))
 	j.roles[in.key.role].entities.slab[in.entity].incidents--
 	delete(j.incidents, in.key)
+	j.turns++
 }
 
 // confidence is the share of the packets since the incident opened (before it, too: since the start) that were not lost.

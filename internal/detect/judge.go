@@ -10,52 +10,39 @@ import (
 
 // Judge decides, slot by slot. It is not for concurrent use.
 type Judge struct {
-	options    Options
-	roles      [numRoles]roleState
-	packets    uint64 // seen so far
-	least      int    // connections opened in the window below which no limit can be crossed
-	turn       int64  // counts the calls of Slot
-	elapsed    int64  // capture time judged, microseconds; a gap counts for maxStep at most
-	end        int64  // the open slot's end: what "now" is
-	second     int64  // the second that is being collected
+	options Options
+	roles   [numRoles]roleState
+	memory
+
+	least      int   // connections opened in the window below which no limit can be crossed
+	turn       int64 // counts the calls of Slot
+	second     int64 // the second that is being collected
 	arp        claims
 	claimsLost uint64 // ARP packets and DNS messages that were not looked at, because there were too many
 	conflicts  []conflict
-	sweeps     []*incident // the latest, open or closed
-	devices    newcomers   // hardware addresses
-	offers     newcomers   // services
+	sweeps     []*incident           // the latest, open or closed
+	told       []*models.ConnSlot    // scratch: the slot's telling connections
+	heard      []*models.Observation // scratch: the slot's ARP packets
+	asked      []*models.Question    // scratch: the slot's DNS messages
+	untold     uint64                // telling connections of a flood that were left out
+	losing     bool                  // so many packets are being lost that absence says nothing
+	loss       [2]uint64             // received and lost at the last second's end
+	resumes    bool                  // what has been remembered is loaded, and time has not passed since
 
-	links    table[models.MAC, link]
-	hosts    table[hostKey, host]
-	pairs    table[pairKey, pair]
-	peers    table[models.Addr, renown]
-	ports    table[portProto, renown]
-	services table[serviceKey, uint32] // most visits of one client in the time of learning
-	domains  table[domainKey, domain]
-	probes   table[probeKey, probes]
-	told     []*models.ConnSlot    // scratch: the slot's telling connections
-	heard    []*models.Observation // scratch: the slot's ARP packets
-	asked    []*models.Question    // scratch: the slot's DNS messages
-	untold   uint64                // telling connections of a flood that were left out
-	outside  int64                 // when a connection to the outside last got through
-	losing   bool                  // so many packets are being lost that absence says nothing
-	lessors  []models.Addr         // DHCP servers
-	loss     [2]uint64             // received and lost at the last second's end
-
-	incidents     map[incidentKey]*incident
-	incidentCap   uint64 // incidents that were not opened because too many are
-	learnedAlerts uint64 // opened by what has been learned
-	limitAlerts   uint64 // opened by limits
-	received      uint64
-	lost          uint64
-	candidates    []candidate
-	sight         sight  // scratch
-	sink          uint64 // keeps the compiler from dropping the loads of touch
-	out           []models.Alert
+	incidents   map[incidentKey]*incident
+	incidentCap uint64 // incidents that were not opened because too many are
+	turns       uint64 // incidents that have opened or closed
+	received    uint64
+	lost        uint64
+	candidates  []candidate
+	sight       sight  // scratch
+	sink        uint64 // keeps the compiler from dropping the loads of touch
+	out         []models.Alert
 }
 
 // roleState is what the judge knows of one role.
 type roleState struct {
+	role     Role
 	entities *entities
 	model    model
 	moved    []uint32 // entities that moved in this slot and are far enough to be held against the limits
@@ -112,6 +99,12 @@ func (j *Judge) Advance(t int64) []models.Alert {
 // SetBack tells that the clock was set back to t. What is open is closed, at its own time; windows start anew; what has been learned stays.
 func (j *Judge) SetBack(t int64) []models.Alert {
 	j.out = j.out[:0]
+	j.resumes = false
+	j.setBack(t)
+	return j.sorted()
+}
+
+func (j *Judge) setBack(t int64) {
 	for _, in := range j.open() {
 		j.close(in)
 	}
@@ -122,7 +115,6 @@ func (j *Judge) SetBack(t int64) []models.Alert {
 	j.arp = claims{}
 	j.forgetTimes()
 	j.end, j.second = t, t/secondMicros
-	return j.sorted()
 }
 
 // Finish closes everything that is open: the capture is over.
@@ -136,6 +128,9 @@ func (j *Judge) Finish() []models.Alert {
 
 // advance ends the second that runs, if t lies beyond it, and closes incidents that have been silent.
 func (j *Judge) advance(t int64) {
+	if j.resumes {
+		j.resume(t)
+	}
 	if j.end > 0 && t > j.end {
 		j.elapsed += min(t-j.end, maxStep)
 	}
@@ -163,7 +158,7 @@ func (j *Judge) forgetTimes() {
 	j.outside = 0
 	for i := range j.pairs.cells {
 		p := &j.pairs.cells[i].value
-		*p = pair{first: p.first, new: p.new}
+		*p = pair{first: p.first, met: p.met, new: p.new}
 	}
 	for i := range j.hosts.cells {
 		j.hosts.cells[i].value.period = 0
@@ -271,8 +266,8 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 		heaviest := &a.slots[m.main]
 		if main := mainConnOf(r, heaviest); !e.main.heavierThan(main) {
 			e.main = main
-			if mac := senderOf(r, heaviest); mac != (models.MAC{}) {
-				e.mac = mac
+			if mac := senderOf(r, heaviest); mac != e.mac && mac != (models.MAC{}) {
+				e.mac, e.peak = mac, 0 // another host may have the address now
 			}
 		}
 	}
@@ -362,21 +357,24 @@ func (j *Judge) evaluate(r Role, st *roleState, i uint32) {
 	if e.incidents > 0 && anomaly == nil {
 		return // what a limit has found is not what is usual; limits do not depend on what is learned
 	}
+	h := j.habit(r, e)
+	h.peak = max(h.peak, e.peak)
+	e.peak = h.peak
 	if m.ready() {
-		j.judge(r, st, i, &v)
+		j.judge(r, st, i, &v, h)
 	}
 	if anomaly != nil && !j.accepts(st, anomaly) {
 		return
 	}
-	if m.learn(&v, &j.sight, j.end, j.options.Without) {
+	if m.learn(&v, &j.sight, j.elapsed, j.options.Without) {
 		j.accept(r)
 	}
-	e.own.add(&v)
+	h.own.add(&v)
 }
 
 // judge ranks the evidence of an entity-second, and raises what is too rare.
-func (j *Judge) judge(r Role, st *roleState, i uint32, v *vector) {
-	e, m := &st.entities.slab[i], &st.model
+func (j *Judge) judge(r Role, st *roleState, i uint32, v *vector, h *habit) {
+	m := &st.model
 	if m.began == 0 {
 		m.began = max(j.elapsed, 1)
 	}
@@ -387,9 +385,9 @@ func (j *Judge) judge(r Role, st *roleState, i uint32, v *vector) {
 		}
 	}
 	block := uint32(j.end / blockMicros)
-	m.ranks.peak(bits, float64(e.evidence), e.block != block)
-	if e.block != block || bits > float64(e.evidence) {
-		e.block, e.evidence = block, float32(bits)
+	m.ranks.peak(bits, float64(h.evidence), h.block != block)
+	if h.block != block || bits > float64(h.evidence) {
+		h.block, h.evidence = block, float32(bits)
 	}
 }
 

@@ -138,7 +138,7 @@ func (j *Judge) usualOpened(e *entity) int {
 	if !j.learned() {
 		limit *= coldFactor
 	}
-	return max(limit, openedFactor*int(e.peak))
+	return max(limit, openedFactor*int(j.usualPeak(Destination, e)))
 }
 
 // over raises an incident for an entity that crossed a limit.

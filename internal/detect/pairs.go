@@ -18,6 +18,7 @@ type pairKey struct {
 // pair is what one client does with one service: when it comes, how much it carries, whether its visits are all alike.
 type pair struct {
 	first    int64 // capture time of the first connection that got through
+	met      int64 // time judged until then
 	new      bool  // it began after the time of learning
 	start    int64 // of the last connection, or of the last after a pause
 	gaps     [pairGaps]uint32
@@ -167,10 +168,10 @@ func (v *visit) common() bool {
 // strangers says whether a host of the inside talks to somebody outside whom it did not know when everything was usual and whom nobody
 // else knows.
 func (v *visit) strangers() bool {
-	return v.pair.new && v.s.Last-v.pair.first < newMicros && v.users() == 1 && v.client() && !v.server()
+	return v.pair.new && v.j.elapsed-v.pair.met < newMicros && v.users() == 1 && v.client() && !v.server()
 }
 
-// newMicros is how long what is new stays so: what goes on for longer is the new normal.
+// newMicros is how long what is new stays so, in time judged: what goes on for longer is the new normal.
 const newMicros = 72 * hourMicros
 
 func (j *Judge) event(s *models.ConnSlot) {
@@ -196,7 +197,7 @@ func (j *Judge) event(s *models.ConnSlot) {
 	p, fresh := j.pairs.get(pairKey{s.Orig, s.Resp, s.RespPort, s.Proto})
 	v := visit{s, p, j}
 	if fresh {
-		p.first, p.new = s.Start, j.learned()
+		p.first, p.met, p.new = s.Start, j.elapsed, j.learned()
 		j.meet(s)
 		j.introduce(s)
 		j.offer(&v)
@@ -339,7 +340,7 @@ func (j *Judge) beacon(v *visit, period, spread float64) {
 		hold:  max(int64(4*period*1000), beaconHold),
 		pair:  pairOf(v.s),
 		since: p.first,
-		calls: p.gapped + 1, old: !p.new,
+		calls: int64(p.gapped) + 1, old: !p.new,
 	}
 	if !v.s.Through {
 		f.text = deadCalls

@@ -61,6 +61,22 @@ func (t *table[K, V]) evict() uint32 {
 	}
 }
 
+// drop removes k. The last entry takes its place, so pointers to values become invalid.
+func (t *table[K, V]) drop(k K) {
+	i, ok := t.index[k]
+	if !ok {
+		return
+	}
+	last := uint32(len(t.cells) - 1)
+	t.cells[i] = t.cells[last]
+	t.index[t.cells[i].key] = i
+	delete(t.index, k)
+	t.cells = t.cells[:last]
+	if t.hand >= len(t.cells) {
+		t.hand = 0
+	}
+}
+
 // clear empties the table.
 func (t *table[K, V]) clear() {
 	clear(t.index)

@@ -18,6 +18,7 @@ type judge struct {
 	losses   func() (received, lost uint64)
 	outputs  Outputs
 	export   *export
+	saver    *saver  // nil: nothing is kept
 	clock    latency // packet stamp to alert
 	live     bool
 	heads    []*slotResult // per worker: its oldest result; nil: it has ended
@@ -41,14 +42,19 @@ func newJudge(o Options, p *Pipeline) (*judge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
+	if j.saver = newSaver(o); j.saver != nil {
+		if err := o.Memory.Restore(d.LoadState); err != nil {
+			return nil, err
+		}
+	}
 	j.detector = d
 	s := d.Stats()
 	j.public.Store(&s)
 	return j, nil
 }
 
-// run judges until every worker has ended.
-func (j *judge) run(ctx context.Context) error {
+// run judges until every worker has ended. If the program is to go on later, incidents stay open for it.
+func (j *judge) run(ctx context.Context, goesOn func() bool) error {
 	var failed error
 	for i, w := range j.workers {
 		j.heads[i] = <-w.out
@@ -62,14 +68,26 @@ func (j *judge) run(ctx context.Context) error {
 			failed = err
 		}
 	}
-	if j.detector != nil {
-		if err := j.alerts(ctx, j.detector.Finish()); err != nil && failed == nil {
-			failed = err
-		}
-		j.publish()
+	if err := j.finish(ctx, goesOn()); err != nil && failed == nil {
+		failed = err
 	}
 	j.rates.public.Store(&models.Volume{}) // nothing moves any more
 	return failed
+}
+
+// finish closes what is open, unless it goes on, and saves what is known.
+func (j *judge) finish(ctx context.Context, goesOn bool) (err error) {
+	if j.detector == nil {
+		return nil
+	}
+	if j.saver == nil || !goesOn {
+		err = j.alerts(ctx, j.detector.Finish())
+	}
+	j.publish()
+	if j.saver != nil {
+		j.saver.finish(j.detector)
+	}
+	return err
 }
 
 // next is the earliest slot that a worker has closed. All workers have one waiting: on an idle link, too, each closes its slots.
@@ -117,6 +135,9 @@ func (j *judge) slot(ctx context.Context, slot int64) error {
 		if second := slot * models.SlotMicros / 1_000_000; second != j.lastStat {
 			j.lastStat = second
 			j.publish()
+		}
+		if j.saver != nil {
+			j.saver.offer(j.detector)
 		}
 	}
 	j.rates.add(slot, done)

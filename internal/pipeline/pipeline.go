@@ -3,6 +3,7 @@
 //
 //	source ─ worker: decode, entropy, flow, accumulate ─┐ one result a slot
 //	source ─ worker ────────────────────────────────────┴─ judge ─┬─ alerts
+//	                                                              ├─ saver: what the detector has learned
 //	                                                              └─ export: connections, hosts, series, live view
 //
 // A live capture has one ring a worker. A file has one reader; with several workers it decodes and deals the packets out by
@@ -59,6 +60,7 @@ type Options struct {
 	Flow          flow.Options
 	Detect        detect.Options
 	DetectorOff   bool
+	Memory        *Memory // nil: the detector begins anew, and is forgotten
 	Outputs       Outputs
 	Links         func() []models.Interface // nil: no interfaces
 	Drops         func() []models.Drop      // of the stages after this one; nil: none
@@ -163,14 +165,29 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	// What is under way when ctx ends is still judged and handed on.
 	rest := context.WithoutCancel(ctx)
 	var judged error
+	saver := p.judge.saver
+	if saver != nil {
+		later.Go(saver.run)
+	}
 	later.Go(func() {
 		defer close(p.export.in)
-		judged = failed(p.judge.run(rest))
+		judged = failed(p.judge.run(rest, func() bool { return p.options.Live && ctx.Err() != nil }))
+		if saver != nil {
+			close(saver.in)
+		}
 	})
 	later.Go(p.export.run)
 	packetPath.Wait()
 	later.Wait()
 	return errors.Join(append(errs, judged)...)
+}
+
+// OpenIncidents lists the alerts that go on from an earlier run. It is for before Run.
+func (p *Pipeline) OpenIncidents() []string {
+	if p.judge.detector == nil {
+		return nil
+	}
+	return p.judge.detector.OpenIncidents()
 }
 
 // close ends the sources; what they have is still read.
