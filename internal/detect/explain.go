@@ -177,7 +177,7 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 		a.Summary = fmt.Sprintf("%s %s being flooded%s: %s from %s.", a.DstIP, is, port, in.floodText(), in.hostsText(peers))
 		a.Counterfactual = floodCounterfactual(f.lead, window)
 	case models.CategoryAmplification:
-		a.Summary = fmt.Sprintf("%s %s receiving answers it did not ask for: %s over UDP from %s.", a.DstIP, is, byteText(f.lead.value), in.hostsText(peers))
+		a.Summary = fmt.Sprintf("%s %s receiving answers it did not ask for: %s over UDP from at least %s.", a.DstIP, is, byteText(f.lead.value), in.hostsText(peers))
 		a.Counterfactual = fmt.Sprintf("No alert with less than %s of unrequested answers within %d s.", byteText(f.lead.limit), window)
 	case models.CategoryAnomaly:
 		top := a.Reasons[0]

@@ -257,8 +257,11 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 }
 
 // begin takes over what the window has seen, this slot included. The victim of a flood may have been asked for other ports before: only
-// its sources count.
+// its sources count. Of who sends what was not asked for the window tells nothing.
 func (in *incident) begin(e *entity, p *blocks) {
+	if in.key.category == models.CategoryAmplification {
+		return
+	}
 	in.peers.seed(&e.peers, p)
 	if in.key.role == Source {
 		in.ports.seed(&e.ports, p)
@@ -335,7 +338,7 @@ func (j *Judge) gatherOne(r Role, e uint32, s *models.ConnSlot) {
 			continue
 		case category == models.CategoryAmplification:
 			n = uint64(s.Up.Packets)
-			if s.Answered {
+			if !unasked(s) && !fragments(s) {
 				continue
 			}
 		case !opens(s), category == models.CategoryFlood && s.Completed && in.finding.lead.feature != leadOpened:
