@@ -171,8 +171,12 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 		a.Summary = fmt.Sprintf("%s %s scanning ports: it tried %d ports of %s, and most attempts failed.", a.SrcIP, is, ports, whom)
 		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f ports within %s, or if most of its connections had been accepted.", f.lead.limit, in.within())
 	case models.CategoryHostSweep:
-		a.Summary = fmt.Sprintf("%s %s sweeping the network: it tried %s%s, and most attempts failed.", a.SrcIP, is, in.hostsText(peers), port)
-		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f hosts within %s, or if most of its connections had been accepted.", f.lead.limit, in.within())
+		tried := in.hostsText(peers) + port
+		if f.lead.feature == leadTargets {
+			tried = fmt.Sprintf("at least %.0f ports of hosts here", f.lead.value)
+		}
+		a.Summary = fmt.Sprintf("%s %s sweeping the network: it tried %s, and most attempts failed.", a.SrcIP, is, tried)
+		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f %s within %s, or if most of its connections had been accepted.", f.lead.limit, f.lead.unit, in.within())
 	case models.CategoryFlood:
 		a.Summary = fmt.Sprintf("%s %s being flooded%s: %s from %s.", a.DstIP, is, port, in.floodText(), in.hostsText(peers))
 		a.Counterfactual = floodCounterfactual(f.lead, window)
