@@ -107,7 +107,7 @@ func (a *Accumulator) Fail(failed []models.ConnSlot) { a.failed = failed }
 func opens(s *models.ConnSlot) bool { return s.New && asks(s) }
 
 // asks says whether a connection is one that its initiator wants an answer to. Errors and announcements over ICMP are none (RFC 792,
-// RFC 4443, RFC 4861).
+// RFC 4443, RFC 4861), nor is what a service sends over UDP: an answer that comes late, or whose question was not seen.
 func asks(s *models.ConnSlot) bool {
 	const echo, timestamp, information, mask, echo6 = 8, 13, 15, 17, 128
 	switch s.Proto {
@@ -115,6 +115,8 @@ func asks(s *models.ConnSlot) bool {
 		return !s.Backward && (s.ICMPType == echo || s.ICMPType == timestamp || s.ICMPType == information || s.ICMPType == mask)
 	case models.ProtoICMPv6:
 		return !s.Backward && s.ICMPType == echo6
+	case models.ProtoUDP:
+		return !s.Backward && (s.OrigPort >= servicePort || s.RespPort < servicePort)
 	default:
 		return !s.Backward
 	}
