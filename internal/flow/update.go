@@ -195,7 +195,7 @@ func (t *Table) fail(c *entry) {
 		return
 	}
 	s := c.slot()
-	s.Failed = true
+	s.Failed, s.First, s.Last = true, c.last, c.last
 	t.failed = append(t.failed, s)
 }
 
