@@ -52,6 +52,9 @@ func (j *Judge) alert(in *incident, state models.AlertState) models.Alert {
 		Detector: models.DetectorInfo{Name: Name, Version: Version, Parts: j.parts()}, CaptureConfidence: j.confidence(in),
 	}
 	a.Detector.Learning = learning(a.Detector.Parts)
+	if f.category == models.CategoryFlood && !in.byPacket() { // each has made a connection; who got through is not told apart
+		a.Peers.Total = min(a.Peers.Total, in.count)
+	}
 	for n := range numFeatures {
 		a.Features[n.info().name] = round(f.vector[n])
 	}
