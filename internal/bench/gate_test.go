@@ -27,12 +27,12 @@ func TestTheBudgetIsMet(t *testing.T) {
 	}
 }
 
-// Every family once: most attacks are found, hardly one twice, look-alikes and what else goes on stay quiet. (bench detect has the table.)
+// Every family that is not held out, once: most attacks are found, hardly one twice, look-alikes and what else goes on stay quiet. (bench detect has the table.)
 func TestFamiliesAreFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute: run without -short")
 	}
-	rows, err := Detect(context.Background(), DetectOptions{Families: []string{"all"}, Seed: 301, Seeds: 1, Jobs: 2}, nil)
+	rows, err := Detect(context.Background(), DetectOptions{Families: []string{"tuning"}, Seed: 301, Seeds: 1, Jobs: 2}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestFamiliesAreFound(t *testing.T) {
 			t.Errorf("%s: %d alerts on one attack", r.Family, r.MostAlerts)
 		}
 	}
-	if attacks < 30 || 100*found < 85*attacks || onLookalikes > 2 || beside > 2 {
+	if attacks < 25 || 100*found < 85*attacks || onLookalikes > 2 || beside > 2 {
 		t.Errorf("%d of %d attacks found, %d look-alikes taken for one, %d alerts beside", found, attacks, onLookalikes, beside)
 	}
 }

@@ -21,8 +21,10 @@ type moved struct {
 	entity     uint32 // where the judge has put it; set by the judge
 	main       uint32 // index of the slot's heaviest connection
 	mainBytes  uint64
-	unasked    uint64 // bytes from a service port that nobody has answered yet
-	icmp       uint32 // packets that the initiators sent, of packetsOut
+	unasked    uint64     // bytes from a service port that nobody has answered yet
+	silent     uint32     // packets that nobody has answered yet, of packetsOut
+	mac        models.MAC // that the entity has sent from; of several, the greatest
+	icmp       uint32     // packets that the initiators sent, of packetsOut
 }
 
 // Accumulator rolls up the slots of one worker. It is not for concurrent use; the judge reads it between Reset and Reset.
@@ -95,9 +97,14 @@ func unasked(s *models.ConnSlot) bool {
 	return s.Proto == models.ProtoUDP && !s.Answered && s.OrigPort < servicePort && s.RespPort >= servicePort
 }
 
-// fragments says whether a connection is of later fragments of datagrams, which have no ports.
+// fragments says whether a connection is of later fragments of datagrams, which have no ports, or of datagrams between high ports that
+// are large enough for answers: who sends them is known only from whether they were asked for.
 func fragments(s *models.ConnSlot) bool {
-	return s.Proto == models.ProtoUDP && s.OrigPort == 0 && s.RespPort == 0 && !s.Answered
+	const large = 200
+	if s.Proto != models.ProtoUDP || s.Answered {
+		return false
+	}
+	return s.OrigPort == 0 && s.RespPort == 0 || s.OrigPort >= servicePort && s.OrigPort < dynamicPort && s.RespPort >= servicePort && s.Up.Bytes >= large*uint64(s.Up.Packets)
 }
 
 // Fail takes the connections that have ended without an answer. It keeps the slice until the next Reset.
@@ -143,6 +150,12 @@ func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	m.entropySum += s.Up.EntropySum
 	m.entropyN += s.Up.EntropyN
 	m.unasked += unasked
+	if !s.Answered {
+		m.silent += s.Up.Packets
+	}
+	if mac := senderOf(r, s); macKey(mac) > macKey(m.mac) {
+		m.mac = mac
+	}
 	if s.Proto == models.ProtoICMP || s.Proto == models.ProtoICMPv6 {
 		m.icmp += s.Up.Packets
 	}

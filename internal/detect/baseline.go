@@ -263,7 +263,7 @@ func (s *State) Forget(h HostID) {
 	of := s.owners()
 	for i := range s.pairs.cells {
 		if k := s.pairs.cells[i].key; of.is(k.client, h) {
-			user := hashAddr(k.client)
+			user := h.key.hash()
 			leave(&s.peers, network(k.server), user)
 			leave(&s.ports, portProto{k.port, k.proto}, user^hashAddr(k.server))
 		}
@@ -326,7 +326,7 @@ func (s *State) Adopt(o *State) error {
 			continue // there was no room, or the host is the server
 		}
 		p.met += s.elapsed - o.elapsed // as long ago as it was there
-		user := hashAddr(k.client)
+		user := h.key.hash()
 		peer, fresh := s.peers.get(network(k.server))
 		if fresh {
 			peer.first, peer.seen = p.first, !p.new

@@ -116,10 +116,11 @@ func NewJudge(o Options) (*Judge, error) {
 		return nil, fmt.Errorf("detect: %d entities: must be 16 to %d", o.MaxEntities, maxMaxEntities)
 	}
 	j := &Judge{
-		options: o, least: min(o.Limits.ScanPorts, o.Limits.SweepHosts, o.Limits.FloodHalfOpen, o.Limits.FloodSources), incidents: map[incidentKey]*incident{},
+		options: o, least: min(o.Limits.ScanPorts, o.Limits.SweepHosts, o.Limits.FloodHalfOpen, o.Limits.FloodSources), incidents: map[incidentKey]*incident{}, retries: newTable[pairKey, pair](maxRetries),
 		memory: newMemory(),
 	}
 	for r := range j.roles {
+		j.raised[r] = map[uint32][]*incident{}
 		m, err := newModel(o.Window, o.Seed+int64(r))
 		if err != nil {
 			return nil, err
@@ -133,7 +134,13 @@ func NewJudge(o Options) (*Judge, error) {
 func (j *Judge) Stats() models.DetectorStats {
 	s := models.DetectorStats{
 		Name: Name, BudgetPerDay: j.options.BudgetDay, OpenIncidents: uint64(len(j.incidents)),
-		Entities: map[string]uint64{}, CapsHit: map[string]uint64{"incidents": j.incidentCap, "claims": j.claimsLost, "pairs": j.pairs.evicted, "probes": j.probes.evicted, "domains": j.domains.evicted, "events": j.untold}, Parts: j.parts(),
+		Entities: map[string]uint64{}, Parts: j.parts(),
+		CapsHit: map[string]uint64{
+			"incidents": j.incidentCap, "claims": j.claimsLost, "conflicts": j.conflictsLost, "events": j.untold,
+			"pairs": j.pairs.evicted, "retries": j.retries.evicted, "probes": j.probes.evicted, "domains": j.domains.evicted,
+			"hardware_addresses": j.links.evicted, "hosts": j.hosts.evicted, "habits": j.habits.evicted,
+			"peers": j.peers.evicted, "ports": j.ports.evicted, "services": j.services.evicted,
+		},
 	}
 	for r := range j.roles {
 		name := Role(r).String()

@@ -125,7 +125,17 @@ func (j *Judge) questions(parts []*Accumulator) {
 
 func compareQuestions(a, b *models.Question) int {
 	return cmp.Or(cmp.Compare(a.TS, b.TS), compareAddr(a.Client, b.Client), compareAddr(a.Server, b.Server),
-		bytes.Compare(a.Name[:a.Len], b.Name[:b.Len]), cmp.Compare(a.QType, b.QType), cmp.Compare(a.Size, b.Size))
+		bytes.Compare(a.Name[:a.Len], b.Name[:b.Len]), cmp.Compare(a.QType, b.QType), cmp.Compare(a.Size, b.Size), compareBools(a.Answer, b.Answer))
+}
+
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // registered is the part of a name that somebody has registered, by the public suffix list; nil for what belongs to nobody: single
@@ -200,7 +210,9 @@ func (d *domain) meetServer(a models.Addr) {
 		return
 	}
 	d.servers[d.serverN%renownUsers] = a
-	d.serverN++
+	if d.serverN++; d.serverN == 2*renownUsers { // the list is full, and stays so
+		d.serverN = renownUsers
+	}
 }
 
 func (d *domain) serves(a models.Addr) bool {

@@ -27,7 +27,8 @@ type entity struct {
 	incidents uint8
 	listed    int64      // the last turn in which it was listed for the limits
 	mac       models.MAC // that it last sent from; zero: it has sent nothing
-	_         [2]byte
+	heard     bool       // mac is of this turn
+	_         [1]byte
 
 	now    tally
 	before recent // the second before it
@@ -55,6 +56,21 @@ type mainConn struct {
 	origPort uint16
 	respPort uint16
 	proto    models.Proto
+}
+
+// hear takes a hardware address that the entity has sent from in this turn; of several, the greatest counts.
+func (e *entity) hear(mac models.MAC) {
+	if mac == (models.MAC{}) || e.heard && macKey(mac) <= macKey(e.mac) {
+		return
+	}
+	e.heard = true
+	if mac != e.mac {
+		e.mac, e.peak = mac, 0 // another host may have the address now
+	}
+}
+
+func macKey(m models.MAC) uint64 {
+	return uint64(m[0])<<40 | uint64(m[1])<<32 | uint64(m[2])<<24 | uint64(m[3])<<16 | uint64(m[4])<<8 | uint64(m[5])
 }
 
 // senderOf is the hardware address that the entity's side of a connection has sent from in this slot; zero if it has sent nothing.
@@ -105,7 +121,8 @@ type tally struct {
 	bytesOut   uint64
 	bytesIn    uint64
 	entropySum uint64
-	unasked    uint64
+	unasked    uint32 // bytes
+	silent     uint32 // packets of connections that nobody has answered
 	entropyN   uint32
 	icmp       uint32
 }
@@ -128,6 +145,7 @@ type entities struct {
 	tidied  int
 	live    int
 	evicted uint64
+	barren  int64  // the last turn in which there was nobody to evict
 	refused uint64 // entities that found no room: all the others moved in the same slot
 	blocks  blocks
 }
@@ -205,6 +223,9 @@ func (t *entities) touch(rows []moved) (sum uint64) {
 // evict frees the entity that the clock hand finds: one that is in no incident, has not moved since the hand last came by, and above all
 // not in this turn, whose lists name it. noEntity if there is none.
 func (t *entities) evict(turn int64) uint32 {
+	if t.barren == turn {
+		return noEntity
+	}
 	for range 2 * len(t.slab) {
 		if t.hand++; t.hand >= len(t.slab) {
 			t.hand = 1
@@ -222,6 +243,7 @@ func (t *entities) evict(turn int64) uint32 {
 		t.live--
 		return uint32(t.hand)
 	}
+	t.barren = turn
 	return noEntity
 }
 
@@ -292,7 +314,7 @@ func (e *entity) turn(period int64, p *blocks, free bool) {
 	}
 }
 
-// learnPeak takes the window for usual: freely while everything is; later a peak grows to some twice as much a day, so that a slow ramp
+// learnPeak takes the window for usual: freely while everything is; later a peak grows to 2.4 times as much a day, so that a slow ramp
 // shows, and not while the entity is in an incident.
 func (e *entity) learnPeak(free bool) {
 	opened := float32(e.opened())
@@ -306,7 +328,7 @@ func (e *entity) learnPeak(free bool) {
 }
 
 const (
-	peakGrowth = 1.0001 // a half of the window: 86,400 s / 10 s of them double it
+	peakGrowth = 1.0001 // a half of the window: 86,400 s / 10 s of them make 2.4 times as much
 	leastPeak  = 10
 )
 

@@ -159,8 +159,7 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 		{Name: "dst_ip", Text: a.DstIP},
 		{Name: "peers", Value: float64(peers), Unit: "hosts"},
 		{Name: "ports", Value: float64(ports), Unit: "ports"},
-		{Name: f.lead.feature + "_in_window", Value: f.lead.value, Unit: f.lead.unit},
-		{Name: "limit", Value: f.lead.limit, Unit: f.lead.unit},
+		{Name: f.lead.feature + "_seen", Value: f.lead.value, Unit: f.lead.unit},
 		{Name: "seconds", Value: float64(in.last-in.opened) / secondMicros, Unit: "s"},
 	}
 	switch f.category {
@@ -267,7 +266,7 @@ func (in *incident) explainPair(a *models.Alert) {
 		a.Summary = fmt.Sprintf("%s %s %s at regular times, every %s: %d times so far, and no other host here talks to that peer.",
 			a.SrcIP, did("calls", "called"), service, valueText(f.lead.value, f.lead.unit), f.calls)
 		if f.text == deadCalls {
-			a.Summary = fmt.Sprintf("%s %s to reach %s at regular times, every %s: %d times so far, and nobody answers.", a.SrcIP, did("tries", "tried"), service, valueText(f.lead.value, f.lead.unit), f.calls)
+			a.Summary = fmt.Sprintf("%s %s to reach %s at regular times, every %s: %d times so far, and no call gets through.", a.SrcIP, did("tries", "tried"), service, valueText(f.lead.value, f.lead.unit), f.calls)
 		}
 		a.Counterfactual = "No alert if the calls had come at irregular times, if another host here used the same peer, or if they had been there from the start."
 		if f.old {

@@ -42,7 +42,7 @@ const (
 	maxHosts      = 1 << 14
 	leaseMicros   = 24 * hourMicros
 	uploadSeconds = 600
-	uploadGrowth  = 144 // periods, a day, in which what is usual may grow to some three times as much
+	uploadGrowth  = 144 // periods, a day, in which what is usual may grow to 2.7 times as much
 )
 
 // note takes a sender's network address. A router speaks for many at once; a host may have had as many, one lease after the other: the one

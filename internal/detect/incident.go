@@ -233,6 +233,7 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 		in.key, in.entity, in.opened, in.finding, in.received, in.lost = key, entity, j.end, f, j.received, j.lost
 		in.id = j.incidentID(key)
 		j.incidents[key] = in
+		j.raised[key.role][entity] = append(j.raised[key.role][entity], in)
 		st := &j.roles[key.role]
 		e := &st.entities.slab[entity]
 		in.main = e.main
@@ -279,7 +280,7 @@ func (in *incident) begin(e *entity, p *blocks) {
 		in.count = uint64(e.failed())
 		switch in.finding.lead.feature {
 		case leadPackets:
-			in.count = uint64(e.now.packetsOut)
+			in.count = uint64(e.now.silent)
 		case leadICMP:
 			in.count = uint64(e.now.icmp)
 		case leadOpened:
@@ -324,13 +325,13 @@ func (j *Judge) gather(parts []*Accumulator) {
 }
 
 func (j *Judge) gatherOne(r Role, e uint32, s *models.ConnSlot) {
-	addr, peer := s.Orig, s.Resp
+	peer := s.Resp
 	if r == Destination {
-		addr, peer = peer, addr
+		peer = s.Orig
 	}
-	for _, category := range limitCategories() {
-		in := j.incidents[incidentKey{addr, r, category}]
-		if in == nil {
+	for _, in := range j.raised[r][e] {
+		category := in.key.category
+		if !slices.Contains(limitCategories(), category) {
 			continue
 		}
 		n := uint64(1)
@@ -381,6 +382,14 @@ func (j *Judge) closeSilent(now int64) {
 	}
 }
 
+// lower takes a closed incident off its entity.
+func (j *Judge) lower(in *incident) {
+	of := j.raised[in.key.role]
+	if of[in.entity] = slices.DeleteFunc(of[in.entity], func(o *incident) bool { return o == in }); len(of[in.entity]) == 0 {
+		delete(of, in.entity)
+	}
+}
+
 // caught says whether a host that sweeps was swept for the same port before, by another: then it spreads.
 func (j *Judge) caught(addr models.Addr, in *incident) bool {
 	hash := max(hashAddr(addr), 1)
@@ -406,6 +415,7 @@ func (j *Judge) close(in *incident) {
 	j.out = append(j.out, j.alert(in, models.AlertClosed))
 	j.roles[in.key.role].entities.slab[in.entity].incidents--
 	delete(j.incidents, in.key)
+	j.lower(in)
 	j.turns++
 }
 

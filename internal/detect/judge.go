@@ -14,20 +14,24 @@ type Judge struct {
 	roles   [numRoles]roleState
 	memory
 
-	least      int   // connections opened in the window below which no limit can be crossed
-	turn       int64 // counts the calls of Slot
-	second     int64 // the second that is being collected
-	arp        claims
-	claimsLost uint64 // ARP packets and DNS messages that were not looked at, because there were too many
-	conflicts  []conflict
-	sweeps     []*incident           // the latest, open or closed
-	told       []*models.ConnSlot    // scratch: the slot's telling connections
-	heard      []*models.Observation // scratch: the slot's ARP packets
-	asked      []*models.Question    // scratch: the slot's DNS messages
-	untold     uint64                // telling connections of a flood that were left out
-	losing     bool                  // so many packets are being lost that absence says nothing
-	loss       [2]uint64             // received and lost at the last second's end
-	resumes    bool                  // what has been remembered is loaded, and time has not passed since
+	least         int   // connections opened in the window below which no limit can be crossed
+	turn          int64 // counts the calls of Slot
+	second        int64 // the second that is being collected
+	arp           claims
+	claimsLost    uint64 // ARP packets and DNS messages that were not looked at, because there were too many
+	conflicts     []conflict
+	conflictsLost uint64
+	retries       table[pairKey, pair]             // calls to the outside that do not get through
+	raised        [numRoles]map[uint32][]*incident // the open ones of each entity
+	victims       []uint32                         // hashes of those that are being flooded
+	sweeps        []*incident                      // the latest, open or closed
+	told          []*models.ConnSlot               // scratch: the slot's telling connections
+	heard         []*models.Observation            // scratch: the slot's ARP packets
+	asked         []*models.Question               // scratch: the slot's DNS messages
+	untold        uint64                           // telling connections of a flood that were left out
+	losing        bool                             // so many packets are being lost that absence says nothing
+	loss          [2]uint64                        // received and lost at the last second's end
+	resumes       bool                             // what has been remembered is loaded, and time has not passed since
 
 	incidents   map[incidentKey]*incident
 	incidentCap uint64 // incidents that were not opened because too many are
@@ -113,8 +117,8 @@ func (j *Judge) setBack(t int64) {
 		j.roles[r].active = j.roles[r].active[:0]
 	}
 	j.arp = claims{}
-	j.forgetTimes()
 	j.end, j.second = t, t/secondMicros
+	j.forgetTimes()
 }
 
 // Finish closes everything that is open: the capture is over.
@@ -156,9 +160,11 @@ func (j *Judge) forgetTimes() {
 	j.conflicts = j.conflicts[:0]
 	j.domains.clear()
 	j.outside = 0
+	j.retries.clear()
+	j.devices, j.offers = newcomers{}, newcomers{}
 	for i := range j.pairs.cells {
 		p := &j.pairs.cells[i].value
-		*p = pair{first: p.first, met: p.met, new: p.new}
+		*p = pair{first: min(p.first, j.end), met: p.met, new: p.new}
 	}
 	for i := range j.hosts.cells {
 		j.hosts.cells[i].value.period = 0
@@ -211,7 +217,10 @@ func (j *Judge) merge(n int64, a *Accumulator) {
 	}
 }
 
-// fragment counts the later fragments of datagrams, which have no ports, as unasked for if their receiver has not turned to their sender
+// reflectors is how many hosts must send datagrams between high ports to one, which it has not asked for.
+const reflectors = 10
+
+// fragment counts the later fragments of datagrams, which have no ports, and datagrams between high ports as unasked for if their receiver has not turned to their sender
 // within the window.
 func (j *Judge) fragment(a *Accumulator, i uint32) {
 	s := &a.slots[i]
@@ -220,12 +229,15 @@ func (j *Judge) fragment(a *Accumulator, i uint32) {
 		return
 	}
 	sources, destinations := j.roles[Source].entities, j.roles[Destination].entities
+	if e := &destinations.slab[dst]; s.OrigPort > 0 && (j.end-e.flooded < secondMicros || e.opened() < reflectors || e.peerCount(&destinations.blocks) < reflectors) {
+		return // a datagram between high ports tells nothing, unless many send them
+	}
 	if asker := sources.find(s.Resp); asker != nil && asker.knows(&sources.blocks, hashAddr(s.Orig)) {
 		return
 	}
 	e := &destinations.slab[dst]
 	e.halves[0].unasked += s.Up.Bytes
-	e.now.unasked += s.Up.Bytes
+	e.now.unasked = uint32(min(uint64(e.now.unasked)+s.Up.Bytes, math.MaxUint32))
 	j.list(Destination, dst)
 }
 
@@ -233,7 +245,7 @@ func (j *Judge) fragment(a *Accumulator, i uint32) {
 func (j *Judge) list(r Role, i uint32) {
 	st, l := &j.roles[r], &j.options.Limits
 	e := &st.entities.slab[i]
-	if e.listed == j.turn || e.opened() < j.least && e.unasked() < l.UnsolicitedBytes && e.now.packetsOut < min(l.FloodPackets, l.FloodDatagrams) && e.now.icmp < l.FloodICMP {
+	if e.listed == j.turn || e.opened() < j.least && e.unasked() < l.UnsolicitedBytes && e.now.silent < min(l.FloodPackets, l.FloodDatagrams) && e.now.icmp < l.FloodICMP {
 		return
 	}
 	e.listed = j.turn
@@ -248,7 +260,7 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 	}
 	e := &st.entities.slab[m.entity]
 	if e.slot != j.turn {
-		e.slot = j.turn
+		e.slot, e.heard = j.turn, false
 		e.recent = true
 		e.turn(periodOf(n), &st.entities.blocks, !j.learned())
 	}
@@ -266,11 +278,9 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 		heaviest := &a.slots[m.main]
 		if main := mainConnOf(r, heaviest); !e.main.heavierThan(main) {
 			e.main = main
-			if mac := senderOf(r, heaviest); mac != e.mac && mac != (models.MAC{}) {
-				e.mac, e.peak = mac, 0 // another host may have the address now
-			}
 		}
 	}
+	e.hear(m.mac)
 	h := &e.halves[0]
 	h.opened += m.opened
 	h.completed += m.completed
@@ -283,7 +293,8 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 	t.packetsIn += m.packetsIn
 	t.bytesOut += m.bytesOut
 	t.bytesIn += m.bytesIn
-	t.unasked += m.unasked
+	t.unasked = uint32(min(uint64(t.unasked)+m.unasked, math.MaxUint32))
+	t.silent += m.silent
 	t.entropySum += m.entropySum
 	t.entropyN += m.entropyN
 	j.list(r, m.entity)
@@ -363,7 +374,7 @@ func (j *Judge) evaluate(r Role, st *roleState, i uint32) {
 	if m.ready() {
 		j.judge(r, st, i, &v, h)
 	}
-	if anomaly != nil && !j.accepts(st, anomaly) {
+	if anomaly = j.incidents[incidentKey{e.addr, r, models.CategoryAnomaly}]; anomaly != nil && !j.accepts(st, anomaly) {
 		return
 	}
 	if m.learn(&v, &j.sight, j.elapsed, j.options.Without) {
@@ -378,7 +389,7 @@ func (j *Judge) judge(r Role, st *roleState, i uint32, v *vector, h *habit) {
 	if m.began == 0 {
 		m.began = max(j.elapsed, 1)
 	}
-	bits := j.sight.evidence(j.options.Without)
+	bits := float64(float32(j.sight.evidence(j.options.Without))) // as it is kept
 	if m.ranks.n > 0 {
 		if score := calibrated(m.ranks.tail(bits), j.lineTail(st)); score >= models.AlertLine {
 			j.strange(r, st, i, v, score)
@@ -409,7 +420,7 @@ func (j *Judge) accepts(st *roleState, in *incident) bool {
 // accept marks the role's open anomalies: the guard has given in to what they are about.
 func (j *Judge) accept(r Role) {
 	for _, in := range j.incidents {
-		if in.key.role == r && in.key.category == models.CategoryAnomaly {
+		if in.key.role == r && in.key.category == models.CategoryAnomaly && j.end-in.opened >= guardEpoch {
 			in.accepted, in.changed = true, true
 		}
 	}

@@ -1,6 +1,8 @@
 package detect
 
 import (
+	"slices"
+
 	"netlyra/internal/models"
 )
 
@@ -20,8 +22,18 @@ func limitCategories() []models.Category {
 
 // limits holds the entities that moved in this slot against the limits, gathers the evidence and sends what is due.
 func (j *Judge) limits(parts []*Accumulator) {
+	for r := range j.roles { // in an order that does not depend on who accumulated them
+		slab := j.roles[r].entities.slab
+		slices.SortFunc(j.roles[r].moved, func(a, b uint32) int { return compareAddr(slab[a].addr, slab[b].addr) })
+	}
 	for _, e := range j.roles[Destination].moved {
 		j.limitDestination(e)
+	}
+	j.victims = j.victims[:0]
+	for k := range j.incidents {
+		if k.category == models.CategoryFlood {
+			j.victims = append(j.victims, hashAddr(k.addr))
+		}
 	}
 	for _, e := range j.roles[Source].moved {
 		j.limitSource(e)
@@ -58,12 +70,7 @@ func (j *Judge) limitSource(i uint32) {
 
 // floods says whether a source is one of those that flood somebody: it has turned to a host that is being flooded.
 func (j *Judge) floods(st *roleState, e *entity) bool {
-	for k := range j.incidents {
-		if k.category == models.CategoryFlood && e.knows(&st.entities.blocks, hashAddr(k.addr)) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(j.victims, func(v uint32) bool { return e.knows(&st.entities.blocks, v) })
 }
 
 // floodPeers is how many hosts a source may turn to beside the one that it floods.
@@ -73,17 +80,16 @@ const floodPeers = 32
 func (j *Judge) limitDestination(i uint32) {
 	st, l := &j.roles[Destination], &j.options.Limits
 	e := &st.entities.slab[i]
-	if unasked := e.unasked(); unasked >= l.UnsolicitedBytes && 100*e.now.unasked >= l.UnsolicitedBytes {
+	if unasked := e.unasked(); unasked >= l.UnsolicitedBytes && 100*uint64(e.now.unasked) >= l.UnsolicitedBytes {
 		j.over(Destination, st, i, models.CategoryAmplification, lead{"unasked_bytes", "bytes", float64(unasked), float64(l.UnsolicitedBytes)})
 		return
 	}
-	const answered = 50 // one packet in so many comes back: an ordinary transfer has more
 	switch {
-	case e.now.packetsOut >= l.FloodPackets && e.now.packetsOut >= answered*e.now.packetsIn && !e.addr.IsMulticast():
-		j.over(Destination, st, i, models.CategoryFlood, lead{leadPackets, "packets/s", float64(e.now.packetsOut), float64(l.FloodPackets)})
-	case e.now.packetsOut >= l.FloodDatagrams && e.now.packetsOut >= answered*e.now.packetsIn && e.main.proto == models.ProtoUDP &&
+	case e.now.silent >= l.FloodPackets && !e.addr.IsMulticast():
+		j.over(Destination, st, i, models.CategoryFlood, lead{leadPackets, "packets/s", float64(e.now.silent), float64(l.FloodPackets)})
+	case e.now.silent >= l.FloodDatagrams && e.main.proto == models.ProtoUDP &&
 		e.now.opened >= l.FloodDatagrams && e.now.bytesOut >= probeBytes*uint64(e.now.packetsOut) && !e.addr.IsMulticast():
-		j.over(Destination, st, i, models.CategoryFlood, lead{leadPackets, "packets/s", float64(e.now.packetsOut), float64(l.FloodDatagrams)})
+		j.over(Destination, st, i, models.CategoryFlood, lead{leadPackets, "packets/s", float64(e.now.silent), float64(l.FloodDatagrams)})
 	case e.now.icmp >= l.FloodICMP && !e.addr.IsMulticast():
 		j.over(Destination, st, i, models.CategoryFlood, lead{leadICMP, "packets/s", float64(e.now.icmp), float64(l.FloodICMP)})
 	default:

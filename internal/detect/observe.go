@@ -111,7 +111,11 @@ const (
 // contest notes a claim to an address that traffic came from a moment ago, from another hardware address. The virtual routers of RFC 9568
 // pass theirs on by design.
 func (j *Judge) contest(o *models.Observation) {
-	if virtualRouter(o.MAC) || len(j.conflicts) == maxConflicts {
+	if virtualRouter(o.MAC) {
+		return
+	}
+	if len(j.conflicts) == maxConflicts {
+		j.conflictsLost++
 		return
 	}
 	for r := range j.roles {

@@ -32,10 +32,11 @@ type pair struct {
 }
 
 const (
-	maxPairs = 1 << 17
-	maxPeers = 1 << 16
-	maxPorts = 1 << 14
-	pairGaps = 24
+	maxPairs   = 1 << 17
+	maxRetries = 1 << 13
+	maxPeers   = 1 << 16
+	maxPorts   = 1 << 14
+	pairGaps   = 24
 
 	// A beacon calls at regular times. Exponential gaps, those of independent events, lie within 15 % of their median in 10 of 100
 	// cases, within 60 % in 43: that 11 of 12, or 22 of 24, do is less likely than one in a million. Since a call is over only after minGap,
@@ -98,7 +99,7 @@ func (m *moments) cv() float64 {
 // another tick, or answers an echo with something else.
 func telling(s *models.ConnSlot) bool {
 	return s.Completed || s.New && leases(s) || s.Finished || s.TotalUp/uploadStep != (s.TotalUp-s.Up.Payload)/uploadStep ||
-		s.Before-s.Start >= 0 && !s.New && ticks(s.Last, s.Start) != ticks(s.Before, s.Start) || notAnEcho(s)
+		s.Before-s.Start >= 0 && !s.New && ticks(s.Last, s.Start) != ticks(s.Before, s.Start) || echoes(s)
 }
 
 func ticks(t, start int64) int64 { return max(t-start, 0) / tickMicros }
@@ -189,7 +190,7 @@ func (j *Judge) event(s *models.ConnSlot) {
 		return
 	}
 	if !s.Proto.HasPorts() {
-		if notAnEcho(s) {
+		if echoes(s) {
 			j.limitEcho(s)
 		}
 		return
@@ -221,17 +222,16 @@ func (j *Judge) retry(s *models.ConnSlot) {
 	if s.Proto != models.ProtoTCP || !asks(s) || !private(s.Orig) || private(s.Resp) {
 		return
 	}
-	p, fresh := j.pairs.get(pairKey{s.Orig, s.Resp, s.RespPort, s.Proto})
+	p, fresh := j.retries.get(pairKey{s.Orig, s.Resp, s.RespPort, s.Proto})
 	if fresh {
 		p.first, p.new = s.Start, j.learned()
-		j.introduce(s)
 	}
 	j.call(&visit{s, p, j})
 }
 
 // introduce notes who uses a server's network and its port.
 func (j *Judge) introduce(s *models.ConnSlot) {
-	user := hashAddr(s.Orig)
+	user := j.hostKeyOf(s.Orig, s.OrigMAC).hash()
 	peer, fresh := j.peers.get(network(s.Resp))
 	if fresh {
 		peer.first, peer.seen = s.Start, !j.learned()
@@ -273,7 +273,7 @@ func (j *Judge) call(v *visit) {
 	if !s.Through && p.gapped < retryGaps {
 		return
 	}
-	if period, spread, regular := p.regular(); regular && v.users() == 1 && v.client() && !v.server() {
+	if period, spread, regular := p.regular(); regular && v.users() <= 1 && v.client() && !v.server() {
 		j.beacon(v, period, spread)
 	}
 }

@@ -148,6 +148,7 @@ func (j *Judge) adopt(in *incident, orderly bool) {
 		in.rev += revJump
 	}
 	j.incidents[in.key] = in
+	j.raised[in.key.role][in.entity] = append(j.raised[in.key.role][in.entity], in)
 }
 
 // Changes counts the incidents that have opened or closed: when it has moved, what was saved before would raise some a second time.

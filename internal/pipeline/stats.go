@@ -67,6 +67,7 @@ func (p *Pipeline) Stats() models.Stats {
 	s.Alerts.Raised = p.judge.raised.Load()
 	s.Drops = append(p.captured().Drops(),
 		models.Drop{Stage: "flow", Reason: "hello_buffers", Count: f.HelloBuffers},
+		models.Drop{Stage: "flow", Reason: "unanswered", Count: f.FailedUntold},
 		models.Drop{Stage: "flow", Reason: "hellos_kept", Count: f.SNICap},
 		models.Drop{Stage: "export", Reason: "queue_full", Count: p.export.dropped.Load()},
 		models.Drop{Stage: "export", Reason: "hosts_at_once", Count: p.export.hostsSkipped.Load()})
@@ -95,6 +96,7 @@ func (p *Pipeline) flowCounters() (sum flow.Counters) {
 		sum.Evicted += f.Evicted
 		sum.RecordsLost += f.RecordsLost
 		sum.HelloBuffers += f.HelloBuffers
+		sum.FailedUntold += f.FailedUntold
 		sum.SNICap += f.SNICap
 	}
 	return sum
