@@ -133,7 +133,7 @@ func NewJudge(o Options) (*Judge, error) {
 func (j *Judge) Stats() models.DetectorStats {
 	s := models.DetectorStats{
 		Name: Name, BudgetPerDay: j.options.BudgetDay, OpenIncidents: uint64(len(j.incidents)),
-		Entities: map[string]uint64{}, CapsHit: map[string]uint64{"incidents": j.incidentCap, "claims": j.claimsLost, "pairs": j.pairs.evicted, "probes": j.probes.evicted, "domains": j.domains.evicted, "events": j.untold}, Parts: j.parts(),
+		Entities: map[string]uint64{}, CapsHit: map[string]uint64{"incidents": j.incidentCap, "claims": j.claimsLost, "pairs": j.pairs.evicted, "probes": j.probes.evicted, "domains": j.domains.evicted, "habits": j.habits.evicted, "events": j.untold}, Parts: j.parts(),
 	}
 	for r := range j.roles {
 		name := Role(r).String()
