@@ -75,19 +75,29 @@ func (a *Accumulator) Add(slots []models.ConnSlot) {
 	for i := range slots {
 		s := &slots[i]
 		a.packets += uint64(s.Up.Packets) + uint64(s.Down.Packets)
-		var unasked uint64
-		if s.Proto == models.ProtoUDP && !s.Answered && s.OrigPort < servicePort && s.RespPort >= servicePort {
-			unasked = s.Up.Bytes
+		var bytes uint64
+		if unasked(s) {
+			bytes = s.Up.Bytes
 		}
 		if telling(s) {
 			a.telling = append(a.telling, uint32(i))
 		}
-		if s.Proto == models.ProtoUDP && s.OrigPort == 0 && s.RespPort == 0 && !s.Answered {
+		if fragments(s) {
 			a.fragments = append(a.fragments, uint32(i))
 		}
-		a.roll(Source, s.Orig, i, unasked)
-		a.roll(Destination, s.Resp, i, unasked)
+		a.roll(Source, s.Orig, i, bytes)
+		a.roll(Destination, s.Resp, i, bytes)
 	}
+}
+
+// unasked says whether a connection looks like the answer to a question that nobody has asked.
+func unasked(s *models.ConnSlot) bool {
+	return s.Proto == models.ProtoUDP && !s.Answered && s.OrigPort < servicePort && s.RespPort >= servicePort
+}
+
+// fragments says whether a connection is of later fragments of datagrams, which have no ports.
+func fragments(s *models.ConnSlot) bool {
+	return s.Proto == models.ProtoUDP && s.OrigPort == 0 && s.RespPort == 0 && !s.Answered
 }
 
 // Fail takes the connections that have ended without an answer. It keeps the slice until the next Reset.
@@ -97,7 +107,7 @@ func (a *Accumulator) Fail(failed []models.ConnSlot) { a.failed = failed }
 func opens(s *models.ConnSlot) bool { return s.New && asks(s) }
 
 // asks says whether a connection is one that its initiator wants an answer to. Errors and announcements over ICMP are none (RFC 792,
-// RFC 4443, RFC 4861).
+// RFC 4443, RFC 4861), nor is what a service sends over UDP: an answer that comes late, or whose question was not seen.
 func asks(s *models.ConnSlot) bool {
 	const echo, timestamp, information, mask, echo6 = 8, 13, 15, 17, 128
 	switch s.Proto {
@@ -105,6 +115,8 @@ func asks(s *models.ConnSlot) bool {
 		return !s.Backward && (s.ICMPType == echo || s.ICMPType == timestamp || s.ICMPType == information || s.ICMPType == mask)
 	case models.ProtoICMPv6:
 		return !s.Backward && s.ICMPType == echo6
+	case models.ProtoUDP:
+		return !s.Backward && (s.OrigPort >= servicePort || s.RespPort < servicePort)
 	default:
 		return !s.Backward
 	}

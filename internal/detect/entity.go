@@ -225,14 +225,15 @@ func (t *entities) evict(turn int64) uint32 {
 	return noEntity
 }
 
-// tidy brings the windows of the next n entities up to period, going round, so that hosts that have gone silent give their blocks back.
-func (t *entities) tidy(period int64, n int) {
+// tidy brings the windows of the next n entities up to period, going round, so that hosts that have gone silent give their blocks back. free
+// is turn's.
+func (t *entities) tidy(period int64, n int, free bool) {
 	for range min(n, t.used-1) {
 		if t.tidied++; t.tidied >= t.used {
 			t.tidied = 1
 		}
 		if e := &t.slab[t.tidied]; e.period < period {
-			e.turn(period, &t.blocks, false)
+			e.turn(period, &t.blocks, free)
 		}
 	}
 }

@@ -52,6 +52,9 @@ func (j *Judge) alert(in *incident, state models.AlertState) models.Alert {
 		Detector: models.DetectorInfo{Name: Name, Version: Version, Parts: j.parts()}, CaptureConfidence: j.confidence(in),
 	}
 	a.Detector.Learning = learning(a.Detector.Parts)
+	if f.category == models.CategoryFlood && !in.byPacket() { // each has made a connection; who got through is not told apart
+		a.Peers.Total = min(a.Peers.Total, in.count)
+	}
 	for n := range numFeatures {
 		a.Features[n.info().name] = round(f.vector[n])
 	}
@@ -168,13 +171,17 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 		a.Summary = fmt.Sprintf("%s %s scanning ports: it tried %d ports of %s, and most attempts failed.", a.SrcIP, is, ports, whom)
 		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f ports within %s, or if most of its connections had been accepted.", f.lead.limit, in.within())
 	case models.CategoryHostSweep:
-		a.Summary = fmt.Sprintf("%s %s sweeping the network: it tried %s%s, and most attempts failed.", a.SrcIP, is, in.hostsText(peers), port)
-		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f hosts within %s, or if most of its connections had been accepted.", f.lead.limit, in.within())
+		tried := in.hostsText(peers) + port
+		if f.lead.feature == leadTargets {
+			tried = fmt.Sprintf("at least %.0f ports of hosts here", f.lead.value)
+		}
+		a.Summary = fmt.Sprintf("%s %s sweeping the network: it tried %s, and most attempts failed.", a.SrcIP, is, tried)
+		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f %s within %s, or if most of its connections had been accepted.", f.lead.limit, f.lead.unit, in.within())
 	case models.CategoryFlood:
 		a.Summary = fmt.Sprintf("%s %s being flooded%s: %s from %s.", a.DstIP, is, port, in.floodText(), in.hostsText(peers))
 		a.Counterfactual = floodCounterfactual(f.lead, window)
 	case models.CategoryAmplification:
-		a.Summary = fmt.Sprintf("%s %s receiving answers it did not ask for: %s over UDP within %d s, from %s in all.", a.DstIP, is, byteText(f.lead.value), window, in.hostsText(peers))
+		a.Summary = fmt.Sprintf("%s %s receiving answers it did not ask for: %s over UDP within %d s, from at least %s in all.", a.DstIP, is, byteText(f.lead.value), window, in.hostsText(peers))
 		a.Counterfactual = fmt.Sprintf("No alert with less than %s of unrequested answers within %d s.", byteText(f.lead.limit), window)
 	case models.CategoryAnomaly:
 		top := a.Reasons[0]

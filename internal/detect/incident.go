@@ -263,8 +263,11 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 }
 
 // begin takes over what the window has seen, this slot included. The victim of a flood may have been asked for other ports before: only
-// its sources count.
+// its sources count. Of who sends what was not asked for the window tells nothing.
 func (in *incident) begin(e *entity, p *blocks) {
+	if in.key.category == models.CategoryAmplification {
+		return
+	}
 	in.peers.seed(&e.peers, p)
 	if in.key.role == Source {
 		in.ports.seed(&e.ports, p)
@@ -282,8 +285,8 @@ func (in *incident) begin(e *entity, p *blocks) {
 		case leadOpened:
 			in.count = uint64(e.opened())
 		}
-		if in.finding.lead.feature == leadSources { // the window is of other things, too
-			in.count = uint64(e.recentlyFailed())
+		if in.finding.lead.feature == leadSources { // the window is of other things, too; but each source has made a connection
+			in.count = uint64(max(e.recentlyFailed(), int(in.finding.lead.value)))
 		}
 	default:
 	}
@@ -331,17 +334,16 @@ func (j *Judge) gatherOne(r Role, e uint32, s *models.ConnSlot) {
 			continue
 		}
 		n := uint64(1)
-		byPacket := category == models.CategoryFlood && (in.finding.lead.feature == leadPackets || in.finding.lead.feature == leadICMP)
-		if byPacket {
+		if in.byPacket() {
 			n = uint64(s.Up.Packets)
 		}
 		switch {
-		case byPacket && j.end-in.last <= secondMicros: // the limit is one a second
+		case in.byPacket() && j.end-in.last <= secondMicros: // the limit is one a second
 		case in.last != j.end && category != models.CategoryAnomaly:
 			continue
 		case category == models.CategoryAmplification:
 			n = uint64(s.Up.Packets)
-			if s.Answered {
+			if !unasked(s) && !fragments(s) {
 				continue
 			}
 		case !opens(s), category == models.CategoryFlood && s.Completed && in.finding.lead.feature != leadOpened:
@@ -355,6 +357,11 @@ func (j *Judge) gatherOne(r Role, e uint32, s *models.ConnSlot) {
 		in.protos.add(s.Proto, hashPort(0, s.Proto), n)
 		in.srcPorts.add(s.OrigPort, hashPort(s.OrigPort, 0), n)
 	}
+}
+
+// byPacket says whether a flood is one of packets, and not of connections.
+func (in *incident) byPacket() bool {
+	return in.key.category == models.CategoryFlood && (in.finding.lead.feature == leadPackets || in.finding.lead.feature == leadICMP)
 }
 
 // emit sends the revisions that are due: the first at once, later ones at most once a second.

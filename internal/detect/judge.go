@@ -83,7 +83,7 @@ func (j *Judge) Slot(n int64, parts []*Accumulator, received, lost uint64) []mod
 	}
 	for r := range j.roles {
 		j.roles[r].moved = j.roles[r].moved[:0]
-		j.roles[r].entities.tidy(periodOf(n), tidyPerSlot)
+		j.roles[r].entities.tidy(periodOf(n), tidyPerSlot, !j.learned())
 	}
 	return j.sorted()
 }

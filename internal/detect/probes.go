@@ -56,8 +56,8 @@ const (
 
 // probe notes an attempt that has failed or been refused, or one that got through.
 func (j *Judge) probe(s *models.ConnSlot) {
-	if !asks(s) || s.Proto == models.ProtoUDP && (s.RespPort >= dynamicPort || s.OrigPort < servicePort && s.RespPort >= servicePort) {
-		return // answers, too late or to a group, and what finds the way (traceroute tries ports from 33434 on)
+	if !asks(s) || s.Proto == models.ProtoUDP && s.RespPort >= dynamicPort {
+		return // answers to a group, and what finds the way (traceroute tries ports from 33434 on)
 	}
 	port := portProto{s.RespPort, s.Proto}
 	keys := [3]probeKey{{source: s.Orig, host: s.Resp}, {source: s.Orig, port: port}, {source: s.Orig, here: true}}

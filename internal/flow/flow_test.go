@@ -478,3 +478,27 @@ func BenchmarkUpdate(b *testing.B) {
 		})
 	}
 }
+
+// A connection that nobody has answered is told of once, as it stood: when its last packet was sent tells whether the way was open.
+func TestAConnectionWithoutAnAnswerIsTold(t *testing.T) {
+	const second = 1_000_000
+	table := newTable(t, Options{})
+	table.Update([]models.Packet{request(5*second, models.SYN), request(8*second, models.SYN)}, nil)
+	table.Advance(20 * second)
+	if got := table.TakeFailed(nil); len(got) > 0 {
+		t.Fatalf("it is still open, and has failed: %+v", got)
+	}
+	table.Advance(100 * second)
+	want := []models.ConnSlot{{
+		ConnID: 1, Start: 5 * second, Before: 8 * second, First: 8 * second, Last: 8 * second, Orig: ip("10.0.0.1"), Resp: ip("10.0.0.2"),
+		OrigPort: 40000, RespPort: 443, Proto: models.ProtoTCP, State: models.ConnSynSent, Failed: true,
+	}}
+	if d := cmp.Diff(want, table.TakeFailed(nil)); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+	table.Update([]models.Packet{request(200*second, models.SYN), reply(201*second, models.SYN|models.ACK)}, nil)
+	table.Advance(300 * second)
+	if got := table.TakeFailed(nil); len(got) > 0 {
+		t.Errorf("it was answered, and has failed: %+v", got)
+	}
+}

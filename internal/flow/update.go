@@ -208,7 +208,7 @@ func (t *Table) fail(c *entry) {
 	t.failed = append(t.failed, models.ConnSlot{})
 	s := &t.failed[len(t.failed)-1]
 	c.describe(s)
-	s.Failed = true
+	s.Failed, s.First, s.Last = true, c.last, c.last
 }
 
 // maxFailed bounds the connections without an answer that one slot tells of.

@@ -15,7 +15,7 @@ type ConnSlot struct {
 	ConnID             uint64
 	Start              int64 // capture time of the connection's first packet
 	Before             int64 // of its last packet before this slot; 0: there was none
-	First              int64 // of the slot's first packet of this connection
+	First              int64 // of the slot's first packet of this connection; where it has Failed, of its last packet
 	Last               int64
 	Orig, Resp         Addr
 	OrigPort           uint16
