@@ -219,7 +219,7 @@ func TestTerminateUnderLoad(t *testing.T) {
 }
 
 // scans sends SYNs, 100 a millisecond at most, until stop is closed or half a minute is over: each host of 10.9.0.0/16 tries 2,000 ports of
-// another.
+// one of 10.8.0.0/16.
 func scans(s *nettest.Sender, stop <-chan struct{}) {
 	frame := make([]byte, 60)
 	copy(frame, []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6})
@@ -236,6 +236,7 @@ func scans(s *nettest.Sender, stop <-chan struct{}) {
 			}
 		}
 		binary.BigEndian.PutUint16(frame[28:], uint16(1+i/2000))
+		binary.BigEndian.PutUint16(frame[32:], uint16(1+i/2000))
 		binary.BigEndian.PutUint16(frame[34:], uint16(40_000+i%2000))
 		binary.BigEndian.PutUint16(frame[36:], uint16(1+i%2000))
 		if s.Send(frame) != nil {
