@@ -87,6 +87,11 @@ func (j *Judge) Slot(n int64, parts []*Accumulator, received, lost uint64) []mod
 	for _, a := range parts {
 		j.merge(n, a)
 	}
+	for _, a := range parts { // when it is known whom everybody has turned to
+		for _, i := range a.fragments {
+			j.fragment(a, i)
+		}
+	}
 	j.events(parts)
 	j.questions(parts)
 	claimed := j.claimsOf(n, parts)
@@ -192,9 +197,6 @@ func (j *Judge) merge(n int64, a *Accumulator) {
 			}
 			rows = rows[len(batch):]
 		}
-	}
-	for _, i := range a.fragments {
-		j.fragment(a, i)
 	}
 	for i := range a.slots {
 		s := &a.slots[i]
