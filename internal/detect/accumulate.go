@@ -23,6 +23,7 @@ type moved struct {
 	mainBytes  uint64
 	unasked    uint64 // bytes from a service port that nobody has answered yet
 	icmp       uint32 // packets that the initiators sent, of packetsOut
+	sender     sender
 }
 
 // Accumulator rolls up the slots of one worker. It is not for concurrent use; the judge reads it between Reset and Reset.
@@ -127,8 +128,15 @@ func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	row := a.row(r, addr, i)
 	a.rowOf[r] = append(a.rowOf[r], row)
 	m := &a.rows[r][row]
-	if bytes := s.Up.Bytes + s.Down.Bytes; bytes > m.mainBytes || bytes == m.mainBytes && mainConnOf(r, s).heavierThan(mainConnOf(r, &a.slots[m.main])) {
+	bytes := s.Up.Bytes + s.Down.Bytes
+	if bytes > m.mainBytes || bytes == m.mainBytes && mainConnOf(r, s).heavierThan(mainConnOf(r, &a.slots[m.main])) {
 		m.main, m.mainBytes = uint32(i), bytes
+	}
+	switch {
+	case r == Source && s.Up.Packets > 0:
+		m.sender.hear(s.OrigMAC, weight(bytes))
+	case r == Destination && s.Down.Packets > 0:
+		m.sender.hear(s.RespMAC, weight(bytes))
 	}
 	if opens(s) {
 		m.opened++

@@ -1,6 +1,9 @@
 package detect
 
 import (
+	"bytes"
+	"math"
+
 	"netlyra/internal/models"
 )
 
@@ -26,8 +29,7 @@ type entity struct {
 	recent    bool // moved since the eviction hand last came by
 	incidents uint8
 	listed    int64      // the last turn in which it was listed for the limits
-	mac       models.MAC // that it last sent from; zero: it has sent nothing
-	_         [2]byte
+	sender              // of the latest second in which it sent something
 
 	now    tally
 	before recent // the second before it
@@ -60,16 +62,23 @@ type mainConn struct {
 	proto    models.Proto
 }
 
-// senderOf is the hardware address that the entity's side of a connection has sent from in this slot; zero if it has sent nothing.
-func senderOf(r Role, s *models.ConnSlot) (mac models.MAC) {
-	switch {
-	case r == Source && s.Up.Packets > 0:
-		mac = s.OrigMAC
-	case r == Destination && s.Down.Packets > 0:
-		mac = s.RespMAC
-	}
-	return mac
+// sender is the hardware address that a host sends from: that of the connection on which it sent most in one slot. Ties are decided by the
+// address, so that the order of the slots does not matter.
+type sender struct {
+	mac    models.MAC // zero: it has sent nothing
+	weight uint16
 }
+
+// hear takes who has sent on a connection so heavy for the sender if it is the heaviest so far.
+func (s *sender) hear(mac models.MAC, weight uint16) {
+	if weight < s.weight || mac == (models.MAC{}) || weight == s.weight && bytes.Compare(mac[:], s.mac[:]) <= 0 {
+		return
+	}
+	*s = sender{mac, weight}
+}
+
+// weight is a number of bytes in 16 bits, in the same order but for one part in 256; never 0.
+func weight(bytes uint64) uint16 { return uint16(math.Float32bits(float32(bytes)+1) >> 15) }
 
 func mainConnOf(r Role, s *models.ConnSlot) mainConn {
 	peer := s.Resp

@@ -267,17 +267,15 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 		e.second = j.second
 		e.now = tally{}
 		e.main = mainConn{}
+		e.weight = 0
 		st.active = append(st.active, m.entity)
 	}
 	if m.mainBytes >= e.main.bytes {
-		heaviest := &a.slots[m.main]
-		if main := mainConnOf(r, heaviest); !e.main.heavierThan(main) {
+		if main := mainConnOf(r, &a.slots[m.main]); !e.main.heavierThan(main) {
 			e.main = main
-			if mac := senderOf(r, heaviest); mac != (models.MAC{}) {
-				e.mac = mac
-			}
 		}
 	}
+	e.hear(m.sender.mac, m.sender.weight)
 	h := &e.halves[0]
 	h.opened += m.opened
 	h.completed += m.completed
