@@ -200,7 +200,7 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 	}
 	if in.worm {
 		a.Category = models.CategoryWorm
-		a.Summary = fmt.Sprintf("%s %s spreading something: it was swept for%s, and now it sweeps %s for the same itself.", a.SrcIP, is, port, in.hostsText(peers))
+		a.Summary = fmt.Sprintf("%s %s spreading something: it was swept%s, and now it sweeps %s for the same itself.", a.SrcIP, is, port, in.hostsText(peers))
 	}
 }
 
