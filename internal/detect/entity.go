@@ -28,8 +28,8 @@ type entity struct {
 	hash      uint32
 	recent    bool // moved since the eviction hand last came by
 	incidents uint8
-	listed    int64      // the last turn in which it was listed for the limits
-	sender              // of the latest second in which it sent something
+	listed    int64 // the last turn in which it was listed for the limits
+	sender          // of the latest second in which it sent something
 
 	now    tally
 	before recent // the second before it
