@@ -21,10 +21,10 @@ type moved struct {
 	entity     uint32 // where the judge has put it; set by the judge
 	main       uint32 // index of the slot's heaviest connection
 	mainBytes  uint64
-	unasked    uint64     // bytes from a service port that nobody has answered yet
-	silent     uint32     // packets that nobody has answered yet, of packetsOut
-	mac        models.MAC // that the entity has sent from; of several, the greatest
-	icmp       uint32     // packets that the initiators sent, of packetsOut
+	unasked    uint64 // bytes from a service port that nobody has answered yet
+	icmp       uint32 // packets that the initiators sent, of packetsOut
+	silent     uint32 // packets that nobody has answered yet, of packetsOut
+	sender     sender
 }
 
 // Accumulator rolls up the slots of one worker. It is not for concurrent use; the judge reads it between Reset and Reset.
@@ -134,8 +134,15 @@ func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	row := a.row(r, addr, i)
 	a.rowOf[r] = append(a.rowOf[r], row)
 	m := &a.rows[r][row]
-	if bytes := s.Up.Bytes + s.Down.Bytes; bytes > m.mainBytes || bytes == m.mainBytes && mainConnOf(r, s).heavierThan(mainConnOf(r, &a.slots[m.main])) {
+	bytes := s.Up.Bytes + s.Down.Bytes
+	if bytes > m.mainBytes || bytes == m.mainBytes && mainConnOf(r, s).heavierThan(mainConnOf(r, &a.slots[m.main])) {
 		m.main, m.mainBytes = uint32(i), bytes
+	}
+	switch {
+	case r == Source && s.Up.Packets > 0:
+		m.sender.hear(s.OrigMAC, weight(bytes))
+	case r == Destination && s.Down.Packets > 0:
+		m.sender.hear(s.RespMAC, weight(bytes))
 	}
 	if opens(s) {
 		m.opened++
@@ -152,9 +159,6 @@ func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	m.unasked += unasked
 	if !s.Answered {
 		m.silent += s.Up.Packets
-	}
-	if mac := senderOf(r, s); macKey(mac) > macKey(m.mac) {
-		m.mac = mac
 	}
 	if s.Proto == models.ProtoICMP || s.Proto == models.ProtoICMPv6 {
 		m.icmp += s.Up.Packets

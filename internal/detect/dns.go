@@ -125,17 +125,16 @@ func (j *Judge) questions(parts []*Accumulator) {
 
 func compareQuestions(a, b *models.Question) int {
 	return cmp.Or(cmp.Compare(a.TS, b.TS), compareAddr(a.Client, b.Client), compareAddr(a.Server, b.Server),
-		bytes.Compare(a.Name[:a.Len], b.Name[:b.Len]), cmp.Compare(a.QType, b.QType), cmp.Compare(a.Size, b.Size), compareBools(a.Answer, b.Answer))
+		bytes.Compare(a.Name[:a.Len], b.Name[:b.Len]), cmp.Compare(a.QType, b.QType), cmp.Compare(a.Size, b.Size),
+		cmp.Compare(answers(a), answers(b)))
 }
 
-func compareBools(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
+// answers is 0 for a question, 1 for an answer.
+func answers(q *models.Question) int {
+	if q.Answer {
+		return 1
 	}
-	return 1
+	return 0
 }
 
 // registered is the part of a name that somebody has registered, by the public suffix list; nil for what belongs to nobody: single

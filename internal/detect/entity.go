@@ -1,6 +1,9 @@
 package detect
 
 import (
+	"bytes"
+	"math"
+
 	"netlyra/internal/models"
 )
 
@@ -25,10 +28,8 @@ type entity struct {
 	hash      uint32
 	recent    bool // moved since the eviction hand last came by
 	incidents uint8
-	listed    int64      // the last turn in which it was listed for the limits
-	mac       models.MAC // that it last sent from; zero: it has sent nothing
-	heard     bool       // mac is of this turn
-	_         [1]byte
+	listed    int64 // the last turn in which it was listed for the limits
+	sender          // of the latest second in which it sent something
 
 	now    tally
 	before recent // the second before it
@@ -58,31 +59,23 @@ type mainConn struct {
 	proto    models.Proto
 }
 
-// hear takes a hardware address that the entity has sent from in this turn; of several, the greatest counts.
-func (e *entity) hear(mac models.MAC) {
-	if mac == (models.MAC{}) || e.heard && macKey(mac) <= macKey(e.mac) {
+// sender is the hardware address that a host sends from: that of the connection on which it sent most in one slot. Ties are decided by the
+// address, so that the order of the slots does not matter.
+type sender struct {
+	mac    models.MAC // zero: it has sent nothing
+	weight uint16
+}
+
+// hear takes who has sent on a connection so heavy for the sender if it is the heaviest so far.
+func (s *sender) hear(mac models.MAC, weight uint16) {
+	if weight < s.weight || mac == (models.MAC{}) || weight == s.weight && bytes.Compare(mac[:], s.mac[:]) <= 0 {
 		return
 	}
-	e.heard = true
-	if mac != e.mac {
-		e.mac, e.peak = mac, 0 // another host may have the address now
-	}
+	*s = sender{mac, weight}
 }
 
-func macKey(m models.MAC) uint64 {
-	return uint64(m[0])<<40 | uint64(m[1])<<32 | uint64(m[2])<<24 | uint64(m[3])<<16 | uint64(m[4])<<8 | uint64(m[5])
-}
-
-// senderOf is the hardware address that the entity's side of a connection has sent from in this slot; zero if it has sent nothing.
-func senderOf(r Role, s *models.ConnSlot) (mac models.MAC) {
-	switch {
-	case r == Source && s.Up.Packets > 0:
-		mac = s.OrigMAC
-	case r == Destination && s.Down.Packets > 0:
-		mac = s.RespMAC
-	}
-	return mac
-}
+// weight is a number of bytes in 16 bits, in the same order but for one part in 256; never 0.
+func weight(bytes uint64) uint16 { return uint16(math.Float32bits(float32(bytes)+1) >> 15) }
 
 func mainConnOf(r Role, s *models.ConnSlot) mainConn {
 	peer := s.Resp

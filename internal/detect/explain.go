@@ -183,10 +183,7 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 		a.Summary = fmt.Sprintf("%s %s receiving answers it did not ask for: %s over UDP within %d s, from at least %s in all.", a.DstIP, is, byteText(f.lead.value), window, in.hostsText(peers))
 		a.Counterfactual = fmt.Sprintf("No alert with less than %s of unrequested answers within %d s.", byteText(f.lead.limit), window)
 	case models.CategoryAnomaly:
-		top := a.Reasons[0]
-		a.Summary = fmt.Sprintf("%s behaves unlike the other hosts of this network: %s is %s, usually it is %s to %s.",
-			in.key.addr, top.Feature, valueText(top.Value, top.Unit), valueText(top.Expected.Low, ""), valueText(top.Expected.High, top.Unit))
-		a.Counterfactual = fmt.Sprintf("No alert if %s had been at most %s.", top.Feature, valueText(top.Expected.High, top.Unit))
+		in.explainAnomaly(a)
 	default:
 		in.explainPair(a)
 	}
@@ -196,7 +193,7 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 	}
 	if in.worm {
 		a.Category = models.CategoryWorm
-		a.Summary = fmt.Sprintf("%s %s spreading something: it was swept for%s, and now it sweeps %s for the same itself.", a.SrcIP, is, port, in.hostsText(peers))
+		a.Summary = fmt.Sprintf("%s %s spreading something: it was swept%s, and now it sweeps %s for the same itself.", a.SrcIP, is, port, in.hostsText(peers))
 	}
 }
 
@@ -248,6 +245,34 @@ func (in *incident) mostly(a *models.Alert, peers uint64) string {
 		return fmt.Sprintf("%s and %d %s", a.Peers.Top[0].Name, peers-1, others)
 	}
 	return in.hostsText(peers)
+}
+
+// explainAnomaly writes the sentence of what is too rare: by the most telling value that is not usual or, where each of them is, by those
+// that do not usually come together.
+func (in *incident) explainAnomaly(a *models.Alert) {
+	unlike := "the other hosts of this network"
+	for _, r := range a.Reasons {
+		if r.Value >= r.Expected.Low && r.Value <= r.Expected.High {
+			continue
+		}
+		if r.Basis == models.BasisHost {
+			unlike = "before"
+		}
+		bound, most := "at most", r.Expected.High
+		if r.Value < r.Expected.Low {
+			bound, most = "at least", r.Expected.Low
+		}
+		a.Summary = fmt.Sprintf("%s behaves unlike %s: %s is %s, usually it is %s to %s.",
+			in.key.addr, unlike, r.Feature, valueText(r.Value, r.Unit), valueText(r.Expected.Low, ""), valueText(r.Expected.High, r.Unit))
+		a.Counterfactual = fmt.Sprintf("No alert if %s had been %s %s.", r.Feature, bound, valueText(most, r.Unit))
+		return
+	}
+	var values []string
+	for _, r := range a.Reasons {
+		values = append(values, r.Feature+" of "+valueText(r.Value, r.Unit))
+	}
+	a.Summary = fmt.Sprintf("%s behaves unlike %s: %s do not usually come together.", in.key.addr, unlike, strings.Join(values, ", "))
+	a.Counterfactual = "No alert if one of these had been what it usually is beside the others."
 }
 
 // explainPair writes the sentence of what one client does with one service.
@@ -371,8 +396,13 @@ func byteText(n float64) string {
 	return strconv.FormatFloat(n, 'g', 3, 64) + " " + units[i]
 }
 
+// valueText is a value to four digits, never as a power of ten.
 func valueText(v float64, unit string) string {
 	text := strconv.FormatFloat(v, 'g', 4, 64)
+	if strings.Contains(text, "e+") {
+		digit := math.Pow(10, math.Floor(math.Log10(v))-3)
+		text = strconv.FormatFloat(math.Round(v/digit)*digit, 'f', 0, 64)
+	}
 	if unit != "" {
 		text += " " + unit
 	}

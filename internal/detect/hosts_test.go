@@ -14,6 +14,7 @@ func TestNewcomers(t *testing.T) {
 	device := func(s *script, at float64, n int) { s.conn(at, page(hostN(50+n), outside, 443, 500, 5000)) }
 	// office has the server be known, and every hour some work.
 	office := func(s *script, days float64) {
+		s.pulse = maxStep / models.SlotMicros
 		s.learned().conn(100, page(addr("10.0.0.1"), server, 445, 500, 500))
 		for h := 1.0; h < days*24; h++ {
 			s.work(3600*h, 3600*h+60)

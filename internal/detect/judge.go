@@ -78,6 +78,11 @@ func (j *Judge) Slot(n int64, parts []*Accumulator, received, lost uint64) []mod
 	for _, a := range parts {
 		j.merge(n, a)
 	}
+	for _, a := range parts { // when it is known whom everybody has turned to
+		for _, i := range a.fragments {
+			j.fragment(a, i)
+		}
+	}
 	j.events(parts)
 	j.questions(parts)
 	claimed := j.claimsOf(n, parts)
@@ -194,9 +199,6 @@ func (j *Judge) merge(n int64, a *Accumulator) {
 			rows = rows[len(batch):]
 		}
 	}
-	for _, i := range a.fragments {
-		j.fragment(a, i)
-	}
 	for i := range a.slots {
 		s := &a.slots[i]
 		if !opens(s) {
@@ -260,7 +262,7 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 	}
 	e := &st.entities.slab[m.entity]
 	if e.slot != j.turn {
-		e.slot, e.heard = j.turn, false
+		e.slot = j.turn
 		e.recent = true
 		e.turn(periodOf(n), &st.entities.blocks, !j.learned())
 	}
@@ -272,15 +274,18 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 		e.second = j.second
 		e.now = tally{}
 		e.main = mainConn{}
+		e.weight = 0
 		st.active = append(st.active, m.entity)
 	}
 	if m.mainBytes >= e.main.bytes {
-		heaviest := &a.slots[m.main]
-		if main := mainConnOf(r, heaviest); !e.main.heavierThan(main) {
+		if main := mainConnOf(r, &a.slots[m.main]); !e.main.heavierThan(main) {
 			e.main = main
 		}
 	}
-	e.hear(m.mac)
+	before := e.mac
+	if e.hear(m.sender.mac, m.sender.weight); e.mac != before {
+		e.peak = 0 // another host may have the address now
+	}
 	h := &e.halves[0]
 	h.opened += m.opened
 	h.completed += m.completed

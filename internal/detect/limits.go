@@ -22,9 +22,9 @@ func limitCategories() []models.Category {
 
 // limits holds the entities that moved in this slot against the limits, gathers the evidence and sends what is due.
 func (j *Judge) limits(parts []*Accumulator) {
-	for r := range j.roles { // in an order that does not depend on who accumulated them
-		slab := j.roles[r].entities.slab
-		slices.SortFunc(j.roles[r].moved, func(a, b uint32) int { return compareAddr(slab[a].addr, slab[b].addr) })
+	for r := range j.roles { // what one finds may tell of the next
+		st := &j.roles[r]
+		slices.SortFunc(st.moved, func(a, b uint32) int { return compareAddr(st.entities.slab[a].addr, st.entities.slab[b].addr) })
 	}
 	for _, e := range j.roles[Destination].moved {
 		j.limitDestination(e)

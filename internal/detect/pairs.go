@@ -139,7 +139,8 @@ const maxTelling = 1 << 13
 
 func compareSlots(a, b *models.ConnSlot) int {
 	return cmp.Or(cmp.Compare(a.First, b.First), compareAddr(a.Orig, b.Orig), compareAddr(a.Resp, b.Resp),
-		cmp.Compare(a.RespPort, b.RespPort), cmp.Compare(a.OrigPort, b.OrigPort), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Start, b.Start))
+		cmp.Compare(a.RespPort, b.RespPort), cmp.Compare(a.OrigPort, b.OrigPort), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Start, b.Start),
+		cmp.Compare(a.ICMPType, b.ICMPType), cmp.Compare(a.ICMPCode, b.ICMPCode), cmp.Compare(a.Last, b.Last))
 }
 
 // visit is one telling connection of a pair, and who its ends are.

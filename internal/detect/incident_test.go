@@ -1,0 +1,154 @@
+package detect
+
+import (
+	"fmt"
+	"testing"
+
+	"netlyra/internal/models"
+)
+
+func TestWorms(t *testing.T) {
+	first, second, third := addr("10.0.0.66"), hostN(210), hostN(220)
+	const from = 1000
+	// sweep has one try a port on hosts of the inside, itself left out, within ten seconds.
+	sweep := func(s *script, at float64, source models.Addr, port uint16) {
+		for i := range 200 {
+			if target := hostN(200 + i); target != source {
+				s.conn(at+float64(i)/20, attemptAt(source, target, port, false))
+			}
+		}
+		s.until(at + 20)
+	}
+	checkRules(t, []rule{
+		{"who was swept sweeps for the same", func(s *script) { sweep(s.learned(), from, first, 445); sweep(s, from+30, second, 445) }, "host_sweep worm"},
+		{"an hour later", func(s *script) { sweep(s.learned(), from, first, 445); sweep(s, from+3600, second, 445) }, "host_sweep worm"},
+		{"and then the next", func(s *script) {
+			sweep(s.learned(), from, first, 445)
+			sweep(s, from+30, second, 445)
+			sweep(s, from+60, third, 445)
+		}, "host_sweep worm worm"},
+		{"for something else", func(s *script) { sweep(s.learned(), from, first, 445); sweep(s, from+30, second, 22) }, "host_sweep host_sweep"},
+		{"somebody else", func(s *script) { sweep(s.learned(), from, first, 445); sweep(s, from+30, addr("10.0.0.67"), 445) }, "host_sweep host_sweep"},
+		{"the same one again", func(s *script) { sweep(s.learned(), from, first, 445); sweep(s, from+600, first, 445) }, "host_sweep host_sweep"},
+		{"two at once", func(s *script) {
+			s.learned()
+			for i := range 200 {
+				for _, source := range []models.Addr{second, third} {
+					if target := hostN(200 + i); target != source {
+						s.conn(from+float64(i)/20, attemptAt(source, target, 445, false))
+					}
+				}
+			}
+		}, "host_sweep worm"},
+		{"slowly, by what fails", func(s *script) {
+			s.learned()
+			for _, source := range []models.Addr{second, third} {
+				for i := range 2 * probedHosts {
+					if target := hostN(200 + i); target != source {
+						s.conn(from+float64(source.Lo%256)*20+float64(i)*10, refused(source, target, 445))
+					}
+				}
+			}
+			s.until(from + 9000)
+		}, "host_sweep worm"},
+	})
+}
+
+// An incident is closed after a minute without evidence, or after what its kind holds; evidence later than that makes another.
+func TestIncidentsCloseInTheirTime(t *testing.T) {
+	client, server := addr("10.0.0.5"), addr("203.0.113.9")
+	for _, tc := range []struct {
+		name string
+		hold float64 // seconds
+		play func(s *script, at float64)
+	}{
+		{"a scan", 60, func(s *script, at float64) {
+			for i := range 100 {
+				s.conn(at+float64(i)/1000, attemptAt(client, hostN(300), uint16(1+i), false))
+			}
+		}},
+		{"guesses", 300, func(s *script, at float64) {
+			for i := range tries {
+				s.conn(at+float64(i)/1000, page(client, hostN(300), 22, 500, 500))
+			}
+		}},
+		{"an upload", uploadSeconds, func(s *script, at float64) { s.conn(at, page(client, server, 443, 9*uploadUsual, 500)) }},
+		{"changed echoes", 120, func(s *script, at float64) {
+			for i := range changedEchoes {
+				s.conn(at+float64(i)/25, models.ConnSlot{
+					Orig: client, Resp: server, Proto: models.ProtoICMP, ICMPType: 8, Through: true, Answered: true,
+					Up: models.SlotDir{Packets: 1, Payload: 50, Bytes: 92}, Down: models.SlotDir{Packets: 1, Payload: 500, Bytes: 542},
+				})
+			}
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newScript(t)
+			s.learned()
+			const first = 1020 // a minute begins
+			tc.play(s, first)
+			s.until(first + tc.hold + 30)
+			alerts, j := s.play(1, 1)
+			closed := alerts[len(alerts)-1]
+			if after := float64(int64(closed.LastTS)-scriptDay)/secondMicros - first; closed.State != models.AlertClosed || after > 1 {
+				t.Fatalf("%s, the last evidence %v s after the first: %s", closed.State, after, closed.Summary)
+			}
+			if len(j.incidents) > 0 {
+				t.Errorf("%d incidents are open", len(j.incidents))
+			}
+			for _, pause := range []struct {
+				seconds float64
+				want    int
+			}{{tc.hold - 10, 1}, {tc.hold + 10, 2}} {
+				s := newScript(t)
+				s.learned()
+				tc.play(s, first)
+				switch tc.name {
+				case "an upload": // as much again is no news
+					s.conn(first+pause.seconds, page(client, server, 443, 40*uploadUsual, 500))
+				default:
+					tc.play(s, first+pause.seconds)
+				}
+				alerts, _ := s.play(1, 1)
+				if got := len(final(alerts)); got != pause.want {
+					t.Errorf("again after %v s: %d incidents, want %d", pause.seconds, got, pause.want)
+				}
+			}
+		})
+	}
+}
+
+// So many incidents at the same time are not opened, and are counted; those that are go on.
+func TestIncidentsHaveACap(t *testing.T) {
+	s := newScript(t)
+	s.options.MaxEntities = 4 * 64 // a quarter of the entities may be in one
+	s.work(0, 100)
+	for i := range 100 {
+		for p := range 80 {
+			s.conn(200+float64(p)/100, attemptAt(addr(fmt.Sprintf("203.0.%d.9", i)), hostN(i%20), uint16(1+p), false))
+		}
+	}
+	alerts, j := s.play(1, 1)
+	if got := len(final(alerts)); got != 64 || j.Stats().CapsHit["incidents"] == 0 {
+		t.Errorf("%d incidents, caps hit %v", got, j.Stats().CapsHit)
+	}
+	again, _ := s.play(4, 3)
+	if len(again) != len(alerts) {
+		t.Errorf("%d revisions, with four workers %d", len(alerts), len(again))
+	}
+}
+
+func TestScores(t *testing.T) {
+	for _, tc := range []struct{ value, limit, want float64 }{
+		{100, 100, 0.81}, {101, 100, 0.81}, {200, 100, 0.9}, {1000, 100, 0.98}, {1e12, 1, 1}, {50, 100, 0.81},
+	} {
+		if got := limitScore(tc.value, tc.limit); got != tc.want {
+			t.Errorf("%v of %v scores %v, want %v", tc.value, tc.limit, got, tc.want)
+		}
+	}
+	for score, want := range map[float64]models.Severity{0.81: models.SeverityMedium, 0.8499: models.SeverityMedium, 0.85: models.SeverityHigh, 0.9499: models.SeverityHigh, 0.95: models.SeverityCritical, 1: models.SeverityCritical} {
+		if got := severityOf(models.CategoryFlood, score); got != want {
+			t.Errorf("%v is %s, want %s", score, got, want)
+		}
+	}
+}
