@@ -158,6 +158,6 @@ func (j *Judge) strange(r Role, st *roleState, i uint32, v *vector, score float6
 		learned: true, hold: blockMicros,
 	}); in != nil {
 		in.count++
-		j.out = append(j.out, j.alert(in, models.AlertOpen))
+		j.send(in)
 	}
 }
