@@ -36,6 +36,7 @@ type Judge struct {
 	told     []*models.ConnSlot    // scratch: the slot's telling connections
 	heard    []*models.Observation // scratch: the slot's ARP packets
 	asked    []*models.Question    // scratch: the slot's DNS messages
+	touched  []models.Addr         // scratch: the addresses that the slot's ARP packets claim
 	untold   uint64                // telling connections of a flood that were left out
 	outside  int64                 // when a connection to the outside last got through
 	losing   bool                  // so many packets are being lost that absence says nothing
