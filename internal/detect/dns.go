@@ -72,10 +72,12 @@ const (
 	hourMicros   = 3600 * secondMicros
 )
 
-// What a tunnel through DNS is told by: the bytes of new names, new names asked for in record types that carry data, new names in an hour.
+// What a tunnel through DNS is told by: the bytes of new names, new names asked for in record types that carry data, what comes back in
+// such records, new names in an hour.
 const (
 	leadNameBytes = "name_bytes"
 	leadOddNames  = "names_with_data_records"
+	leadOddBytes  = "bytes_in_data_records"
 	leadHourNames = "names_in_an_hour"
 )
 
@@ -279,8 +281,10 @@ func (j *Judge) limitTunnel(q *models.Question, d *domain, users int) {
 	switch {
 	case c.bytes >= tunnelBytes*plainly && c.names >= tunnelNames && c.mean() >= meanBytes:
 		j.tunnel(q, d, c, lead{leadNameBytes, "bytes", float64(c.bytes), float64(tunnelBytes * plainly)})
-	case c.odd >= oddNames || c.odd >= oddFew && c.down >= oddBytes:
-		j.tunnel(q, d, c, lead{leadOddNames, "names", float64(c.odd), oddFew})
+	case c.odd >= oddNames:
+		j.tunnel(q, d, c, lead{leadOddNames, "names", float64(c.odd), oddNames})
+	case c.odd >= oddFew && c.down >= oddBytes:
+		j.tunnel(q, d, c, lead{leadOddBytes, "bytes", float64(c.down), oddBytes})
 	case d.longest.names >= strangeNames && d.longest.mean() >= strangeMean && users == 1 && d.strange && float64(d.longest.names) >= strangeShare*float64(d.longest.asked):
 		j.tunnel(q, d, c, lead{leadHourNames, "names", float64(d.longest.names), strangeNames})
 	case d.longest.names >= slowNames*factor && d.longest.mean() >= slowMean:

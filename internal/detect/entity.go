@@ -40,8 +40,9 @@ type entity struct {
 	ports   [2]sketch // of the halves
 	peers   [2]sketch
 	flooded int64   // when it was last flooded
+	scanned int64   // when it last scanned
 	peak    float32 // the most connections that are usually opened in one window; what is remembered of it is in its host's habit
-	_       [20]byte
+	_       [12]byte
 }
 
 // recentlyFailed is how many of the connections of this second and the one before have not got through.

@@ -176,6 +176,9 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 		}
 		a.Summary = fmt.Sprintf("%s %s sweeping the network: it tried %s, and most attempts failed.", a.SrcIP, is, tried)
 		a.Counterfactual = fmt.Sprintf("No alert if it had tried fewer than %.0f %s within %s, or if most of its connections had been accepted.", f.lead.limit, f.lead.unit, in.within())
+		if in.swept().proto == models.ProtoARP {
+			a.Counterfactual = fmt.Sprintf("No alert if it had asked for fewer than %.0f addresses within a minute, or if most of them had answered.", f.lead.limit)
+		}
 	case models.CategoryFlood:
 		a.Summary = fmt.Sprintf("%s %s being flooded%s: %s from %s.", a.DstIP, is, port, in.floodText(), in.hostsText(peers))
 		a.Counterfactual = floodCounterfactual(f.lead, window)
@@ -300,6 +303,10 @@ func (in *incident) explainPair(a *models.Alert) {
 	case models.CategoryBruteForce:
 		a.Summary = fmt.Sprintf("%s %s trying passwords on %s: %.0f short connections within two minutes, all alike.", a.SrcIP, did("may be", "may have been"), service, f.lead.value)
 		a.Counterfactual = fmt.Sprintf("No alert with fewer than %.0f short connections within two minutes, or if they had been of different sizes.", f.lead.limit)
+		if web(f.pair.respPort) {
+			a.Severity = models.SeverityMedium // a script may do so as well
+			a.Summary = fmt.Sprintf("%s %s %s again and again, as who tries passwords does: %.0f short connections within two minutes, all alike.", a.SrcIP, did("asks", "asked"), service, f.lead.value)
+		}
 		if n := in.others.total(); n > 0 {
 			a.Facts = append(a.Facts, models.Fact{Name: "other_sources", Value: float64(n), Unit: "hosts"})
 			a.Summary += fmt.Sprintf(" Others do the same: %s.", in.others.hostsText(uint64(n)))
@@ -360,6 +367,8 @@ func (f *finding) carriedText() (what, limit string) {
 	switch f.lead.feature {
 	case leadNameBytes:
 		return "at least " + byteText(f.lead.value) + " in new names within two minutes", "less than " + byteText(f.lead.limit) + " in new names within two minutes"
+	case leadOddBytes:
+		return "at least " + byteText(f.lead.value) + " in answers to new names within two minutes", "less than " + byteText(f.lead.limit) + " in answers to new names within two minutes"
 	case leadHourNames:
 		form = "%.0f new names within an hour"
 	}

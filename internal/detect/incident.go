@@ -365,12 +365,19 @@ func (in *incident) byPacket() bool {
 	return in.key.category == models.CategoryFlood && (in.finding.lead.feature == leadPackets || in.finding.lead.feature == leadICMP)
 }
 
-// emit sends the revisions that are due: the first at once, later ones at most once a second.
+// emit sends the revisions that are due.
 func (j *Judge) emit() {
 	for _, in := range j.open() {
-		if in.changed && (in.rev == 0 || j.end-in.emitted >= secondMicros) {
-			j.out = append(j.out, j.alert(in, models.AlertOpen))
+		if in.changed {
+			j.send(in)
 		}
+	}
+}
+
+// send sends a revision if one is due: the first at once, later ones at most once a second.
+func (j *Judge) send(in *incident) {
+	if in.rev == 0 || j.end-in.emitted >= secondMicros {
+		j.out = append(j.out, j.alert(in, models.AlertOpen))
 	}
 }
 

@@ -62,10 +62,16 @@ func (j *Judge) limitSource(i uint32) {
 	case peers < floodPeers && j.floods(st, e):
 		return // who floods many ports of a host does not look what is behind them
 	case ports >= l.ScanPorts && (ports >= vertical*peers || ports >= l.SweepHosts):
-		j.over(Source, st, i, models.CategoryPortScan, lead{"ports", "ports", float64(ports), float64(l.ScanPorts)})
+		j.scan(st, i, models.CategoryPortScan, lead{"ports", "ports", float64(ports), float64(l.ScanPorts)})
 	case peers >= l.SweepHosts:
-		j.over(Source, st, i, models.CategoryHostSweep, lead{"peers", "hosts", float64(peers), float64(l.SweepHosts)})
+		j.scan(st, i, models.CategoryHostSweep, lead{"peers", "hosts", float64(peers), float64(l.SweepHosts)})
 	}
+}
+
+// scan raises a scan. Its attempts fail later, one by one: they are not to be told again.
+func (j *Judge) scan(st *roleState, i uint32, category models.Category, l lead) {
+	st.entities.slab[i].scanned = j.end
+	j.over(Source, st, i, category, l)
 }
 
 // floods says whether a source is one of those that flood somebody: it has turned to a host that is being flooded.
@@ -149,6 +155,11 @@ func (j *Judge) usualOpened(e *entity) int {
 
 // over raises an incident for an entity that crossed a limit.
 func (j *Judge) over(r Role, st *roleState, i uint32, category models.Category, l lead) *incident {
+	return j.overPair(r, st, i, category, l, mainConn{})
+}
+
+// overPair raises one that is about more than the window, so that it does not begin with what the window has seen.
+func (j *Judge) overPair(r Role, st *roleState, i uint32, category models.Category, l lead, pair mainConn) *incident {
 	e := &st.entities.slab[i]
 	if category == models.CategoryFlood {
 		e.flooded = j.end
@@ -156,7 +167,7 @@ func (j *Judge) over(r Role, st *roleState, i uint32, category models.Category, 
 	v := vectorOf(e, &st.entities.blocks)
 	score := limitScore(l.value, l.limit)
 	return j.raise(incidentKey{e.addr, r, category}, i, finding{
-		category: category, severity: severityOf(category, score), score: score, raw: st.model.river(&v), vector: v, lead: l,
+		category: category, severity: severityOf(category, score), score: score, raw: st.model.river(&v), vector: v, lead: l, pair: pair,
 	})
 }
 
@@ -170,6 +181,6 @@ func (j *Judge) strange(r Role, st *roleState, i uint32, v *vector, score float6
 		learned: true, hold: blockMicros,
 	}); in != nil {
 		in.count++
-		j.out = append(j.out, j.alert(in, models.AlertOpen))
+		j.send(in)
 	}
 }

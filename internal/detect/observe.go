@@ -58,7 +58,7 @@ func (j *Judge) claimsOf(n int64, parts []*Accumulator) []models.Addr {
 		}
 	}
 	slices.SortFunc(j.heard, compareObservations)
-	var touched []models.Addr
+	j.touched = j.touched[:0]
 	for _, o := range j.heard {
 		if uint32(o.Sender.Lo) == 0 {
 			continue
@@ -69,10 +69,10 @@ func (j *Judge) claimsOf(n int64, parts []*Accumulator) []models.Addr {
 			j.claimsLost++
 			continue
 		}
-		touched = append(touched, o.Sender)
+		j.touched = append(j.touched, o.Sender)
 	}
-	slices.SortFunc(touched, compareAddr)
-	return slices.Compact(touched)
+	slices.SortFunc(j.touched, compareAddr)
+	return slices.Compact(j.touched)
 }
 
 func compareObservations(a, b *models.Observation) int {
@@ -229,6 +229,9 @@ type rival struct {
 func (j *Judge) limitARP(n int64, claimed []models.Addr) {
 	period := periodOf(n)
 	for _, addr := range claimed {
+		if len(j.arp.macs[addr]) < 2 {
+			continue
+		}
 		rs := j.arp.rivals(addr, period)
 		if len(rs) < 2 {
 			continue

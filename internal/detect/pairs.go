@@ -379,10 +379,10 @@ func (j *Judge) short(v *visit) {
 	if web(s.RespPort) {
 		limit *= webFactor
 	}
-	if !p.new { // what has always been so may go on, up to three times as fast
+	if !p.new { // what has always been so may go on, and half as fast again
 		usual := j.usualVisits(s, uint32(min(n, limit-1)))
 		if j.learned() {
-			limit = max(limit, 3*int(usual))
+			limit = max(limit, 3*int(usual)/2)
 		}
 	}
 	if n < limit || p.up.cv() > alike || p.down.cv() > alike {

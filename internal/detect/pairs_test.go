@@ -157,9 +157,9 @@ func TestGuessing(t *testing.T) {
 			s.learned().repeat(420, 4*outsideFactor*tries, every(0.2), same(try))
 			s.repeat(2*3600, 4*outsideFactor*tries, every(0.2), same(try))
 		}, "brute_force brute_force"},
-		{"it has always been so, and goes three times as fast", func(s *script) {
+		{"it has always been so, and goes half as fast again", func(s *script) {
 			s.learned().repeat(60, 15*15, every(4), same(try)) // 30 in two minutes
-			s.repeat(1140, 89, every(0.6), same(try))
+			s.repeat(1140, 44, every(1.2), same(try))
 		}, ""},
 		{"it has always been so, and goes faster than that", func(s *script) {
 			s.learned().repeat(60, 15*15, every(4), same(try))

@@ -23,6 +23,7 @@ type probes struct {
 	tried   [maxTried]attempt
 	n       uint8
 	news    uint8  // new ones since the last alert
+	told    bool   // there has been an alert about what was on the list
 	fails   uint32 // since started, distinct as far as the list reaches
 	through uint32 // since started
 	started int64
@@ -45,6 +46,7 @@ const (
 	probedHere   = 40  // ports of hosts of the inside
 	probedKinds  = 2   // different ports among them
 	floodSeconds = 180 // after a flood, in which connections to its victim fail
+	scanSeconds  = 180 // after a fast scan, whose attempts fail one by one
 	probedByARP  = 35  // addresses that nobody has, in arpSeconds: a sensor may see the questions but not the answers
 	arpSeconds   = 60
 	probeFactor  = 3  // so many more must fail than get through
@@ -206,7 +208,11 @@ func (j *Judge) limitProbes(k probeKey, p *probes, failed int) {
 	case k.host != (models.Addr{}):
 		limit, category, l = probedPorts, models.CategoryPortScan, lead{"failed_ports", "ports", float64(failed), probedPorts}
 	case k.here:
-		if p.kinds() < probedKinds || j.scans(k.source) {
+		if j.scans(k.source) {
+			p.news, p.told = 0, true // it is that scan's
+			return
+		}
+		if p.kinds() < probedKinds {
 			return
 		}
 		limit, l = probedHere, lead{leadTargets, "ports of hosts", float64(failed), probedHere}
@@ -220,16 +226,24 @@ func (j *Judge) limitProbes(k probeKey, p *probes, failed int) {
 		return
 	}
 	const goesOn = 3 // new attempts since the alert was last brought up to date
-	if j.incidents[incidentKey{k.source, Source, category}] != nil && p.news < goesOn {
+	source := j.roles[Source].entities.find(k.source)
+	switch open := j.incidents[incidentKey{k.source, Source, category}] != nil; {
+	case !open && source != nil && j.end-source.scanned < scanSeconds*secondMicros:
+		p.news, p.told = 0, true // it has just been told by what it tried
+		return
+	case open && p.news < goesOn:
+		p.told = true
+		return
+	case !open && p.told && int(p.news) < limit: // what there was an alert about makes no other
 		return
 	}
-	p.news = 0
+	p.news, p.told = 0, true
 	st := &j.roles[Source]
 	e := st.entities.get(k.source, hashAddr(k.source), j.turn)
 	if e == noEntity {
 		return
 	}
-	in := j.over(Source, st, e, category, l)
+	in := j.overPair(Source, st, e, category, l, p.pair)
 	if in == nil {
 		return
 	}

@@ -20,7 +20,7 @@ import (
 // learned with (8 bytes), the values in the order of the methods below (codec.go says how), and the CRC-32C of all that (4 bytes).
 const (
 	stateMagic   = "NetLyra state\n"
-	stateVersion = 1
+	stateVersion = 2
 	headerSize   = len(stateMagic) + 2 + 8
 
 	// MaxStateBytes is the length of the longest state that is read.
@@ -468,6 +468,7 @@ func (c *codec) probes(p *probes) {
 		unsigned(c, &a.second)
 	}
 	unsigned(c, &p.news)
+	c.bool(&p.told)
 	unsigned(c, &p.fails)
 	unsigned(c, &p.through)
 	c.time(&p.started)
