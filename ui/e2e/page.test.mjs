@@ -98,7 +98,7 @@ describe("the page", { skip: problem === "" ? false : problem, timeout: 300_000 
         const detail = page.locator(".detail");
         await detail.waitFor();
         const text = await detail.textContent();
-        for (const part of ["score", "line 0.80", "usual", "No alert if", "Peers", "Ports", "had learned"]) {
+        for (const part of ["score", "line 0.80", "limit", "No alert if", "Peers", "Ports", "had learned"]) {
           assert.ok(text.includes(part), `the detail does not say ${part}: ${text}`);
         }
         assert.equal(await page.locator(".reason").count() > 0, true);
