@@ -16,10 +16,7 @@ import (
 func randomScript(t testing.TB, seed uint64) *script {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	s := newScript(t)
-	l := DefaultLimits()
-	l.ScanPorts, l.SweepHosts, l.FloodHalfOpen, l.FloodSources, l.FloodOpened, l.FloodICMP = 12, 15, 20, 25, 40, 30
-	l.FloodDatagrams, l.UnsolicitedBytes, l.CloseAfterSeconds = 40, 20_000, 20
-	s.options = Options{Sensor: "test", Seed: int64(seed), BudgetDay: 20_000, Window: 100, Limits: l, MaxEntities: 4096}
+	s.options = lowLines(int64(seed))
 	s.work(0, 60)
 	p := &everyone{s: s, rng: rng}
 	for range 250 {
@@ -27,6 +24,14 @@ func randomScript(t testing.TB, seed uint64) *script {
 	}
 	s.until(1310)
 	return s
+}
+
+// lowLines are options with which much is told of little.
+func lowLines(seed int64) Options {
+	l := DefaultLimits()
+	l.ScanPorts, l.SweepHosts, l.FloodHalfOpen, l.FloodSources, l.FloodOpened, l.FloodICMP = 12, 15, 20, 25, 40, 30
+	l.FloodDatagrams, l.UnsolicitedBytes, l.CloseAfterSeconds = 40, 20_000, 20
+	return Options{Sensor: "test", Seed: seed, BudgetDay: 20_000, Window: 100, Limits: l, MaxEntities: 4096}
 }
 
 // everyone is some hosts inside and outside, who do anything.

@@ -393,7 +393,7 @@ func checkIncident(t *testing.T, alerts []models.Alert) {
 func checkComplete(t testing.TB, a *models.Alert) {
 	t.Helper()
 	if a.Score < models.AlertLine || a.Score > 1 || a.Count == 0 || a.LastTS < a.TS || a.CaptureConfidence < 0 || a.CaptureConfidence > 1 {
-		t.Errorf("out of range: %+v", a)
+		t.Errorf("score %v, count %d, %v to %v, confidence %v: %s", a.Score, a.Count, a.TS, a.LastTS, a.CaptureConfidence, a.Summary)
 	}
 	if a.ID == "" || a.Summary == "" || a.Counterfactual == "" || len(a.Facts) == 0 || len(a.Reasons) == 0 || a.Severity == "" || a.Proto == "" || a.Detector.Name == "" {
 		t.Errorf("incomplete: %+v", a)
