@@ -52,6 +52,12 @@ func (j *Judge) alert(in *incident, state models.AlertState) models.Alert {
 		Detector: models.DetectorInfo{Name: Name, Version: Version, Parts: j.parts()}, CaptureConfidence: j.confidence(in),
 	}
 	a.Detector.Learning = learning(a.Detector.Parts)
+	switch l := &f.lead; { // what a window's sketch estimates is no more than what the incident has counted
+	case f.category == models.CategoryPortScan && l.feature == leadPorts:
+		l.value = min(l.value, float64(a.Ports.Total))
+	case f.category == models.CategoryHostSweep && l.feature == leadPeers:
+		l.value = min(l.value, float64(a.Peers.Total))
+	}
 	if f.category == models.CategoryFlood && !in.byPacket() { // each has made a connection; who got through is not told apart
 		a.Peers.Total = min(a.Peers.Total, in.count)
 	}

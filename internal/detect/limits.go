@@ -15,6 +15,12 @@ const (
 	leadOpened  = "connections"
 )
 
+// What a scan is told by, where it is fast: the ports or the hosts that it tries.
+const (
+	leadPorts = "ports"
+	leadPeers = "peers"
+)
+
 // limitCategories are the kinds of incident that limits raise, in a fixed order.
 func limitCategories() []models.Category {
 	return []models.Category{models.CategoryPortScan, models.CategoryHostSweep, models.CategoryFlood, models.CategoryAmplification, models.CategoryAnomaly}
@@ -62,9 +68,9 @@ func (j *Judge) limitSource(i uint32) {
 	case peers < floodPeers && j.floods(st, e):
 		return // who floods many ports of a host does not look what is behind them
 	case ports >= l.ScanPorts && (ports >= vertical*peers || ports >= l.SweepHosts):
-		j.scan(st, i, models.CategoryPortScan, lead{"ports", "ports", float64(ports), float64(l.ScanPorts)})
+		j.scan(st, i, models.CategoryPortScan, lead{leadPorts, "ports", float64(ports), float64(l.ScanPorts)})
 	case peers >= l.SweepHosts:
-		j.scan(st, i, models.CategoryHostSweep, lead{"peers", "hosts", float64(peers), float64(l.SweepHosts)})
+		j.scan(st, i, models.CategoryHostSweep, lead{leadPeers, "hosts", float64(peers), float64(l.SweepHosts)})
 	}
 }
 
