@@ -121,3 +121,146 @@ func TestDHCPServers(t *testing.T) {
 		}, ""},
 	})
 }
+
+func TestPrivateAddresses(t *testing.T) {
+	for text, want := range map[string]bool{
+		"10.0.0.0": true, "10.255.255.255": true, "9.255.255.255": false, "11.0.0.0": false,
+		"172.15.255.255": false, "172.16.0.0": true, "172.31.255.255": true, "172.32.0.0": false,
+		"192.167.255.255": false, "192.168.0.0": true, "192.168.255.255": true, "192.169.0.0": false,
+		"100.63.255.255": false, "100.64.0.0": true, "100.127.255.255": true, "100.128.0.0": false,
+		"169.253.255.255": false, "169.254.0.0": true, "169.254.255.255": true, "169.255.0.0": false,
+		"fbff::1": false, "fc00::1": true, "fdff:ffff::1": true, "fe00::1": false, "fe7f::1": false, "fe80::1": true, "febf::1": true, "fec0::1": false, "2001:db8::1": false, "::1": false,
+	} {
+		if got := private(addr(text)); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
+func TestNetworks(t *testing.T) {
+	for _, tc := range []struct {
+		a, b string
+		same bool
+	}{
+		{"203.0.113.0", "203.0.113.255", true}, {"203.0.113.255", "203.0.114.0", false},
+		{"2001:db8:1:0::1", "2001:db8:1:ffff:1::", true}, {"2001:db8:1::", "2001:db8:2::", false},
+	} {
+		if got := network(addr(tc.a)) == network(addr(tc.b)); got != tc.same {
+			t.Errorf("%s and %s: the same network is %v", tc.a, tc.b, got)
+		}
+	}
+}
+
+// Users are counted one by one up to renownUsers, which stands for more; whoever comes again is not counted again.
+func TestRenown(t *testing.T) {
+	var r renown
+	for i, want := range []int{1, 2, 3, 4, 4, 4} {
+		if got := r.meet(uint32(100 + i)); got != want {
+			t.Errorf("after %d users: %d", i+1, got)
+		}
+		if got := r.meet(100); got != want {
+			t.Errorf("after %d users and the first again: %d", i+1, got)
+		}
+		if got := r.common(); got != (want > 2) {
+			t.Errorf("with %d users, common is %v", want, got)
+		}
+	}
+	if r := (renown{seen: true}); !r.common() {
+		t.Error("what was there from the start is not common")
+	}
+}
+
+func TestArrivals(t *testing.T) {
+	const hour = hourMicros
+	for _, tc := range []struct {
+		name    string
+		at      []int64 // hours
+		elapsed int64   // hours, at the last
+		today   int
+		rare    bool
+	}{
+		{"the first", []int64{100}, 100, 1, true},
+		{"within the first day", []int64{100}, 23, 1, false},
+		{"a day has been seen", []int64{100}, 24, 1, true},
+		{"the third of a day", []int64{100, 101, 102}, 100, 3, true},
+		{"the fourth of a day", []int64{100, 101, 102, 103}, 100, 4, false},
+		{"the fourth, a day after the first", []int64{100, 101, 102, 124}, 100, 3, true},
+		{"the fourth, less than a day after the first", []int64{100, 101, 102, 123}, 100, 4, false},
+		{"the tenth of a day, of which four are remembered", []int64{100, 101, 102, 103, 104, 105, 106, 107, 108, 109}, 100, 4, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var n newcomers
+			var today int
+			var rare bool
+			for _, h := range tc.at {
+				today, rare = n.rare(h*hour, tc.elapsed*hour)
+			}
+			if today != tc.today || rare != tc.rare {
+				t.Errorf("%d that day, rare %v; want %d, %v", today, rare, tc.today, tc.rare)
+			}
+		})
+	}
+}
+
+// What a host usually uploads is, while everything is usual, the most it has; later it grows by so little a day that a ramp shows.
+func TestUsualUploads(t *testing.T) {
+	const period = uploadSeconds * secondMicros
+	var h host
+	now := int64(scriptDay)
+	for range 10 {
+		h.upload(now, 5<<20, true)
+		now += period
+	}
+	if h.peak != 5<<20 {
+		t.Fatalf("the peak is %d", h.peak)
+	}
+	h.upload(now, 50<<20, true) // and nothing before the time of learning is over
+	if h.peak != 50<<20 {
+		t.Errorf("the last upload of the time of learning is forgotten: %d", h.peak)
+	}
+	for range uploadGrowth { // a day
+		now += period
+		h.upload(now, 1<<40, false)
+	}
+	if grown := float64(h.peak) / (50 << 20); grown < 2 || grown > 3.5 {
+		t.Errorf("within a day the peak has grown to %v times what it was", grown)
+	}
+	was := h.peak
+	h.upload(now+1000*period, 1<<20, false)
+	if h.peak < was || h.peak > was+was/uploadGrowth*2+uploadStep {
+		t.Errorf("after a week of silence the peak is %d, and was %d", h.peak, was)
+	}
+}
+
+// A host on this link is its hardware address, whatever address it has; a router's is nobody's.
+func TestWhoAHostIs(t *testing.T) {
+	j, err := NewJudge(Options{MaxEntities: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac, router := models.MAC{2, 1}, models.MAC{2, 2}
+	j.speaks(mac, addr("10.0.0.5"))
+	j.speaks(mac, addr("2001:db8::5"))
+	j.speaks(models.MAC{}, addr("10.0.0.6"))
+	j.speaks(models.MAC{1, 0, 0x5e}, addr("10.0.0.7"))
+	for i := range routerNets {
+		if j.speaks(router, addr(fmt.Sprintf("198.51.100.%d", 1+i))); j.onLink(router) != (i < routerNets-1) {
+			t.Errorf("with %d networks, it is a host's: %v", i+1, j.onLink(router))
+		}
+	}
+	if j.hostOf(addr("10.0.0.5"), mac) != j.hostOf(addr("10.0.0.99"), mac) {
+		t.Error("another lease made another host")
+	}
+	if j.hostOf(addr("198.51.100.1"), router) == j.hostOf(addr("198.51.100.2"), router) {
+		t.Error("two hosts behind a router are one")
+	}
+	if len(j.links.cells) != 2 {
+		t.Errorf("%d hardware addresses are known", len(j.links.cells))
+	}
+	for range 100 { // addresses of one IPv6 network are one (RFC 8981)
+		j.speaks(mac, models.Addr{Hi: 0x20010db8 << 32, Lo: uint64(len(j.links.cells)) * 7919})
+	}
+	if !j.inside(addr("203.0.113.5"), mac) || j.inside(addr("203.0.113.5"), router) || !j.inside(addr("10.9.9.9"), router) || j.inside(addr("203.0.113.5"), models.MAC{2, 9}) {
+		t.Error("inside and outside are mixed up")
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -384,6 +385,11 @@ func checkIncident(t *testing.T, alerts []models.Alert) {
 		}
 		if i > 0 && (a.Count < alerts[i-1].Count || a.Score < alerts[i-1].Score || a.LastTS < alerts[i-1].LastTS) {
 			t.Errorf("revision %d counts %d after %d, scores %v after %v", i+1, a.Count, alerts[i-1].Count, a.Score, alerts[i-1].Score)
+		}
+		goesOn := regexp.MustCompile(` is (scanning|sweeping|being|receiving|uploading|spreading) | (calls|keeps|may be trying|carries|exchange) `).MatchString(a.Summary)
+		over := regexp.MustCompile(` was (scanning|sweeping|being|receiving|uploading|spreading) | (called|kept|may have been|carried|exchanged) `).MatchString(a.Summary)
+		if goesOn && a.State == models.AlertClosed || over && a.State == models.AlertOpen {
+			t.Errorf("%s: %s", a.State, a.Summary)
 		}
 		checkComplete(t, &a)
 	}
