@@ -163,7 +163,7 @@ func TestHardwareAddressesDoNotDependOnWhoAccumulates(t *testing.T) {
 		return c
 	}
 	slots := []models.ConnSlot{slot(1, 100, 200), slot(2, 0, 9000), slot(3, 500, 600), slot(4, 0, 300), slot(5, 300, 100)}
-	for order := range 120 {
+	for order := range 30 {
 		rng := rand.New(rand.NewPCG(uint64(order), 5))
 		for workers := 1; workers <= 3; workers++ {
 			j, err := NewJudge(Options{MaxEntities: 16})
