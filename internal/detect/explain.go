@@ -213,7 +213,7 @@ func (in *incident) floodText() string {
 	case leadICMP:
 		return fmt.Sprintf("%d ICMP packets", in.count)
 	case leadOpened:
-		return fmt.Sprintf("%d connections", in.count)
+		return fmt.Sprintf("at least %d connections", in.count)
 	}
 	return fmt.Sprintf("%d connections that did not get through", in.count)
 }

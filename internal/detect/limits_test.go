@@ -139,13 +139,13 @@ func TestFloods(t *testing.T) {
 			}
 			s.until(200)
 		}, ""},
-		{"a slow ramp", func(s *script) { // from 1 to 30 a second within two hours
+		{"a slow ramp", func(s *script) { // from 1 to 15 a second within two hours
 			s.learned()
 			at, i := 60.0, 0
 			for at < from+7200 {
 				rate := 1.0
 				if at > from {
-					rate += 29 * (at - from) / 7200
+					rate += 14 * (at - from) / 7200
 				}
 				s.conn(at, page(hostN(300+i%40), server, 443, uint64(300+i*997%3000), uint64(500+i*7919%50_000)))
 				at += 1 / rate
