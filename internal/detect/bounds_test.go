@@ -240,7 +240,7 @@ func TestOrdinaryTrafficAllocatesNothing(t *testing.T) {
 	}{{"TCP", false, 0}, {"TCP and ARP", true, 0}, {"TCP, ARP and DNS", true, 2}} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newOrdinary(t, tc.arp, tc.questions)
-			for range 150 {
+			for range 100 {
 				p.play()
 			}
 			if got, want := testing.AllocsPerRun(5, p.play), float64(tc.questions*len(p.slots)); got != want {

@@ -91,11 +91,11 @@ func TestRarity(t *testing.T) {
 }
 
 // oddHost plays an office for so long that something has been learned, with one host that later does what no limit knows, for minutes.
-func oddHost(t *testing.T, without Part, minutes int) (alerts []models.Alert, j *Judge) {
+func oddHost(t *testing.T, without Part, minutes int, pulse int64) (alerts []models.Alert, j *Judge) {
 	t.Helper()
 	s := newScript(t)
 	s.options.Without, s.options.BudgetDay, s.options.Window = without, 2000, 500
-	s.pulse = 1
+	s.pulse = pulse
 	const begins = 2400
 	rng := rand.New(rand.NewPCG(4, 1))
 	end := begins + float64(60*minutes)
@@ -134,7 +134,7 @@ func TestWhatGoesOnIsTheNewNormal(t *testing.T) {
 		}
 		return fact
 	}
-	alerts, j := oddHost(t, Absolute, acceptMicros/secondMicros/60+10)
+	alerts, j := oddHost(t, Absolute, acceptMicros/secondMicros/60+10, 1)
 	found := anomaliesOf(alerts, hostN(3))
 	if len(found) == 0 {
 		t.Fatalf("nothing was found; %d alerts", len(alerts))
@@ -150,7 +150,7 @@ func TestWhatGoesOnIsTheNewNormal(t *testing.T) {
 			break
 		}
 	}
-	alerts, _ = oddHost(t, Absolute, 4)
+	alerts, _ = oddHost(t, Absolute, 4, 1)
 	if found = anomaliesOf(alerts, hostN(3)); len(found) != 1 || accepted(&found[0]) {
 		t.Errorf("after four minutes: %d incidents", len(found))
 	}
@@ -170,7 +170,7 @@ func TestPartsLeftOut(t *testing.T) {
 		{"trees and tails", Trees | Tails, false},
 	} {
 		t.Run("without "+tc.name, func(t *testing.T) {
-			alerts, j := oddHost(t, tc.without, 5)
+			alerts, j := oddHost(t, tc.without, 5, scriptSecond)
 			if found := anomaliesOf(alerts, hostN(3)); (len(found) > 0) != tc.found {
 				t.Errorf("%d anomalies, want some: %v", len(found), tc.found)
 			}
