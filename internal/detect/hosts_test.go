@@ -142,8 +142,10 @@ func TestNetworks(t *testing.T) {
 		a, b string
 		same bool
 	}{
-		{"203.0.113.0", "203.0.113.255", true}, {"203.0.113.255", "203.0.114.0", false},
-		{"2001:db8:1:0::1", "2001:db8:1:ffff:1::", true}, {"2001:db8:1::", "2001:db8:2::", false},
+		{"203.0.113.0", "203.0.113.255", true},
+		{"203.0.113.255", "203.0.114.0", false},
+		{"2001:db8:1:0::1", "2001:db8:1:ffff:1::", true},
+		{"2001:db8:1::", "2001:db8:2::", false},
 	} {
 		if got := network(addr(tc.a)) == network(addr(tc.b)); got != tc.same {
 			t.Errorf("%s and %s: the same network is %v", tc.a, tc.b, got)
