@@ -13,29 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"netlyra/internal/models"
+	"netlyra/internal/nettest"
 	"netlyra/internal/traffic"
 )
-
-// sharedCaptures is the directory of the captures that lie beside the project, or a skip: not everybody has them.
-func sharedCaptures(t *testing.T) string {
-	t.Helper()
-	shared := os.Getenv("NETLYRA_SHARED")
-	if shared == "" {
-		root, err := os.Getwd()
-		for err == nil {
-			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil || root == filepath.Dir(root) {
-				break
-			}
-			root = filepath.Dir(root)
-		}
-		shared = filepath.Join(root, "..", "shared")
-	}
-	dir := filepath.Join(shared, "captures")
-	if _, err := os.Stat(filepath.Join(dir, "compose.py")); err != nil {
-		t.Skipf("the labelled captures are not here: put them at ../shared or name their place in NETLYRA_SHARED (%v)", err)
-	}
-	return dir
-}
 
 // compose puts the captures of a schedule together, in a directory of the test's.
 func compose(t *testing.T, captures, schedule string) (pcap string) {
@@ -86,7 +66,7 @@ func TestWordsOnTheDevelopmentCaptures(t *testing.T) {
 	if testing.Short() {
 		t.Skip("composes and analyses two hours of traffic; run without -short")
 	}
-	captures := sharedCaptures(t)
+	captures := filepath.Dir(nettest.Shared(t, "captures", "compose.py"))
 	for _, schedule := range []string{"office-dev", "office-dev-benign"} {
 		t.Run(schedule, func(t *testing.T) {
 			stdout, stderr, status := netlyra(t, "analyze", "--quiet", "--format", "jsonl", compose(t, captures, schedule))

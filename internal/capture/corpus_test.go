@@ -15,31 +15,10 @@ import (
 	"netlyra/internal/nettest"
 )
 
-// sharedCaptures is the directory of the captures that lie beside the project, or a skip: not everybody has them.
-func sharedCaptures(t *testing.T) string {
-	t.Helper()
-	shared := os.Getenv("NETLYRA_SHARED")
-	if shared == "" {
-		root, err := os.Getwd()
-		for err == nil {
-			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil || root == filepath.Dir(root) {
-				break
-			}
-			root = filepath.Dir(root)
-		}
-		shared = filepath.Join(root, "..", "shared")
-	}
-	dir := filepath.Join(shared, "captures")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("the collected captures are not here: put them at ../shared or name their place in NETLYRA_SHARED (%v)", err)
-	}
-	return dir
-}
-
 // TestCollectedCaptures reads every collected file, malformed packets among them, and holds frames and bytes to what
 // Wireshark reads. Files of link types that we do not decode are told by their error.
 func TestCollectedCaptures(t *testing.T) {
-	shared := sharedCaptures(t)
+	shared := nettest.Shared(t, "captures")
 	for _, name := range []string{"malformed", "attack", "benign"} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(shared, name)

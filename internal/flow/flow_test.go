@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"netlyra/internal/capture"
 	"netlyra/internal/decode"
 	"netlyra/internal/models"
+	"netlyra/internal/nettest"
 )
 
 func ip(s string) models.Addr { return models.AddrFromNetip(netip.MustParseAddr(s)) }
@@ -338,11 +338,7 @@ func records(table *Table) map[string]int {
 // The same on real captures: the sample, and those beside the project. In some of those time runs backwards, so connections end when a
 // packet finds them overdue, and not by Advance.
 func TestConnectionsOfCapturesEqualANaiveImplementation(t *testing.T) {
-	root := os.Getenv("NETLYRA_SHARED")
-	if root == "" {
-		root = "../../../shared"
-	}
-	files, err := filepath.Glob(filepath.Join(root, "captures", "*", "*.pcap*"))
+	files, err := filepath.Glob(filepath.Join(nettest.SharedDir(t), "captures", "*", "*.pcap*"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,5 @@
 // Package nettest gives tests network namespaces of their own, with interfaces in them that carry the test's traffic and
-// nobody else's. It is imported by tests only.
+// nobody else's, and finds the captures that lie beside the project. It is imported by tests only.
 package nettest
 
 import (

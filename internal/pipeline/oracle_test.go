@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -246,16 +245,9 @@ func TestCollectedCapturesEqualTshark(t *testing.T) {
 	if testing.Short() {
 		t.Skip("reads 850 files with tshark; run without -short")
 	}
-	root := os.Getenv("NETLYRA_SHARED")
-	if root == "" {
-		root = "../../../shared"
-	}
-	files, err := filepath.Glob(filepath.Join(root, "captures", "*", "*.pcap*"))
+	files, err := filepath.Glob(filepath.Join(nettest.Shared(t, "captures"), "*", "*.pcap*"))
 	if err != nil {
 		t.Fatal(err)
-	}
-	if len(files) == 0 {
-		t.Skip("no collected captures beside the project: set NETLYRA_SHARED")
 	}
 	work := make(chan string)
 	var wg sync.WaitGroup

@@ -420,13 +420,9 @@ func intended(f *models.Frame) string {
 // collected reads some frames of each capture that lies beside the project, none where there are no captures.
 func collected(t *testing.T, link models.LinkType) []models.Frame {
 	t.Helper()
-	shared := os.Getenv("NETLYRA_SHARED")
-	if shared == "" {
-		shared = filepath.Join("..", "..", "..", "..", "shared")
-	}
 	var frames []models.Frame
 	for dir, most := range map[string]int{"malformed": 30, "benign": 300, "attack": 300} {
-		files, err := filepath.Glob(filepath.Join(shared, "captures", dir, "*"))
+		files, err := filepath.Glob(filepath.Join(nettest.SharedDir(t), "captures", dir, "*"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,38 +1,17 @@
 package hst_test
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 
 	"netlyra/internal/bench"
+	"netlyra/internal/nettest"
 )
-
-// datasets is the directory of the labelled tables that lie beside the project, or a skip: they are optional everywhere.
-func datasets(t *testing.T) string {
-	t.Helper()
-	shared := os.Getenv("NETLYRA_SHARED")
-	if shared == "" {
-		root, err := os.Getwd()
-		for err == nil {
-			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil || root == filepath.Dir(root) {
-				break
-			}
-			root = filepath.Dir(root)
-		}
-		shared = filepath.Join(root, "..", "shared")
-	}
-	dir := filepath.Join(shared, "datasets")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("the labelled tables are not here: put them at ../shared/datasets or name the place of shared in NETLYRA_SHARED (%v)", err)
-	}
-	return dir
-}
 
 // In the order of the rows, with one configuration for both and ranges learned on the way. With -short one seed of the small one has to
 // do, and come near.
 func TestLabelledTablesInStreamOrder(t *testing.T) {
-	dir := datasets(t)
+	dir := nettest.Shared(t, "datasets")
 	for _, tc := range []struct {
 		table string
 		floor float64
