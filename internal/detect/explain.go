@@ -52,6 +52,9 @@ func (j *Judge) alert(in *incident, state models.AlertState) models.Alert {
 		Detector: models.DetectorInfo{Name: Name, Version: Version, Parts: j.parts()}, CaptureConfidence: j.confidence(in),
 	}
 	a.Detector.Learning = learning(a.Detector.Parts)
+	if f.category == models.CategoryPortScan && !in.ports.about() {
+		a.Count = max(a.Count, a.Ports.Total)
+	}
 	switch l := &f.lead; { // what a window's sketch estimates is no more than what the incident has counted
 	case f.category == models.CategoryPortScan && l.feature == leadPorts:
 		l.value = min(l.value, float64(a.Ports.Total))

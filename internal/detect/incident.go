@@ -118,6 +118,14 @@ func (t *tops[K]) add(k K, hash uint32, n uint64) {
 	t.members[k] = member{hash, m.count + n}
 }
 
+// atLeast takes a member that has been counted elsewhere, n times.
+func (t *tops[K]) atLeast(k K, hash uint32, n uint64) {
+	t.add(k, hash, 0)
+	if m, ok := t.members[k]; ok {
+		t.members[k] = member{m.hash, max(m.count, n)}
+	}
+}
+
 // see notes that there was a member with this hash.
 func (t *tops[K]) see(hash uint32) {
 	if t.members == nil {

@@ -253,7 +253,7 @@ func (j *Judge) limitProbes(k probeKey, p *probes, failed int) {
 	in.main = p.pair
 	in.count = max(in.count, uint64(failed))
 	if category == models.CategoryPortScan {
-		in.peers.add(k.host, hashAddr(k.host), 1)
+		in.peers.atLeast(k.host, hashAddr(k.host), uint64(failed))
 		for _, t := range p.tried[:p.n] {
 			in.ports.see(max(t.hash, 1))
 		}
@@ -264,7 +264,7 @@ func (j *Judge) limitProbes(k probeKey, p *probes, failed int) {
 		in.ports.add(portProto{p.pair.respPort, p.pair.proto}, hashPort(p.pair.respPort, p.pair.proto), 1)
 		return
 	}
-	in.ports.add(k.port, hashPort(k.port.port, k.port.proto), 1)
+	in.ports.atLeast(k.port, hashPort(k.port.port, k.port.proto), uint64(failed))
 	for _, t := range p.tried[:p.n] {
 		in.peers.see(max(t.hash, 1))
 	}
