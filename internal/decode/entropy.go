@@ -1,9 +1,6 @@
 package decode
 
-import (
-	"encoding/binary"
-	"math"
-)
+import "math"
 
 // The Shannon entropy of a payload of n bytes is log2(n) - (1/n) * sum(c*log2(c)) over the counts c of its byte values.
 // With c*log2(c) from a fixed-point table the sum is an integer, exact and the same on every machine.
@@ -12,8 +9,9 @@ const (
 	shortPayload = 128 // up to here counting up and undoing beats clearing and summing 256 buckets (measured)
 )
 
-// histogram counts byte values. It is all zero between uses.
-type histogram [256]uint16
+// histogram counts byte values, 65,535 of one at most. It is all zero between uses. Counters of 32 bits where 16 would do: the compiler
+// adds to them in memory with one instruction (a quarter of the time, measured).
+type histogram [256]uint32
 
 // nLogN has an entry for every count that a histogram can hold, so that reading it needs no check; ordinary packets touch the first few.
 var nLogN = makeNLogN() //nolint:gochecknoglobals // a constant table that Go cannot write as a constant
@@ -22,6 +20,17 @@ func makeNLogN() *[math.MaxUint16 + 1]uint64 {
 	t := new([math.MaxUint16 + 1]uint64)
 	for n := 2; n < len(t); n++ {
 		t[n] = uint64(math.Round(float64(n) * math.Log2(float64(n)) * (1 << fixedPoint)))
+	}
+	return t
+}
+
+// stepNLogN is what one more of a byte value adds: (c+1)*log2(c+1) - c*log2(c).
+var stepNLogN = makeStepNLogN() //nolint:gochecknoglobals // as above
+
+func makeStepNLogN() *[256]uint64 {
+	t := new([256]uint64)
+	for c := range t {
+		t[c] = nLogN[c+1] - nLogN[c]
 	}
 	return t
 }
@@ -49,9 +58,8 @@ func (d *Decoder) Entropy(payload []byte) uint32 {
 // countShort sums c*log2(c) as the counts grow, one table difference a byte, then takes the counts back.
 func (h *histogram) countShort(b []byte) (sum uint64) {
 	for _, v := range b {
-		c := h[v]
-		sum += nLogN[c+1] - nLogN[c]
-		h[v] = c + 1
+		sum += stepNLogN[uint8(h[v])]
+		h[v]++
 	}
 	for _, v := range b {
 		h[v] = 0
@@ -61,26 +69,46 @@ func (h *histogram) countShort(b []byte) (sum uint64) {
 
 // count fills the histogram, then sums its 256 buckets, four chains of additions side by side, and clears it.
 func (h *histogram) count(b []byte) uint64 {
-	for ; len(b) >= 8; b = b[8:] {
-		x := binary.LittleEndian.Uint64(b)
-		h[uint8(x)]++
-		h[uint8(x>>8)]++
-		h[uint8(x>>16)]++
-		h[uint8(x>>24)]++
-		h[uint8(x>>32)]++
-		h[uint8(x>>40)]++
-		h[uint8(x>>48)]++
-		h[uint8(x>>56)]++
+	for ; len(b) >= 16; b = b[16:] { // one instruction reads, adds and writes a bucket: near one cycle a byte
+		h[b[0]]++
+		h[b[1]]++
+		h[b[2]]++
+		h[b[3]]++
+		h[b[4]]++
+		h[b[5]]++
+		h[b[6]]++
+		h[b[7]]++
+		h[b[8]]++
+		h[b[9]]++
+		h[b[10]]++
+		h[b[11]]++
+		h[b[12]]++
+		h[b[13]]++
+		h[b[14]]++
+		h[b[15]]++
 	}
 	for _, v := range b {
 		h[v]++
 	}
+	table := nLogN
 	var s0, s1, s2, s3 uint64
-	for q := h[:]; len(q) >= 4; q = q[4:] {
-		s0 += nLogN[q[0]]
-		s1 += nLogN[q[1]]
-		s2 += nLogN[q[2]]
-		s3 += nLogN[q[3]]
+	for q := h[:]; len(q) >= 16; q = q[16:] {
+		s0 += table[uint16(q[0])]
+		s1 += table[uint16(q[1])]
+		s2 += table[uint16(q[2])]
+		s3 += table[uint16(q[3])]
+		s0 += table[uint16(q[4])]
+		s1 += table[uint16(q[5])]
+		s2 += table[uint16(q[6])]
+		s3 += table[uint16(q[7])]
+		s0 += table[uint16(q[8])]
+		s1 += table[uint16(q[9])]
+		s2 += table[uint16(q[10])]
+		s3 += table[uint16(q[11])]
+		s0 += table[uint16(q[12])]
+		s1 += table[uint16(q[13])]
+		s2 += table[uint16(q[14])]
+		s3 += table[uint16(q[15])]
 	}
 	*h = histogram{}
 	return s0 + s1 + s2 + s3
