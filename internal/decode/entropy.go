@@ -1,12 +1,15 @@
 package decode
 
-import "math"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // The Shannon entropy of a payload of n bytes is log2(n) - (1/n) * sum(c*log2(c)) over the counts c of its byte values.
 // With c*log2(c) from a fixed-point table the sum is an integer, exact and the same on every machine.
 const (
-	fixedPoint   = 32  // fractional bits of the table
-	shortPayload = 128 // up to here counting up and undoing beats clearing and summing 256 buckets (measured)
+	fixedPoint   = 32 // fractional bits of the table
+	shortPayload = 96 // up to here counting up and undoing beats clearing and summing 256 buckets (measured)
 )
 
 // histogram counts byte values, 65,535 of one at most. It is all zero between uses. Counters of 32 bits where 16 would do: the compiler
@@ -67,25 +70,27 @@ func (h *histogram) countShort(b []byte) (sum uint64) {
 	return sum
 }
 
-// count fills the histogram, then sums its 256 buckets, four chains of additions side by side, and clears it.
+// count fills the histogram, then sums its 256 buckets, four chains of additions side by side, and clears it. A quarter of the bytes come
+// by the word: loads are what the first loop waits for.
 func (h *histogram) count(b []byte) uint64 {
-	for ; len(b) >= 16; b = b[16:] { // one instruction reads, adds and writes a bucket: near one cycle a byte
+	for ; len(b) >= 16; b = b[16:] {
+		last := binary.LittleEndian.Uint32(b[12:])
 		h[b[0]]++
 		h[b[1]]++
 		h[b[2]]++
+		h[uint8(last)]++
 		h[b[3]]++
 		h[b[4]]++
 		h[b[5]]++
+		h[uint8(last>>8)]++
 		h[b[6]]++
 		h[b[7]]++
 		h[b[8]]++
+		h[uint8(last>>16)]++
 		h[b[9]]++
 		h[b[10]]++
 		h[b[11]]++
-		h[b[12]]++
-		h[b[13]]++
-		h[b[14]]++
-		h[b[15]]++
+		h[last>>24]++
 	}
 	for _, v := range b {
 		h[v]++

@@ -366,8 +366,7 @@ func (t *table[K, V]) kept(keep func(K) bool) table[K, V] {
 	n := newTable[K, V](t.room)
 	for i := range t.cells {
 		if c := &t.cells[i]; keep(c.key) {
-			n.index[c.key] = uint32(len(n.cells))
-			n.cells = append(n.cells, *c)
+			n.put(c)
 		}
 	}
 	return n

@@ -223,14 +223,13 @@ func each[T any](c *codec, vs *[]T, most int, one func(*T)) {
 
 // cells is a table, in the order of its cells: so the clock hand goes on where it was, and nothing needs to be sorted.
 func cells[K comparable, V any](c *codec, t *table[K, V], key func(*K), value func(*V)) {
-	each(c, &t.cells, t.room, func(x *cell[K, V]) {
+	stored := t.cells
+	each(c, &stored, t.room, func(x *cell[K, V]) {
 		key(&x.key)
 		value(&x.value)
 		c.bool(&x.recent)
 		if c.reading {
-			_, twice := t.index[x.key]
-			c.check(!twice)
-			t.index[x.key] = uint32(len(t.cells) - 1)
+			c.check(t.put(x))
 		}
 	})
 	c.count(&t.hand, max(len(t.cells)-1, 0))

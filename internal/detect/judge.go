@@ -32,6 +32,7 @@ type Judge struct {
 	losing        bool                             // so many packets are being lost that absence says nothing
 	loss          [2]uint64                        // received and lost at the last second's end
 	resumes       bool                             // what has been remembered is loaded, and time has not passed since
+	hashes        [touchAhead]uint32               // scratch: of pairs
 	touched       []models.Addr                    // scratch: the addresses that the slot's ARP packets claim
 
 	incidents   map[incidentKey]*incident

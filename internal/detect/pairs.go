@@ -117,10 +117,29 @@ func (j *Judge) events(parts []*Accumulator) {
 	}
 	j.trim()
 	slices.SortFunc(j.told, compareSlots)
-	for _, s := range j.told {
-		j.event(s)
+	for told := j.told; len(told) > 0; {
+		batch := told[:min(len(told), touchAhead)]
+		j.touchPairs(batch)
+		for i, s := range batch {
+			j.event(s, j.hashes[i])
+		}
+		told = told[len(batch):]
 	}
 }
+
+// touchPairs hashes the pairs of some slots and loads what event will look at for them.
+func (j *Judge) touchPairs(batch []*models.ConnSlot) {
+	for i, s := range batch {
+		j.hashes[i] = j.pairs.hash(pairKeyOf(s))
+	}
+	for i := range batch {
+		if p := j.pairs.ahead(j.hashes[i]); p != nil {
+			j.sink += uint64(p.start)
+		}
+	}
+}
+
+func pairKeyOf(s *models.ConnSlot) pairKey { return pairKey{s.Orig, s.Resp, s.RespPort, s.Proto} }
 
 // trim cuts the telling connections of a flood, which fail and no more, to a bounded number: those with the smallest hashes.
 func (j *Judge) trim() {
@@ -138,7 +157,10 @@ func (j *Judge) trim() {
 const maxTelling = 1 << 13
 
 func compareSlots(a, b *models.ConnSlot) int {
-	return cmp.Or(cmp.Compare(a.First, b.First), compareAddr(a.Orig, b.Orig), compareAddr(a.Resp, b.Resp),
+	if a.First != b.First { // nearly always: the rest is not looked at
+		return cmp.Compare(a.First, b.First)
+	}
+	return cmp.Or(compareAddr(a.Orig, b.Orig), compareAddr(a.Resp, b.Resp),
 		cmp.Compare(a.RespPort, b.RespPort), cmp.Compare(a.OrigPort, b.OrigPort), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Start, b.Start),
 		cmp.Compare(a.ICMPType, b.ICMPType), cmp.Compare(a.ICMPCode, b.ICMPCode), cmp.Compare(a.Last, b.Last))
 }
@@ -176,7 +198,8 @@ func (v *visit) strangers() bool {
 // newMicros is how long what is new stays so, in time judged: what goes on for longer is the new normal.
 const newMicros = 72 * hourMicros
 
-func (j *Judge) event(s *models.ConnSlot) {
+// event judges a telling connection, whose pair has the given hash.
+func (j *Judge) event(s *models.ConnSlot, hash uint32) {
 	if leases(s) {
 		j.lease(s)
 	}
@@ -196,7 +219,7 @@ func (j *Judge) event(s *models.ConnSlot) {
 		}
 		return
 	}
-	p, fresh := j.pairs.get(pairKey{s.Orig, s.Resp, s.RespPort, s.Proto})
+	p, fresh := j.pairs.getHashed(pairKeyOf(s), hash)
 	v := visit{s, p, j}
 	if fresh {
 		p.first, p.met, p.new = s.Start, j.elapsed, j.learned()
@@ -223,7 +246,7 @@ func (j *Judge) retry(s *models.ConnSlot) {
 	if s.Proto != models.ProtoTCP || !asks(s) || !private(s.Orig) || private(s.Resp) {
 		return
 	}
-	p, fresh := j.retries.get(pairKey{s.Orig, s.Resp, s.RespPort, s.Proto})
+	p, fresh := j.retries.get(pairKeyOf(s))
 	if fresh {
 		p.first, p.new = s.Start, j.learned()
 	}

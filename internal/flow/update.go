@@ -16,19 +16,31 @@ func (t *Table) Update(ps []models.Packet, arena []byte) []byte {
 	for i := range ps {
 		t.locate(&ps[i], &loc[i])
 	}
-	for i := range loc {
-		t.sink += t.index[loc[i].hash&t.mask]
-	}
-	for i := range loc {
-		c := &t.entries[uint32(t.index[loc[i].hash&t.mask])]
-		t.sink += uint64(c.last) + c.packets[0]
-	}
+	t.sink += t.touchAhead(loc)
 	for i := range ps {
 		if !loc[i].skipped {
 			arena = t.update(&ps[i], &loc[i], arena)
 		}
 	}
 	return arena
+}
+
+// touchAhead loads what update will look at for each of the packets.
+func (t *Table) touchAhead(loc []located) (sum uint64) {
+	for i := range loc {
+		sum += t.index[loc[i].hash&t.mask]
+	}
+	for i := range loc {
+		c := &t.entries[uint32(t.index[loc[i].hash&t.mask])]
+		sum += uint64(c.last) + c.packets[0] + uint64(c.first)
+	}
+	for i := range loc {
+		c := &t.entries[uint32(t.index[loc[i].hash&t.mask])]
+		if c.epoch == t.epoch && int(c.slotRef) < len(t.slots) {
+			sum += uint64(t.slots[c.slotRef].First)
+		}
+	}
+	return sum
 }
 
 func (t *Table) locate(p *models.Packet, l *located) {
