@@ -2,9 +2,13 @@ package capture
 
 import "io"
 
-// windowBytes is the size of a file's read buffer: large enough that the system calls vanish, small enough for the
-// processor's second cache level.
-const windowBytes = 1 << 20
+const (
+	windowBytes = 1 << 20 // of a file's read buffer, half of which a record may fill
+
+	// fillBytes is how far the buffer is usually filled: large enough that the system calls vanish, so small that what is read stays in the
+	// processor's second cache level until it has been analysed.
+	fillBytes = 256 << 10
+)
 
 // window is a sliding view of a stream. Parsers take records from buf[r:w] without copying; only fill moves bytes, so
 // what was handed out stays valid until then.
@@ -53,7 +57,7 @@ func (w *window) fill(need int) error {
 	w.w = copy(w.buf, w.buf[w.r:w.w])
 	w.r = 0
 	for empty := 0; w.w < need || w.skip > 0; {
-		n, err := w.src.Read(w.buf[w.w:])
+		n, err := w.src.Read(w.buf[w.w:max(need, fillBytes)])
 		w.w += n
 		w.discard()
 		if w.skip == 0 && w.w >= need {

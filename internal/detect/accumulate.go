@@ -34,6 +34,7 @@ type Accumulator struct {
 	rowOf      [numRoles][]uint32 // row of each slot's source and destination
 	index      [numRoles][]uint32 // open addressing: row+1, 0 is free
 	failed     []models.ConnSlot
+	opened     []uint32 // slots whose initiator opens its connection
 	telling    []uint32 // slots that their connection's pair hears of
 	fragments  []uint32 // slots of later fragments of UDP datagrams, which have no ports
 	observed   []models.Observation
@@ -52,6 +53,7 @@ type lastRow struct {
 
 const (
 	minIndex    = 1 << 10
+	sparse      = 4    // places in an index for each row at least: who collides seldom is foreseen well
 	servicePort = 1024 // below it a port is a service's (RFC 6335, section 6)
 )
 
@@ -66,7 +68,7 @@ func (a *Accumulator) Reset() {
 		a.last[r] = lastRow{}
 	}
 	a.slots, a.failed = nil, nil
-	a.telling, a.fragments, a.questions = a.telling[:0], a.fragments[:0], a.questions[:0]
+	a.opened, a.telling, a.fragments, a.questions = a.opened[:0], a.telling[:0], a.fragments[:0], a.questions[:0]
 	a.observed, a.unobserved = a.observed[:0], 0
 	a.packets = 0
 }
@@ -80,6 +82,9 @@ func (a *Accumulator) Add(slots []models.ConnSlot) {
 		var bytes uint64
 		if unasked(s) {
 			bytes = s.Up.Bytes
+		}
+		if opens(s) {
+			a.opened = append(a.opened, uint32(i))
 		}
 		if telling(s) {
 			a.telling = append(a.telling, uint32(i))
@@ -171,7 +176,7 @@ func (a *Accumulator) row(r Role, addr models.Addr, i int) uint32 {
 	if last.ok && last.addr == addr {
 		return last.row
 	}
-	if 2*(len(a.rows[r])+1) > len(a.index[r]) {
+	if sparse*(len(a.rows[r])+1) > len(a.index[r]) {
 		a.grow(r)
 	}
 	index := a.index[r]

@@ -201,11 +201,8 @@ func (j *Judge) merge(n int64, a *Accumulator) {
 			rows = rows[len(batch):]
 		}
 	}
-	for i := range a.slots {
+	for _, i := range a.opened {
 		s := &a.slots[i]
-		if !opens(s) {
-			continue
-		}
 		src := a.rows[Source][a.rowOf[Source][i]].entity
 		dst := a.rows[Destination][a.rowOf[Destination][i]].entity
 		port := hashPort(s.RespPort, s.Proto)

@@ -17,18 +17,18 @@ type pairKey struct {
 
 // pair is what one client does with one service: when it comes, how much it carries, whether its visits are all alike.
 type pair struct {
+	start    int64 // of the last connection, or of the last after a pause
 	first    int64 // capture time of the first connection that got through
 	met      int64 // time judged until then
 	new      bool  // it began after the time of learning
-	start    int64 // of the last connection, or of the last after a pause
-	gaps     [pairGaps]uint32
-	gapped   int // gaps so far
 	minute   int64
 	visits   [2]uint32 // short connections in this minute and the one before
 	up, down moments   // of their payload
 	period   int64
 	sent     [2]uint64 // bytes uploaded in this period of uploadSeconds and the one before
 	told     uint64    // the most that there has been an alert about: as much again is no news
+	gapped   int       // gaps so far
+	gaps     [pairGaps]uint32
 }
 
 const (
@@ -133,8 +133,8 @@ func (j *Judge) touchPairs(batch []*models.ConnSlot) {
 		j.hashes[i] = j.pairs.hash(pairKeyOf(s))
 	}
 	for i := range batch {
-		if p := j.pairs.ahead(j.hashes[i]); p != nil {
-			j.sink += uint64(p.start)
+		if c := j.pairs.ahead(j.hashes[i]); c != nil {
+			j.sink += c.key.client.Lo + uint64(c.value.start) + c.value.told
 		}
 	}
 }

@@ -77,14 +77,14 @@ func (t *table[K, V]) getHashed(k K, hash uint32) (v *V, fresh bool) {
 	return &c.value, true
 }
 
-// ahead is what the index's first place for a hash names, if anything: what get will find there, more often than not. To load it before
-// it is needed lets cache misses overlap.
-func (t *table[K, V]) ahead(hash uint32) *V {
+// ahead is the cell that the index's first place for a hash names, if any: what get will find, more often than not. To load it before it is
+// needed lets cache misses overlap.
+func (t *table[K, V]) ahead(hash uint32) *cell[K, V] {
 	if len(t.index) == 0 {
 		return nil
 	}
 	if s := uint32(t.index[hash&uint32(len(t.index)-1)]); s != 0 {
-		return &t.cells[s-1].value
+		return &t.cells[s-1]
 	}
 	return nil
 }
