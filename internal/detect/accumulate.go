@@ -2,6 +2,7 @@ package detect
 
 import (
 	"math/bits"
+	"slices"
 
 	"netlyra/internal/models"
 )
@@ -76,6 +77,9 @@ func (a *Accumulator) Reset() {
 // Add takes the connections that moved in the slot. It keeps the slice until the next Reset, and changes nothing in it.
 func (a *Accumulator) Add(slots []models.ConnSlot) {
 	a.slots = slots
+	for r := range a.rowOf {
+		a.rowOf[r] = slices.Grow(a.rowOf[r], len(slots))
+	}
 	for i := range slots {
 		s := &slots[i]
 		a.packets += uint64(s.Up.Packets) + uint64(s.Down.Packets)
@@ -191,7 +195,11 @@ func (a *Accumulator) row(r Role, addr models.Addr, i int) uint32 {
 		at = (at + 1) & mask
 	}
 	row := uint32(len(a.rows[r]))
-	a.rows[r] = append(a.rows[r], moved{addr: addr, hash: hash, main: uint32(i)})
+	if len(a.rows[r]) == cap(a.rows[r]) {
+		a.rows[r] = slices.Grow(a.rows[r], max(len(a.rows[r]), minIndex/sparse))
+	}
+	a.rows[r] = a.rows[r][:row+1]
+	a.rows[r][row] = moved{addr: addr, hash: hash, main: uint32(i)}
 	index[at] = row + 1
 	*last = lastRow{addr, row, true}
 	return row

@@ -69,7 +69,13 @@ type sender struct {
 
 // hear takes who has sent on a connection so heavy for the sender if it is the heaviest so far.
 func (s *sender) hear(mac models.MAC, weight uint16) {
-	if weight < s.weight || mac == (models.MAC{}) || weight == s.weight && bytes.Compare(mac[:], s.mac[:]) <= 0 {
+	switch {
+	case mac == (models.MAC{}):
+		return
+	case mac == s.mac: // nearly always
+		s.weight = max(s.weight, weight)
+		return
+	case weight < s.weight || weight == s.weight && bytes.Compare(mac[:], s.mac[:]) <= 0:
 		return
 	}
 	*s = sender{mac, weight}

@@ -101,7 +101,7 @@ func (t *Table) view(e uint32, why models.ConnEnd) Record {
 // Sweep records the open connections that have changed in the next of parts parts of the table, going round: called once a slot, it
 // reports every long-lived connection once in parts slots, however many there are.
 func (t *Table) Sweep(parts int) {
-	if t.used == 0 {
+	if t.used == 0 || t.maxRecords == 0 {
 		return
 	}
 	for range int(t.used)/parts + 1 {

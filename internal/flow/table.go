@@ -122,6 +122,7 @@ type Table struct {
 	entries  []entry
 	free     uint32 // list of free entries through next
 	used     uint32 // entries[1..used] have been used
+	flushed  uint32 // entries[1..flushed] have been flushed
 	seed     [2]uint64
 	nextID   int64
 	idStride int64
@@ -234,24 +235,29 @@ func (t *Table) insert(k *key, hash uint32) uint32 {
 	return e
 }
 
-// remove ends a connection: its record goes out, its entry becomes free.
+// remove ends a connection and frees its entry.
 func (t *Table) remove(e uint32, why models.ConnEnd) {
-	t.record(e, why)
-	if c := &t.entries[e]; why == models.ConnIdle && c.marks&(answered|backward) == 0 {
-		t.fail(c)
-	}
+	t.end(e, why)
 	t.unlinkIndex(e)
 	t.wheel.unlink(t.entries, e)
+	t.entries[e].next = t.free
+	t.free = e
+}
+
+// end takes leave of a connection: its record goes out, what is kept beside its entry is dropped.
+func (t *Table) end(e uint32, why models.ConnEnd) {
+	t.record(e, why)
 	c := &t.entries[e]
+	if why == models.ConnIdle && c.marks&(answered|backward) == 0 {
+		t.fail(c)
+	}
 	t.buffers.release(&c.hello[0])
 	t.buffers.release(&c.hello[1])
 	if c.marks&hasHello != 0 {
 		delete(t.hellos, e)
 	}
-	c.next = t.free
 	c.epoch = 0
 	c.id = 0
-	t.free = e
 	t.counters.Active--
 	if why == models.ConnEvicted {
 		t.counters.Evicted++
@@ -309,6 +315,9 @@ func (t *Table) Slots() []models.ConnSlot { return t.slots }
 func (t *Table) TakeSlots(next []models.ConnSlot) []models.ConnSlot {
 	taken := t.slots
 	t.slots = next[:0]
+	if cap(next) < len(taken) { // as much will move again
+		t.slots = make([]models.ConnSlot, 0, cap(taken))
+	}
 	return taken
 }
 

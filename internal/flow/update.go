@@ -1,6 +1,10 @@
 package flow
 
-import "netlyra/internal/models"
+import (
+	"slices"
+
+	"netlyra/internal/models"
+)
 
 // Update adds packets, in order, to their connections and to the open slot. It sets each packet's Dir and ConnStart and, on the
 // packet that completes a TLS hello, SNI and JA4, whose text it appends to arena. Packets without a connection (ARP) are left alone.
@@ -180,14 +184,17 @@ func (t *Table) touch(c *entry, isNew bool) *models.ConnSlot {
 	return s
 }
 
+// minSlots is room for the connections of a quiet slot.
+const minSlots = 64
+
 // nextSlot appends a record to the open slot; it holds what an earlier slot left there.
 func (t *Table) nextSlot() *models.ConnSlot {
-	if n := len(t.slots); n < cap(t.slots) {
-		t.slots = t.slots[:n+1]
-	} else {
-		t.slots = append(t.slots, models.ConnSlot{})
+	n := len(t.slots)
+	if n == cap(t.slots) {
+		t.slots = slices.Grow(t.slots, max(n, minSlots))
 	}
-	return &t.slots[len(t.slots)-1]
+	t.slots = t.slots[:n+1]
+	return &t.slots[n]
 }
 
 // describe writes to s, all of it, a slot in which c has not moved yet.

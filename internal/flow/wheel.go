@@ -173,18 +173,20 @@ func (t *Table) evict() {
 	}
 }
 
-// Flush ends up to n connections, whatever their age, and says whether there are more: the capture is over.
+// Flush ends up to n connections, whatever their age, and says whether there are more: the capture is over. Before there are no more, no
+// packet may come. Entries are not unlinked one by one: at the end the table is empty.
 func (t *Table) Flush(n int) (more bool) {
-	for e := uint32(1); e <= t.used; e++ {
-		if !t.entries[e].live() {
-			continue
+	for ; t.flushed < t.used; t.flushed++ {
+		if e := t.flushed + 1; t.entries[e].live() {
+			if n == 0 {
+				return true
+			}
+			t.end(e, models.ConnFlushed)
+			n--
 		}
-		if n == 0 {
-			return true
-		}
-		t.remove(e, models.ConnFlushed)
-		n--
 	}
+	clear(t.index)
+	t.used, t.flushed, t.free = 0, 0, none
 	t.wheel = wheel{} // whatever time it is next
 	return false
 }
