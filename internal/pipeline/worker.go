@@ -33,6 +33,7 @@ type worker struct {
 	in      chan *chunk // from a reader that deals out
 	recycle chan<- *chunk
 	free    chan *slotResult
+	idle    []*slotResult // have come back through free
 	out     chan *slotResult
 }
 
@@ -240,8 +241,26 @@ func (w *worker) turn(next int64, do step) {
 	w.table.OpenSlot(next)
 }
 
+// result takes a result that has come back, the latest: it is the one that the caches know best. (A busy slot's fills them.)
+func (w *worker) result() *slotResult {
+	for {
+		select {
+		case r := <-w.free:
+			w.idle = append(w.idle, r)
+			continue
+		default:
+		}
+		if len(w.idle) == 0 {
+			return <-w.free
+		}
+		r := w.idle[len(w.idle)-1]
+		w.idle = w.idle[:len(w.idle)-1]
+		return r
+	}
+}
+
 func (w *worker) closeSlot() {
-	r := <-w.free
+	r := w.result()
 	r.slot, r.epoch = w.slot, w.epoch
 	w.counts.volumes.add(&w.volume)
 	r.volume, w.volume = w.volume, Volumes{}
@@ -298,7 +317,7 @@ func (w *worker) finish() {
 	}
 	for more := true; more; {
 		more = w.table.Flush(recordsPerSlot / 2)
-		r := <-w.free
+		r := w.result()
 		r.empty(w.slot, w.epoch)
 		r.records = append(r.records, w.table.Drain()...)
 		r.opened = w.table.Counters().Opened
