@@ -150,7 +150,7 @@ type Table struct {
 type located struct {
 	key     key
 	hash    uint32
-	srcIsB  bool
+	srcIsB  marks // origIsB if the packet's source is key.b
 	skipped bool
 }
 

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"math/bits"
 	"slices"
 
 	"netlyra/internal/models"
@@ -57,13 +58,23 @@ func (t *Table) locate(p *models.Packet, l *located) {
 		src, dst = icmpPorts(p.Proto, p.ICMPType, p.ICMPCode)
 	}
 	l.skipped = false
-	l.srcIsB = p.Dst.Less(p.Src) || p.Dst == p.Src && dst < src
-	if l.srcIsB {
-		l.key = key{p.Dst, p.Src, uint64(dst)<<32 | uint64(src)<<16 | uint64(p.Proto)}
-	} else {
-		l.key = key{p.Src, p.Dst, uint64(src)<<32 | uint64(dst)<<16 | uint64(p.Proto)}
-	}
+	// Which end is the smaller is as good as random, and a branch on it would be foreseen half of the time: it is the borrow of a
+	// subtraction, and turns the two round by a mask.
+	_, less := bits.Sub64(uint64(dst), uint64(src), 0)
+	_, less = bits.Sub64(p.Dst.Lo, p.Src.Lo, less)
+	_, less = bits.Sub64(p.Dst.Hi, p.Src.Hi, less)
+	l.srcIsB = origIsB * marks(less)
+	l.key.a.Hi, l.key.b.Hi = exchange(p.Src.Hi, p.Dst.Hi, less)
+	l.key.a.Lo, l.key.b.Lo = exchange(p.Src.Lo, p.Dst.Lo, less)
+	portA, portB := exchange(uint64(src), uint64(dst), less)
+	l.key.w = portA<<32 | portB<<16 | uint64(p.Proto)
 	l.hash = t.hash(&l.key)
+}
+
+// exchange returns a and b, the other way round if turn is 1 and not 0.
+func exchange(a, b, turn uint64) (uint64, uint64) {
+	x := (a ^ b) & -turn
+	return a ^ x, b ^ x
 }
 
 func (t *Table) update(p *models.Packet, l *located, arena []byte) []byte {
@@ -79,11 +90,8 @@ func (t *Table) update(p *models.Packet, l *located, arena []byte) []byte {
 		e = t.open(p, l)
 	}
 	c := &t.entries[e]
-	dir := 0
-	if l.srcIsB != (c.marks&origIsB != 0) {
-		dir = 1
-		c.marks |= answered
-	}
+	dir := int((l.srcIsB ^ c.marks) & origIsB / origIsB)
+	c.marks |= answered * marks(dir)
 	slot := t.touch(c, isNew)
 	add(c, slot, p, dir)
 	if p.Proto == models.ProtoTCP {
@@ -145,8 +153,9 @@ func (t *Table) open(p *models.Packet, l *located) uint32 {
 	if !fromOrig {
 		c.origMAC, c.respMAC = p.DstMAC, p.SrcMAC
 	}
-	if l.srcIsB == fromOrig {
-		c.marks |= origIsB
+	c.marks |= l.srcIsB
+	if !fromOrig {
+		c.marks ^= origIsB
 	}
 	c.class = classOf(c)
 	t.wheel.link(t.entries, e, p.TS+t.timeout[c.class])
@@ -200,12 +209,11 @@ func (t *Table) nextSlot() *models.ConnSlot {
 // describe writes to s, all of it, a slot in which c has not moved yet.
 func (c *entry) describe(s *models.ConnSlot) {
 	proto := models.Proto(c.key.w & 0xffff)
-	s.Orig, s.Resp = c.key.a, c.key.b
-	s.OrigPort, s.RespPort = uint16(c.key.w>>32), uint16(c.key.w>>16)
-	if c.marks&origIsB != 0 {
-		s.Orig, s.Resp = s.Resp, s.Orig
-		s.OrigPort, s.RespPort = s.RespPort, s.OrigPort
-	}
+	turn := uint64(c.marks & origIsB / origIsB)
+	s.Orig.Hi, s.Resp.Hi = exchange(c.key.a.Hi, c.key.b.Hi, turn)
+	s.Orig.Lo, s.Resp.Lo = exchange(c.key.a.Lo, c.key.b.Lo, turn)
+	orig, resp := exchange(c.key.w>>32, c.key.w>>16, turn)
+	s.OrigPort, s.RespPort = uint16(orig), uint16(resp)
 	if !proto.HasPorts() {
 		s.OrigPort, s.RespPort = 0, 0
 	}
@@ -246,10 +254,7 @@ func add(c *entry, slot *models.ConnSlot, p *models.Packet, dir int) {
 		slot.First = p.TS
 	}
 	slot.Last = max(slot.Last, p.TS)
-	s := &slot.Up
-	if dir == 1 {
-		s = &slot.Down
-	}
+	s := [...]*models.SlotDir{&slot.Up, &slot.Down}[dir&1]
 	if s.Packets == 0 {
 		sender(c, slot, p, dir)
 	}
@@ -267,11 +272,8 @@ func add(c *entry, slot *models.ConnSlot, p *models.Packet, dir int) {
 
 // sender notes which hardware address a side sends from, once a slot: another machine may have taken its place.
 func sender(c *entry, slot *models.ConnSlot, p *models.Packet, dir int) {
-	if dir == 0 {
-		c.origMAC, slot.OrigMAC = p.SrcMAC, p.SrcMAC
-	} else {
-		c.respMAC, slot.RespMAC = p.SrcMAC, p.SrcMAC
-	}
+	*[...]*models.MAC{&c.origMAC, &c.respMAC}[dir&1] = p.SrcMAC
+	*[...]*models.MAC{&slot.OrigMAC, &slot.RespMAC}[dir&1] = p.SrcMAC
 }
 
 // gotThrough says whether p is what completes its connection: the end of TCP's handshake; without one (not TCP, or picked up in
