@@ -21,7 +21,8 @@ type moved struct {
 	entropyN   uint32
 	entity     uint32 // where the judge has put it; set by the judge
 	main       uint32 // index of the slot's heaviest connection
-	mainBytes  uint64
+	mainPorts  uint32 // of it
+	mainBytes  uint64 // of it
 	unasked    uint64 // bytes from a service port that nobody has answered yet
 	icmp       uint32 // packets that the initiators sent, of packetsOut
 	silent     uint32 // packets that nobody has answered yet, of packetsOut
@@ -144,8 +145,8 @@ func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	a.rowOf[r] = append(a.rowOf[r], row)
 	m := &a.rows[r][row]
 	bytes := s.Up.Bytes + s.Down.Bytes
-	if bytes > m.mainBytes || bytes == m.mainBytes && mainConnOf(r, s).heavierThan(mainConnOf(r, &a.slots[m.main])) {
-		m.main, m.mainBytes = uint32(i), bytes
+	if ports := portsOf(s.OrigPort, s.RespPort); bytes > m.mainBytes || bytes == m.mainBytes && (ports < m.mainPorts || ports == m.mainPorts && a.heavier(r, uint32(i), m.main)) {
+		m.main, m.mainPorts, m.mainBytes = uint32(i), ports, bytes
 	}
 	switch {
 	case r == Source && s.Up.Packets > 0:
@@ -172,6 +173,12 @@ func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	if s.Proto == models.ProtoICMP || s.Proto == models.ProtoICMPv6 {
 		m.icmp += s.Up.Packets
 	}
+}
+
+// heavier compares two of the slot's connections.
+func (a *Accumulator) heavier(r Role, i, than uint32) bool {
+	one, other := mainConnOf(r, &a.slots[i]), mainConnOf(r, &a.slots[than])
+	return one.heavierThan(&other)
 }
 
 // row finds or makes the row of addr, whose first connection is slot i.

@@ -3,6 +3,7 @@ package detect
 import (
 	"bytes"
 	"math"
+	"math/bits"
 
 	"netlyra/internal/models"
 )
@@ -51,7 +52,7 @@ func (e *entity) recentlyFailed() int {
 }
 
 // mainConn is the connection that an entity is named with where there is no better: its heaviest in one slot. Ties are decided by
-// who and where, so that the order of the slots does not matter.
+// where and who, so that the order of the slots does not matter.
 type mainConn struct {
 	bytes    uint64
 	peer     models.Addr
@@ -92,19 +93,22 @@ func mainConnOf(r Role, s *models.ConnSlot) mainConn {
 	return mainConn{s.Up.Bytes + s.Down.Bytes, peer, s.OrigPort, s.RespPort, s.Proto}
 }
 
-func (m mainConn) heavierThan(o mainConn) bool {
+func (m *mainConn) heavierThan(o *mainConn) bool {
 	switch {
 	case m.bytes != o.bytes:
 		return m.bytes > o.bytes
+	case m.ports() != o.ports():
+		return m.ports() < o.ports()
 	case m.peer != o.peer:
 		return m.peer.Less(o.peer)
-	case m.respPort != o.respPort:
-		return m.respPort < o.respPort
-	case m.origPort != o.origPort:
-		return m.origPort < o.origPort
 	}
 	return m.proto < o.proto
 }
+
+// ports are both in one number, of which the smaller decides a tie.
+func (m *mainConn) ports() uint32 { return portsOf(m.origPort, m.respPort) }
+
+func portsOf(orig, resp uint16) uint32 { return uint32(resp)<<16 | uint32(orig) }
 
 // recent is what of a second is still needed in the next.
 type recent struct {
@@ -138,7 +142,8 @@ func (e *entity) goesOn(limit int, share float64) bool {
 // entities is a fixed slab of entities of one role under an open-addressing index. When it is full, an entity that has not moved
 // for a round of the clock hand is evicted; those in an open incident stay.
 type entities struct {
-	index   []uint64 // hash << 32 | entity+1; 0 is free
+	index   []uint32 // the entity in the bits of low, those of its hash in the others; 0 is free
+	low     uint32
 	slab    []entity
 	used    int
 	hand    int
@@ -155,7 +160,7 @@ func newEntities(capacity int) *entities {
 	for size < 2*capacity {
 		size *= 2
 	}
-	return &entities{index: make([]uint64, size), slab: make([]entity, capacity+1), used: 1} // 0 is noEntity
+	return &entities{index: make([]uint32, size), low: 1<<bits.Len(uint(capacity)) - 1, slab: make([]entity, capacity+1), used: 1} // 0 is noEntity
 }
 
 // noEntity stands for an address that there is no room for.
@@ -166,8 +171,8 @@ func (t *entities) get(addr models.Addr, hash uint32, turn int64) uint32 {
 	mask := uint32(len(t.index) - 1)
 	i := hash & mask
 	for t.index[i] != 0 {
-		if uint32(t.index[i]>>32) == hash {
-			if e := uint32(t.index[i]) - 1; t.slab[e].addr == addr {
+		if s := t.index[i]; s&^t.low == hash&^t.low {
+			if e := s & t.low; t.slab[e].addr == addr {
 				return e
 			}
 		}
@@ -185,7 +190,7 @@ func (t *entities) get(addr models.Addr, hash uint32, turn int64) uint32 {
 		for i = hash & mask; t.index[i] != 0; i = (i + 1) & mask {
 		}
 	}
-	t.index[i] = uint64(hash)<<32 | uint64(e+1)
+	t.index[i] = hash&^t.low | e
 	t.slab[e] = entity{addr: addr, hash: hash, slot: -1 << 62, period: -1 << 62, second: -1 << 62}
 	t.live++
 	return e
@@ -196,8 +201,8 @@ func (t *entities) find(addr models.Addr) *entity {
 	hash := hashAddr(addr)
 	mask := uint32(len(t.index) - 1)
 	for i := hash & mask; t.index[i] != 0; i = (i + 1) & mask {
-		if uint32(t.index[i]>>32) == hash {
-			if e := &t.slab[uint32(t.index[i])-1]; e.addr == addr {
+		if s := t.index[i]; s&^t.low == hash&^t.low {
+			if e := &t.slab[s&t.low]; e.addr == addr {
 				return e
 			}
 		}
@@ -209,11 +214,11 @@ func (t *entities) find(addr models.Addr) *entity {
 func (t *entities) touch(rows []moved) (sum uint64) {
 	mask := uint32(len(t.index) - 1)
 	for i := range rows {
-		sum += t.index[rows[i].hash&mask]
+		sum += uint64(t.index[rows[i].hash&mask])
 	}
 	for i := range rows {
-		if e := uint32(t.index[rows[i].hash&mask]); e > 0 {
-			ent := &t.slab[e-1]
+		if e := t.index[rows[i].hash&mask] & t.low; e > 0 {
+			ent := &t.slab[e]
 			sum += uint64(ent.slot) + uint64(ent.now.opened) + ent.halves[0].unasked
 		}
 	}
@@ -280,7 +285,7 @@ func (t *entities) remove(e uint32) {
 	}
 	mask := uint32(len(t.index) - 1)
 	i := ent.hash & mask
-	for uint32(t.index[i]) != e+1 {
+	for t.index[i]&t.low != e {
 		i = (i + 1) & mask
 	}
 	for j := i; ; {
@@ -288,7 +293,7 @@ func (t *entities) remove(e uint32) {
 		if t.index[j] == 0 {
 			break
 		}
-		home := uint32(t.index[j]>>32) & mask
+		home := t.slab[t.index[j]&t.low].hash & mask
 		if (j-home)&mask >= (j-i)&mask {
 			t.index[i] = t.index[j]
 			i = j

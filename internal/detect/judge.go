@@ -276,8 +276,8 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 		e.weight = 0
 		st.active = append(st.active, m.entity)
 	}
-	if m.mainBytes >= e.main.bytes {
-		if main := mainConnOf(r, &a.slots[m.main]); !e.main.heavierThan(main) {
+	if m.mainBytes > e.main.bytes || m.mainBytes == e.main.bytes && m.mainPorts <= e.main.ports() {
+		if main := mainConnOf(r, &a.slots[m.main]); !e.main.heavierThan(&main) {
 			e.main = main
 		}
 	}

@@ -89,10 +89,11 @@ func (t *table[K, V]) ahead(hash uint32) *cell[K, V] {
 	return nil
 }
 
-// grow appends a cell under a hash. Memory doubles, so that a cell is copied once on average.
+// grow appends a cell under a hash. When there is no room, there will be for four times as many: a cell is copied seldom, and what is not
+// used yet costs no more than address space.
 func (t *table[K, V]) grow(hash uint32) *cell[K, V] {
 	if n := len(t.cells); n == cap(t.cells) {
-		t.cells = slices.Grow(t.cells, min(max(n, minTable/2), t.room-n))
+		t.cells = slices.Grow(t.cells, min(max(3*n, minTable/2), t.room-n))
 	}
 	t.cells = t.cells[:len(t.cells)+1]
 	if 2*len(t.cells) > len(t.index) {
