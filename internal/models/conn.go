@@ -10,33 +10,36 @@ type SlotDir struct {
 }
 
 // ConnSlot is what one connection did within one slot of 40 ms: what the detector is fed with. Its identity is that of
-// its Connection. Orig is the initiator's address.
+// its Connection. It is three cache lines of 64 bytes: who, when, how much.
 type ConnSlot struct {
+	Orig, Resp Addr // Orig is the initiator
+	OrigPort   uint16
+	RespPort   uint16
+	Proto      Proto
+	VLAN       uint16
+	OrigMAC    MAC // the originator's packets of this slot come from it; if it sent none, the last ones did
+	RespMAC    MAC // likewise; before the responder has sent anything, what the originator sends to
+	State      ConnState
+	New        bool // the connection's first packet is in this slot
+	Answered   bool // the responder has sent something, in this slot or before
+	Completed  bool // in this slot the connection got through: TCP's handshake complete, others' first answer
+	Through    bool // it has got through, in this slot or before
+	Finished   bool // in this slot both sides have sent FIN, or one of them RST (TCP)
+	Failed     bool // it has ended without an answer: a slot of its own, without packets
+	Hello      bool // a TLS ClientHello has been seen
+	Backward   bool // its first packet came from the responder: it is seen from the middle on, or answers what nobody has asked
+	ICMPType   uint8
+	ICMPCode   uint8
+
 	ConnID             uint64
-	Start              int64 // capture time of the connection's first packet
-	Before             int64 // of its last packet before this slot; 0: there was none
-	First              int64 // of the slot's first packet of this connection; where it has Failed, of its last packet
-	Last               int64
-	Orig, Resp         Addr
-	OrigPort           uint16
-	RespPort           uint16
-	Proto              Proto
-	VLAN               uint16
-	OrigMAC            MAC // the originator's packets of this slot come from it; if it sent none, the last ones did
-	RespMAC            MAC // likewise; before the responder has sent anything, what the originator sends to
-	State              ConnState
-	New                bool // the connection's first packet is in this slot
-	Answered           bool // the responder has sent something, in this slot or before
-	Completed          bool // in this slot the connection got through: TCP's handshake complete, others' first answer
-	Through            bool // it has got through, in this slot or before
-	Finished           bool // in this slot both sides have sent FIN, or one of them RST (TCP)
-	Failed             bool // it has ended without an answer: a slot of its own, without packets
-	Hello              bool // a TLS ClientHello has been seen
-	Backward           bool // its first packet came from the responder: it is seen from the middle on, or answers what nobody has asked
-	ICMPType           uint8
-	ICMPCode           uint8
-	Up, Down           SlotDir // what the originator and what the responder sent
-	TotalUp, TotalDown uint64  // payload since the connection's start, this slot included
+	Start              int64  // capture time of the connection's first packet
+	Before             int64  // of its last packet before this slot; 0: there was none
+	First              int64  // of the slot's first packet of this connection; where it has Failed, of its last packet
+	Last               int64  // of its last packet in the slot
+	TotalUp, TotalDown uint64 // payload since the connection's start, this slot included
+	_                  uint64 // to the end of the line
+
+	Up, Down SlotDir // what the originator and what the responder sent
 }
 
 // Observation is something that belongs to no connection but that the detector is told of: an ARP packet (RFC 826).
