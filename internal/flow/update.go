@@ -95,12 +95,8 @@ func (t *Table) update(p *models.Packet, l *located, arena []byte) []byte {
 	slot := t.touch(c, isNew)
 	add(c, slot, p, dir)
 	if p.Proto == models.ProtoTCP {
-		was := c.state
-		c.track(p.Flags, dir)
-		if c.state != was {
-			slot.Finished = slot.Finished || c.state >= models.ConnClosed && was < models.ConnClosed
-			c.class = classOf(c)
-			t.wheel.relink(t.entries, e, c.last+t.timeout[c.class])
+		if p.Flags&(models.SYN|models.FIN|models.RST) != 0 || c.state == models.ConnSynReceived {
+			t.track(e, slot, p.Flags, dir)
 		}
 		if c.marks&(helloOrig<<dir) == 0 {
 			arena = t.hello(e, p, dir, arena)
@@ -118,6 +114,18 @@ func (t *Table) update(p *models.Packet, l *located, arena []byte) []byte {
 	p.ConnStart = c.first
 	p.ConnID, p.Nth = c.id, c.packets[0]+c.packets[1]
 	return arena
+}
+
+// track moves e's TCP state, and with it its time-out.
+func (t *Table) track(e uint32, slot *models.ConnSlot, f models.TCPFlags, dir int) {
+	c := &t.entries[e]
+	was := c.state
+	if c.track(f, dir); c.state == was {
+		return
+	}
+	slot.Finished = slot.Finished || c.state >= models.ConnClosed && was < models.ConnClosed
+	c.class = classOf(c)
+	t.wheel.relink(t.entries, e, c.last+t.timeout[c.class])
 }
 
 // over says whether p no longer belongs to c: c was silent for longer than its time-out, or is finished and p opens anew.
@@ -183,6 +191,11 @@ func (t *Table) touch(c *entry, isNew bool) *models.ConnSlot {
 	if c.epoch == t.epoch {
 		return &t.slots[c.slotRef]
 	}
+	return t.begin(c, isNew)
+}
+
+// begin makes c's record in the open slot.
+func (t *Table) begin(c *entry, isNew bool) *models.ConnSlot {
 	c.epoch = t.epoch
 	c.slotRef = uint32(len(t.slots))
 	s := t.nextSlot()
