@@ -191,12 +191,13 @@ func periodOf(n int64) int64 { return n * models.SlotMicros / secondMicros / win
 // merge adds what one worker accumulated to the entities.
 func (j *Judge) merge(n int64, a *Accumulator) {
 	j.packets += a.packets
+	period := periodOf(n)
 	for r := range j.roles {
 		for rows := a.rows[r]; len(rows) > 0; {
 			batch := rows[:min(len(rows), touchAhead)]
 			j.sink += j.roles[r].entities.touch(batch)
 			for i := range batch {
-				j.mergeRow(n, Role(r), a, &batch[i])
+				j.mergeRow(period, Role(r), a, &batch[i])
 			}
 			rows = rows[len(batch):]
 		}
@@ -253,7 +254,7 @@ func (j *Judge) list(r Role, i uint32) {
 	st.moved = append(st.moved, i)
 }
 
-func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
+func (j *Judge) mergeRow(period int64, r Role, a *Accumulator, m *moved) {
 	st := &j.roles[r]
 	m.entity = st.entities.get(m.addr, m.hash, j.turn)
 	if m.entity == noEntity {
@@ -263,7 +264,9 @@ func (j *Judge) mergeRow(n int64, r Role, a *Accumulator, m *moved) {
 	if e.slot != j.turn {
 		e.slot = j.turn
 		e.recent = true
-		e.turn(periodOf(n), &st.entities.blocks, !j.learned())
+		if e.period != period {
+			e.turn(period, &st.entities.blocks, !j.learned())
+		}
 	}
 	if e.second != j.second {
 		e.before = recent{}
