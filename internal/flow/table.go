@@ -311,7 +311,7 @@ func (t *Table) OpenSlot(n int64) {
 func (t *Table) Slots() []models.ConnSlot { return t.slots }
 
 // TakeSlots hands the open slot's connections over for good and goes on in next, so that they can be judged while the
-// next slot fills. It must be followed by OpenSlot.
+// next slot fills, with room for as many. It must be followed by OpenSlot.
 func (t *Table) TakeSlots(next []models.ConnSlot) []models.ConnSlot {
 	taken := t.slots
 	t.slots = next[:0]

@@ -10,9 +10,8 @@ import (
 // Update adds packets, in order, to their connections and to the open slot. It sets each packet's Dir and ConnStart and, on the
 // packet that completes a TLS hello, SNI and JA4, whose text it appends to arena. Packets without a connection (ARP) are left alone.
 //
-// It goes over the batch three times: keys and hashes, then a load of each index slot and entry, then the work. The loads
-// of the second pass do not depend on each other, so that their cache misses overlap: more than twice as fast on a table
-// larger than the cache, measured.
+// It goes over the batch several times: keys and hashes, loads of what the work will look at (touchAhead), then the work. The loads of one
+// pass do not depend on each other, so that their cache misses overlap: more than twice as fast on a table larger than the cache, measured.
 func (t *Table) Update(ps []models.Packet, arena []byte) []byte {
 	if cap(t.scratch) < len(ps) {
 		t.scratch = make([]located, len(ps))
@@ -30,7 +29,8 @@ func (t *Table) Update(ps []models.Packet, arena []byte) []byte {
 	return arena
 }
 
-// touchAhead loads what update will look at for each of the packets.
+// touchAhead loads what update will look at for each of the packets: its place in the index, the three lines of the entry named there, and the
+// entry's record of the open slot.
 func (t *Table) touchAhead(loc []located) (sum uint64) {
 	for i := range loc {
 		sum += t.index[loc[i].hash&t.mask]
