@@ -73,7 +73,7 @@ func TestTenMillionSpoofedSources(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds; run without -short")
 	}
-	const perSlot, most = 50_000, 200.0 // MiB: entities 2 x 46, accumulator 30, blocks and tables
+	const perSlot, most = 50_000, 200.0 // MiB: entities 2 x 25, accumulator 30, blocks and tables
 	victim := addr("10.0.0.77")
 	s := newStress(t, Options{})
 	ordinary := office(40, 3)
