@@ -36,7 +36,7 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 	if _, err := s.AddException(ctx, models.Exception{Host: "192.0.2.1", Reason: "r"}); err != nil {
 		t.Fatal(err)
 	}
-	other, err := sql.Open("sqlite", path)
+	other, err := sql.Open("sqlite", path+patient)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -362,6 +362,9 @@ func TestCorruptDatabase(t *testing.T) {
 	holds(t, database, nil) // the new one can be opened
 }
 
+// patient makes a second connection wait for the writer's lock, which the program under test holds now and then.
+const patient = "?_pragma=busy_timeout(5000)"
+
 // Another program holds the database locked, and alerts and connections wait for it: SIGTERM ends the program within ten seconds all the
 // same.
 func TestTerminateWithALockedDatabase(t *testing.T) {
@@ -374,7 +377,7 @@ func TestTerminateWithALockedDatabase(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			database := filepath.Join(t.TempDir(), "netlyra.db")
 			startRun(t, nil, database, "--read", sample).terminate() // makes the database
-			db, err := sql.Open("sqlite", database)
+			db, err := sql.Open("sqlite", database+patient)
 			if err != nil {
 				t.Fatal(err)
 			}
