@@ -20,7 +20,7 @@ import (
 )
 
 // Stages are what Replay can be told to do, each with all before it; "full" is the pipeline as `analyze` runs it, "naive" the same work
-// done with gopacket's NewPacket, maps and one vector of trees a packet.
+// as one writes it first.
 func Stages() []string { return []string{"read", "decode", "entropy", "flow", "full", "naive"} }
 
 // ReplayOptions say what is measured.
