@@ -19,9 +19,11 @@ import (
 	"netlyra/internal/pipeline"
 )
 
-// Stages are what Replay can be told to do, each with all before it; "full" is the pipeline as `analyze` runs it, "naive" the same work
-// as one writes it first.
-func Stages() []string { return []string{"read", "decode", "entropy", "flow", "full", "naive"} }
+// Stages are what Replay can be told to do, each with all before it; "full" is the pipeline as `analyze` runs it, "pipeline"
+// that without the detector, "naive" the work of "full" as one writes it first.
+func Stages() []string {
+	return []string{"read", "decode", "entropy", "flow", "pipeline", "full", "naive"}
+}
 
 // ReplayOptions say what is measured.
 type ReplayOptions struct {
@@ -60,7 +62,7 @@ func Replay(ctx context.Context, o ReplayOptions) (Result, error) {
 	cpu, started := cpuTime(), time.Now()
 	var err error
 	switch o.Stages {
-	case "full":
+	case "pipeline", "full":
 		err = r.full(ctx, o)
 	case "naive":
 		err = r.naive(o.Path)
@@ -80,7 +82,7 @@ func Replay(ctx context.Context, o ReplayOptions) (Result, error) {
 	return r, nil
 }
 
-// full is the pipeline as `analyze` runs it.
+// full is the pipeline as `analyze` runs it, with or without the detector.
 func (r *Result) full(ctx context.Context, o ReplayOptions) error {
 	src, err := capture.OpenFile(o.Path, capture.FileOptions{})
 	if err != nil {
@@ -88,7 +90,7 @@ func (r *Result) full(ctx context.Context, o ReplayOptions) error {
 	}
 	p, err := pipeline.New(pipeline.Options{
 		Sensor: "bench", Sources: []pipeline.Source{src}, Workers: o.Workers,
-		Flow: flow.Options{Seed: 1}, Detect: detect.Options{Seed: 1},
+		Flow: flow.Options{Seed: 1}, Detect: detect.Options{Seed: 1}, DetectorOff: o.Stages == "pipeline",
 		Outputs: pipeline.Outputs{Alerts: func(_ context.Context, a []models.Alert) error {
 			for i := range a {
 				if a[i].Rev == 1 {

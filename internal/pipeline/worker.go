@@ -12,6 +12,7 @@ import (
 // hands over at a slot's end and the counters that it publishes after each batch.
 type worker struct {
 	live    bool
+	judged  bool // there is a detector
 	decoder decode.Decoder
 	table   *flow.Table
 	batch   models.Batch
@@ -105,7 +106,7 @@ func newWorker(o Options, i int) (*worker, error) {
 		return nil, err
 	}
 	w := &worker{
-		live: o.Live, table: table, changed: o.Outputs.Changed,
+		live: o.Live, judged: !o.DetectorOff, table: table, changed: o.Outputs.Changed,
 		free: make(chan *slotResult, slotsInFlight), out: make(chan *slotResult, slotsInFlight), in: make(chan *chunk, chunksInFlight),
 	}
 	w.clock.now = o.Now
@@ -271,6 +272,18 @@ func (w *worker) closeSlot() {
 	r.slots = w.table.TakeSlots(r.slots)
 	w.table.Advance((r.slot + 1) * models.SlotMicros)
 	r.failed = w.table.TakeFailed(r.failed)
+	if w.judged {
+		w.accumulate(r)
+	}
+	w.arp, w.dns, w.unheard = w.arp[:0], w.dns[:0], 0
+	w.table.Sweep(sweepSlots)
+	r.records = append(r.records[:0], w.table.Drain()...)
+	r.opened = w.table.Counters().Opened
+	w.out <- r
+}
+
+// accumulate rolls up the slot for the judge.
+func (w *worker) accumulate(r *slotResult) {
 	r.acc.Reset()
 	r.acc.Add(r.slots)
 	r.acc.Fail(r.failed)
@@ -278,11 +291,6 @@ func (w *worker) closeSlot() {
 		r.acc.Observe(o)
 	}
 	r.acc.ObserveDNS(w.dns, w.unheard)
-	w.arp, w.dns, w.unheard = w.arp[:0], w.dns[:0], 0
-	w.table.Sweep(sweepSlots)
-	r.records = append(r.records[:0], w.table.Drain()...)
-	r.opened = w.table.Counters().Opened
-	w.out <- r
 }
 
 // view picks the connections that the live view hears of: those that moved most bytes in the slot.
