@@ -55,6 +55,16 @@ func TestNewcomers(t *testing.T) {
 		{"a service on the first day", func(s *script) { office(s, 1.1); s.conn(0.9*day, page(addr("10.0.0.1"), server, 8443, 500, 5000)) }, ""},
 		{"a service for clients from outside", func(s *script) { office(s, 1.1); s.conn(1.1*day, page(outside, server, 8443, 500, 5000)) }, "new_service"},
 		{"a service over datagrams", func(s *script) { office(s, 1.1); s.conn(1.1*day, datagrams(addr("10.0.0.1"), server, 161, 50, 500)) }, "new_service"},
+		{"a service on a port that another machine has offered", func(s *script) {
+			office(s, 1.1)
+			s.conn(0.5*day, page(addr("10.0.0.2"), addr("10.0.0.5"), 8443, 500, 5000))
+			s.conn(1.1*day, page(addr("10.0.0.1"), server, 8443, 500, 5000))
+		}, ""},
+		{"a service on a port that is used outside", func(s *script) {
+			office(s, 1.1)
+			s.conn(0.5*day, page(addr("10.0.0.2"), outside, 8443, 500, 5000))
+			s.conn(1.1*day, page(addr("10.0.0.1"), server, 8443, 500, 5000))
+		}, "new_service"},
 		{"a service that others come to later", func(s *script) {
 			office(s, 1.5)
 			for i := range 10 {
