@@ -15,9 +15,10 @@ import (
 )
 
 // naiveLoop is the plain loop that one writes first for what `analyze` does: gopacket's NewPacket with its default options, connections and
-// hosts in maps, entropy with logarithms, every packet judged as it comes. It is naive, not made slow: nothing is done twice, and
-// counts of byte values are an array. Connections begin, turn and end by the rules of package flow, which a test holds against it.
-// It does less than `analyze` where more would not be plain: no ICMP connections, no hellos, no tails, no beacons, uploads or tunnels.
+// hosts in maps, entropy with logarithms, every packet judged as it comes. It is naive, not made slow: nothing is computed twice,
+// and counts of byte values are an array. Connections begin, turn and end by the rules of package flow, which a test holds against it. It does
+// less than `analyze` where more would not be plain: no ICMP, fragments or hellos; no scaler, tails or guard; no limits but those on what fails; no
+// beacons, uploads or tunnels. It does more in one thing: trees see every packet, not every second of a host.
 type naiveLoop struct {
 	open   map[naiveKey]*naiveConn
 	second int64
@@ -33,7 +34,7 @@ type naiveKey struct {
 
 func (k naiveKey) reverse() naiveKey { return naiveKey{k.network.Reverse(), k.transport.Reverse()} }
 
-// naiveConn is a connection; of what there are two of, the initiator's comes first.
+// naiveConn is a connection; in pairs the initiator's value comes first.
 type naiveConn struct {
 	key         naiveKey // from the initiator to the responder
 	tcp         bool
@@ -43,7 +44,6 @@ type naiveConn struct {
 	first, last time.Time
 	packets     [2]uint64
 	bytes       [2]uint64
-	payload     [2]uint64
 	entropy     float64 // sum over the packets with payload
 	entropyN    uint64
 }
@@ -95,9 +95,10 @@ func (n *naiveLoop) run(path string) error {
 func (n *naiveLoop) packet(p gopacket.Packet, info gopacket.CaptureInfo) {
 	n.packets++
 	n.bytes += uint64(info.Length)
-	if second := info.Timestamp.Unix(); second != n.second {
+	if second := info.Timestamp.Unix(); second > n.second {
 		n.second = second
 		n.expire(info.Timestamp)
+		n.hosts.expire(info.Timestamp)
 	}
 	network, transport := p.NetworkLayer(), p.TransportLayer()
 	if network == nil || transport == nil {
@@ -110,11 +111,12 @@ func (n *naiveLoop) packet(p gopacket.Packet, info gopacket.CaptureInfo) {
 	if c.key != key {
 		d = 1
 	}
-	c.last = info.Timestamp
+	if info.Timestamp.After(c.last) {
+		c.last = info.Timestamp
+	}
 	c.packets[d]++
 	c.bytes[d] += uint64(info.Length)
 	payload := transport.LayerPayload()
-	c.payload[d] += uint64(len(payload))
 	h := 0.0
 	if len(payload) > 0 {
 		h = naiveEntropy(payload)
@@ -178,10 +180,14 @@ func (c *naiveConn) turn(tcp *layers.TCP, d int) bool {
 	case !tcp.SYN && c.state == models.ConnSynReceived && d == 0:
 		c.state = models.ConnEstablished
 	}
-	if c.state == models.ConnActive { // no handshake, or none seen
-		return c.packets[1] > 0
+	switch c.state {
+	case models.ConnEstablished:
+		return true
+	case models.ConnSynSent, models.ConnSynReceived, models.ConnReset:
+		return false
+	default: // no handshake, or none seen
+		return d == 1
 	}
-	return c.state == models.ConnEstablished
 }
 
 // idle is how long a connection may be silent.

@@ -58,7 +58,7 @@ func newNaiveHosts() (h naiveHosts, err error) {
 	h = naiveHosts{limits: detect.DefaultLimits(), alerts: map[naiveAlert]bool{}}
 	for role := range h.hosts {
 		h.hosts[role] = map[gopacket.Endpoint]*naiveHost{}
-		if h.trees[role], err = hst.New(hst.Options{Trees: 25, Height: 8, Features: len(h.x), Seed: 1}); err != nil {
+		if h.trees[role], err = hst.New(hst.Options{Trees: 25, Height: 8, Window: 2048, Features: len(h.x), Seed: 1}); err != nil {
 			return h, err
 		}
 	}
@@ -82,6 +82,17 @@ func (h *naiveHosts) host(role int, addr gopacket.Endpoint, now time.Time) *naiv
 	return host
 }
 
+// expire forgets hosts that have been silent since their window ended.
+func (h *naiveHosts) expire(now time.Time) {
+	for role := range h.hosts {
+		for addr, host := range h.hosts[role] {
+			if now.Sub(host.since) > naiveWindow {
+				delete(h.hosts[role], addr)
+			}
+		}
+	}
+}
+
 func (t *naiveHost) add(e naiveEvent, peer, port gopacket.Endpoint) *naiveHost {
 	t.packets[e.direction]++
 	t.bytes += e.bytes
@@ -101,7 +112,7 @@ func (t *naiveHost) add(e naiveEvent, peer, port gopacket.Endpoint) *naiveHost {
 }
 
 func (h *naiveHosts) judge(role int, addr gopacket.Endpoint, t *naiveHost) {
-	failed := t.opened - t.completed
+	failed := max(t.opened-t.completed, 0) // one may have been opened in the window before
 	share := float64(failed) / float64(max(t.opened, 1))
 	switch {
 	case share < h.limits.FailedShare:
@@ -122,10 +133,10 @@ func (h *naiveHosts) judge(role int, addr gopacket.Endpoint, t *naiveHost) {
 		decades(float64(len(t.ports)), 65_536),
 		float64(t.packets[1]) / float64(t.packets[0]+t.packets[1]),
 	}
-	if h.trees[role].Score(h.x[:]) > 0.999 {
+	if river, _ := h.trees[role].See(h.x[:]); river > 0.999 {
 		h.alerts[naiveAlert{addr, role, models.CategoryAnomaly}] = true
 	}
-	h.trees[role].Learn(h.x[:])
+	h.trees[role].LearnSeen()
 }
 
 // decades spreads 0 to top over 0 to 1 by the logarithm.

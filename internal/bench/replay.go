@@ -29,7 +29,7 @@ func Stages() []string {
 type ReplayOptions struct {
 	Path    string
 	Stages  string // one of Stages
-	Workers int    // of "full"
+	Workers int    // of "pipeline" and "full"
 }
 
 // Result is one measurement.

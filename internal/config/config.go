@@ -120,7 +120,7 @@ type BenchSynth struct {
 type BenchReplay struct {
 	File    string `arg:"" help:"Capture file." type:"path"`
 	Stages  string `help:"How far packets go: ${enum}." enum:"read,decode,entropy,flow,pipeline,full,naive" default:"full"`
-	Workers int    `help:"Goroutines that analyse packets, in full." default:"1" name:"bench-workers"`
+	Workers int    `help:"Goroutines that analyse packets, in pipeline and full." default:"1" name:"bench-workers"`
 
 	CPUProfile string `help:"Write there where the time went, for go tool pprof." name:"cpu-profile" placeholder:"FILE" type:"path"`
 }

@@ -143,7 +143,7 @@ func (s *State) Baseline() Baseline {
 	b := Baseline{
 		Sensor: s.sensor, Host: s.scope, Saved: models.Micros(s.end), Watched: float64(s.elapsed) / secondMicros, Parts: j.parts(), Incidents: s.open,
 		Known: map[string]int{
-			"conversations": len(s.pairs.cells), "networks": len(s.peers.cells), "ports": len(s.ports.cells), "services": s.offered(),
+			"conversations": len(s.pairs.cells), "networks": len(s.peers.cells), "ports": len(s.ports.cells), "services": len(s.services.cells),
 			"domains": len(s.domains.cells), "hardware_addresses": len(s.links.cells), "habits": len(s.habits.cells),
 		},
 		Hosts: []KnownHost{},

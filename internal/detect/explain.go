@@ -337,7 +337,7 @@ func (in *incident) explainPair(a *models.Alert) {
 			a.Counterfactual = "No alert if it had done so from the start."
 			return
 		}
-		a.Summary = fmt.Sprintf("%s offers a service on a port that nobody here offered anything on before: %s was the first to use %s.", a.DstIP, a.SrcIP, service)
+		a.Summary = fmt.Sprintf("%s offers a service on a port on which nobody here was known to offer anything: %s was the first to use %s.", a.DstIP, a.SrcIP, service)
 		a.Counterfactual = fmt.Sprintf("No alert if a machine here had offered something on this port before, or if %d or more such services a day were usual.", rareArrivals)
 	default: // the others are about a host, not about what it does with one service
 	}

@@ -182,22 +182,14 @@ func (j *Judge) newcomer(a models.Addr, mac models.MAC, today int) {
 	}, 1)
 }
 
-// anyServer stands for all hosts of the inside among the services: on which ports anybody offers something.
-func anyServer(port uint16, proto models.Proto) serviceKey {
-	return serviceKey{port: port, proto: proto}
-}
-
-// offer notes a service of the inside. One on a port that nobody here has offered anything on is news, where such services hardly ever
-// appear: that a machine does what others do as well happens every day.
+// offer notes a service of the inside. One on a port on which nobody here is known to offer anything is news, where such services hardly
+// ever appear: a machine offering what others offer is an everyday event.
 func (j *Judge) offer(v *visit) {
 	s := v.s
 	if s.RespPort >= ephemeralPort || !v.server() {
 		return
 	}
-	if _, fresh := j.services.get(serviceKey{s.Resp, s.RespPort, s.Proto}); !fresh {
-		return
-	}
-	if _, fresh := j.services.get(anyServer(s.RespPort, s.Proto)); !fresh {
+	if _, fresh := j.services.get(serviceKey{s.Resp, s.RespPort, s.Proto}); !fresh || j.offeredBeside(s) {
 		return
 	}
 	today, rare := j.offers.rare(j.end, j.elapsed)
@@ -207,19 +199,17 @@ func (j *Judge) offer(v *visit) {
 	server := *s
 	j.blame(&server, finding{
 		category: models.CategoryNewService, score: models.AlertLine + 0.01, severity: models.SeverityLow, pair: pairOf(s), since: s.Start,
-		lead:    lead{"services_known", "services", float64(j.offered()), 0},
+		lead:    lead{"services_known", "services", float64(len(j.services.cells)), 0},
 		reasons: arrivals("new_services_a_day", "services", today),
 	}, 1)
 }
 
-// offered counts the services that are known, anyServer's not among them.
-func (m *memory) offered() (n int) {
-	for i := range m.services.cells {
-		if k := m.services.cells[i].key; k != anyServer(k.port, k.proto) {
-			n++
-		}
-	}
-	return n
+// offeredBeside says whether another machine is known to offer something on a connection's port. It goes through all that is known: a service is
+// new seldom, and what is forgotten or adopted (baseline.go) needs no second account.
+func (m *memory) offeredBeside(s *models.ConnSlot) bool {
+	return slices.ContainsFunc(m.services.cells, func(c cell[serviceKey, uint32]) bool {
+		return c.key.port == s.RespPort && c.key.proto == s.Proto && c.key.server != s.Resp
+	})
 }
 
 // leases says whether somebody hands out addresses: a DHCP server to a client (RFC 2131, section 4.1).

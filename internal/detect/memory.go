@@ -12,7 +12,7 @@ type memory struct {
 	learnedAlerts uint64 // opened by what has been learned
 	limitAlerts   uint64 // opened by limits
 	devices       newcomers
-	offers        newcomers     // services
+	offers        newcomers     // ports on which something is first offered
 	lessors       []models.Addr // DHCP servers
 
 	links    table[models.MAC, link]
