@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime/pprof"
 	"strconv"
 	"time"
 
@@ -24,7 +23,13 @@ func (p *program) bench(ctx context.Context, which string, c *config.Bench) erro
 	case "synth":
 		return p.benchSynth(&c.Synth)
 	case "replay <file>":
-		return p.benchReplay(ctx, &c.Replay)
+		result, err := bench.Replay(ctx, bench.ReplayOptions{
+			Path: c.Replay.File, Stages: c.Replay.Stages, Workers: c.Replay.Workers, CPUProfile: c.Replay.CPUProfile,
+		})
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(p.stdout).Encode(result)
 	case "office":
 		return p.benchOffice(&c.Office)
 	case "detect":
@@ -47,28 +52,6 @@ func (p *program) bench(ctx context.Context, which string, c *config.Bench) erro
 		return json.NewEncoder(p.stdout).Encode(result)
 	}
 	return fmt.Errorf("bench %s: no such benchmark", which)
-}
-
-// benchReplay prints a line of JSON.
-func (p *program) benchReplay(ctx context.Context, c *config.BenchReplay) (err error) {
-	if c.CPUProfile != "" {
-		f, err := os.Create(c.CPUProfile)
-		if err != nil {
-			return fmt.Errorf("--cpu-profile: %w", err)
-		}
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return errors.Join(fmt.Errorf("--cpu-profile %s: %w", c.CPUProfile, err), f.Close())
-		}
-		defer func() {
-			pprof.StopCPUProfile()
-			err = errors.Join(err, f.Close())
-		}()
-	}
-	result, err := bench.Replay(ctx, bench.ReplayOptions{Path: c.File, Stages: c.Stages, Workers: c.Workers})
-	if err != nil {
-		return err
-	}
-	return json.NewEncoder(p.stdout).Encode(result)
 }
 
 // benchTrees prints a table with a line for each data set, as each is done.

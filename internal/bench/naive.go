@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"math"
@@ -72,7 +73,7 @@ func (n *naiveLoop) run(path string) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	src, err := pcapgo.NewReader(f)
+	src, err := pcapgo.NewReader(bufio.NewReader(f))
 	if err != nil {
 		return err
 	}

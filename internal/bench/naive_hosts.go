@@ -11,7 +11,7 @@ import (
 	"netlyra/internal/models"
 )
 
-// naiveWindow is over what a host is judged, about as long as the detector's own.
+// naiveWindow is over what a host is judged, about as long as the detector's own; it ends with the second.
 const naiveWindow = 15 * time.Second
 
 // naiveEvent is what a packet says of the two hosts of its connection.
@@ -72,17 +72,17 @@ func (h *naiveHosts) packet(e naiveEvent) {
 	h.judge(1, server, h.host(1, server, e.now).add(e, client, port))
 }
 
-// host finds a host or makes it, and begins its window anew when that is over.
+// host finds a host or makes it.
 func (h *naiveHosts) host(role int, addr gopacket.Endpoint, now time.Time) *naiveHost {
 	host := h.hosts[role][addr]
-	if host == nil || now.Sub(host.since) > naiveWindow {
+	if host == nil {
 		host = &naiveHost{since: now, peers: map[gopacket.Endpoint]struct{}{}, ports: map[gopacket.Endpoint]struct{}{}}
 		h.hosts[role][addr] = host
 	}
 	return host
 }
 
-// expire forgets hosts that have been silent since their window ended.
+// expire forgets hosts whose window is over: who moves on begins another.
 func (h *naiveHosts) expire(now time.Time) {
 	for role := range h.hosts {
 		for addr, host := range h.hosts[role] {

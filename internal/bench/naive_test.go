@@ -17,9 +17,9 @@ import (
 	"netlyra/internal/models"
 )
 
-// The loop that netlyra's CPU time is held against does the same work: its connections over TCP and UDP are those of the flow table, with their
-// ends, times, packets and bytes each way, states and entropy, and it finds the scan and the flood of the sample.
-func TestTheNaiveLoopDoesTheSameWork(t *testing.T) {
+// The loop that netlyra's CPU time is held against does what it is said to do: its connections over TCP and UDP are those of the flow table, with
+// their ends, times, packets and bytes each way, states and entropy, and of the sample it tells the scan and the flood and no more.
+func TestTheNaiveLoopSeesWhatTheTableSees(t *testing.T) {
 	synth, _ := writeSynth(t, SynthOptions{Bytes: 10 << 20, Connections: 1500})
 	for name, path := range map[string]string{"synth": synth, "sample": unpackSample(t)} {
 		t.Run(name, func(t *testing.T) {

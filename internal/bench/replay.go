@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"syscall"
 	"time"
@@ -30,6 +31,8 @@ type ReplayOptions struct {
 	Path    string
 	Stages  string // one of Stages
 	Workers int    // of "pipeline" and "full"
+
+	CPUProfile string // file for a profile; empty: none
 }
 
 // Result is one measurement.
@@ -56,6 +59,16 @@ func Replay(ctx context.Context, o ReplayOptions) (Result, error) {
 	if _, err := os.Stat(o.Path); err != nil {
 		return Result{}, fmt.Errorf("bench: %w", err)
 	}
+	stopProfile, err := profile(o.CPUProfile)
+	if err != nil {
+		return Result{}, err
+	}
+	r, err := measure(ctx, o)
+	return r, errors.Join(err, stopProfile())
+}
+
+// measure runs the stages.
+func measure(ctx context.Context, o ReplayOptions) (Result, error) {
 	r := Result{Stages: o.Stages}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -178,4 +191,22 @@ func maxRSS() int64 {
 		return 0
 	}
 	return u.Maxrss * 1024
+}
+
+// profile starts a CPU profile into a file; what it returns ends it.
+func profile(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("bench: %w", err), f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
