@@ -67,12 +67,12 @@ func (s *memoryStore) Alerts(ctx context.Context, q models.AlertQuery) (models.P
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slice(s.alerts, q.Cursor, q.Limit, func(a *models.Alert) bool {
-		return (q.Host == "" || a.SrcIP == q.Host || a.DstIP == q.Host) &&
+		return (!q.Host.IsValid() || within(q.Host, a.SrcIP) || within(q.Host, a.DstIP)) &&
 			(q.Port == 0 || a.SrcPort == q.Port || a.DstPort == q.Port) &&
 			(q.Proto == "" || a.Proto == q.Proto) &&
 			(q.From == 0 || a.TS >= q.From) && (q.To == 0 || a.TS < q.To) &&
 			a.Score >= q.MinScore && (q.State == "" || a.State == q.State) &&
-			(q.Category == "" || a.Category == q.Category) &&
+			(len(q.Categories) == 0 || slices.Contains(q.Categories, a.Category)) &&
 			(q.Triage == models.TriageAll || q.Triage == a.Triage || q.Triage == "" && a.Triage != models.TriageHidden)
 	})
 }
@@ -287,7 +287,7 @@ func exampleStats() models.Stats {
 		PacketRate: 100, ByteRate: 6400, Decoded: 990, NonIP: 4, Fragments: models.Fragments{First: 1, Later: 2},
 		ByProto:     map[string]models.Volume{"TCP": {Packets: 900, Bytes: 60000}, "47": {Packets: 7, Bytes: 700}, "132": {Packets: 1, Bytes: 90}},
 		Connections: models.ConnStats{Active: 3, Opened: 9, Expired: 5, Evicted: 1},
-		Drops:       []models.Drop{{Stage: "kernel", Reason: "ring_full", Count: 0}, {Stage: "store", Reason: "queue_full", Count: 2}},
+		Drops:       []models.Drop{{Stage: "kernel", Reason: "ring_full", Count: 0, Unit: models.DropPackets, Effect: models.DropUnseen}, {Stage: "store", Reason: "queue_full", Count: 2, Unit: models.DropRows, Effect: models.DropUnstored}},
 		Malformed:   map[string]uint64{"truncated": 6},
 		Alerts:      models.AlertStats{Raised: 4, Stored: 3, Suppressed: 1},
 		Detector: models.DetectorStats{

@@ -135,9 +135,9 @@ func (h *hub) unfit() {
 // drops are this package's part of Stats.Drops.
 func (h *hub) drops() []models.Drop {
 	return []models.Drop{
-		{Stage: "api", Reason: "ws_hub_full", Count: h.droppedFull.Load()},
-		{Stage: "api", Reason: "ws_client_slow", Count: h.droppedQueue.Load()},
-		{Stage: "api", Reason: "ws_not_json", Count: h.droppedUnfit.Load()},
+		{Stage: "api", Reason: "ws_hub_full", Count: h.droppedFull.Load(), Unit: models.DropMessages, Effect: models.DropUnlisted},
+		{Stage: "api", Reason: "ws_client_slow", Count: h.droppedQueue.Load(), Unit: models.DropMessages, Effect: models.DropUnlisted},
+		{Stage: "api", Reason: "ws_not_json", Count: h.droppedUnfit.Load(), Unit: models.DropMessages, Effect: models.DropUnlisted},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"netlyra/internal/models"
@@ -56,12 +57,18 @@ func liveConnections(all []models.Connection, q models.ConnectionQuery) (models.
 	return page, nil
 }
 
+// within says whether an address, as text, lies in a prefix.
+func within(p netip.Prefix, address string) bool {
+	a, err := netip.ParseAddr(address)
+	return err == nil && p.Contains(a)
+}
+
 // matches is a ConnectionQuery's filters, as the store applies them in SQL.
 func matches(c *models.Connection, q *models.ConnectionQuery) bool {
-	return (q.Host == "" || c.SrcIP == q.Host || c.DstIP == q.Host) &&
+	return (!q.Host.IsValid() || within(q.Host, c.SrcIP) || within(q.Host, c.DstIP)) &&
 		(q.Port == 0 || c.SrcPort == q.Port || c.DstPort == q.Port) &&
 		(q.Proto == "" || c.Proto == q.Proto) &&
-		(q.State == "" || c.State == q.State) &&
+		(len(q.States) == 0 || slices.Contains(q.States, c.State)) &&
 		(q.From == 0 || c.LastTS >= q.From) &&
 		(q.To == 0 || c.FirstTS < q.To) &&
 		c.Score >= q.MinScore

@@ -87,7 +87,7 @@ func parseAlertQuery(raw string) (models.AlertQuery, error) {
 	err := parseQuery(raw, map[string]setter{
 		"host": hostAddress(&q.Host), "port": portNumber(&q.Port), "proto": proto(&q.Proto),
 		"from": instant(&q.From), "to": instant(&q.To), "min_score": score(&q.MinScore),
-		"state": oneOf(&q.State, alertStates()), "category": oneOf(&q.Category, models.Categories()),
+		"state": oneOf(&q.State, alertStates()), "category": listOf(&q.Categories, models.Categories()),
 		"triage": oneOf(&q.Triage, append(models.Triages(), models.TriageAll)),
 		"limit":  limit(&q.Limit), "cursor": cursor(&q.Cursor),
 	})
@@ -106,7 +106,7 @@ func parseConnectionQuery(raw string) (connectionQuery, error) {
 	err := parseQuery(raw, map[string]setter{
 		"host": hostAddress(&q.Host), "port": portNumber(&q.Port), "proto": proto(&q.Proto),
 		"from": instant(&q.From), "to": instant(&q.To), "min_score": score(&q.MinScore),
-		"state": oneOf(&q.State, models.ConnStateNames()), "live": boolean(&q.live),
+		"state": listOf(&q.States, models.ConnStateNames()), "live": boolean(&q.live),
 		"limit": limit(&q.Limit), "cursor": cursor(&q.Cursor),
 	})
 	return q, errorOr(err, q.From, q.To)
@@ -119,13 +119,13 @@ func errorOr(err error, from, to models.Micros) error {
 	return err
 }
 
-func hostAddress(into *string) setter {
+func hostAddress(into *netip.Prefix) setter {
 	return func(v string) error {
 		a, err := netip.ParseAddr(v)
 		if err != nil || a.Zone() != "" {
 			return errors.New("use an IPv4 or IPv6 address, such as 192.0.2.7 or 2001:db8::7")
 		}
-		*into = a.Unmap().String()
+		*into = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen())
 		return nil
 	}
 }
@@ -216,6 +216,22 @@ func oneOf[T ~string](into *T, all []T) setter {
 			return fmt.Errorf("use %s", strings.Join(names, ", "))
 		}
 		*into = T(v)
+		return nil
+	}
+}
+
+// listOf reads texts of a closed list, with commas between them.
+func listOf[T ~string](into *[]T, all []T) setter {
+	return func(v string) error {
+		var list []T
+		for text := range strings.SplitSeq(v, ",") {
+			var one T
+			if err := oneOf(&one, all)(text); err != nil {
+				return err
+			}
+			list = append(list, one)
+		}
+		*into = list
 		return nil
 	}
 }

@@ -115,7 +115,16 @@ func (m *Memory) Drops() []models.Drop {
 	defer m.mu.Unlock()
 	out := make([]models.Drop, 0, len(m.drops))
 	for k, n := range m.drops {
-		out = append(out, models.Drop{Stage: dropStage(k.topic), Reason: k.reason, Count: n})
+		d := models.Drop{Stage: dropStage(k.topic), Reason: k.reason, Count: n, Unit: models.DropRows, Effect: models.DropUnstored}
+		switch k.topic {
+		case TopicPackets:
+			d.Unit, d.Effect = models.DropPackets, models.DropUnjudged
+		case TopicSlots:
+			d.Unit, d.Effect = models.DropSlots, models.DropUnjudged
+		case TopicAlerts:
+			d.Unit = models.DropAlerts
+		}
+		out = append(out, d)
 	}
 	slices.SortFunc(out, func(a, b models.Drop) int {
 		return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Reason, b.Reason))

@@ -91,7 +91,7 @@ func TestMemoryCountsPacketsNotRecords(t *testing.T) {
 			t.Fatal("a full topic took a record")
 		}
 	}
-	want := []models.Drop{{Stage: "bus.packets", Reason: bus.DropFull, Count: 14}}
+	want := []models.Drop{{Stage: "bus.packets", Reason: bus.DropFull, Count: 14, Unit: models.DropPackets, Effect: models.DropUnjudged}}
 	if diff := cmp.Diff(want, m.Drops()); diff != "" {
 		t.Errorf("drops (-want +got):\n%s", diff)
 	}

@@ -38,8 +38,8 @@ type Stats struct {
 // Drops lists the losses by stage and reason, those that are 0 too.
 func (s Stats) Drops() []models.Drop {
 	return []models.Drop{
-		{Stage: "kernel", Reason: "ring_full", Count: s.Dropped},
-		{Stage: "capture", Reason: "link_type", Count: s.Skipped},
+		{Stage: "kernel", Reason: "ring_full", Count: s.Dropped, Unit: models.DropPackets, Effect: models.DropUnseen},
+		{Stage: "capture", Reason: "link_type", Count: s.Skipped, Unit: models.DropPackets, Effect: models.DropUnseen},
 	}
 }
 

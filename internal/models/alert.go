@@ -157,9 +157,10 @@ type Alert struct {
 	CaptureConfidence float64      `json:"capture_confidence"` // share of the packets of the incident's time not lost, 0 to 1
 
 	// What follows is the store's own.
-	Triage     Triage `json:"triage,omitempty"`    // what holds: hidden by an exception, or what a person has decided
-	HiddenBy   string `json:"hidden_by,omitempty"` // the exception that hides it; "": none does
-	Decided    Triage `json:"-"`                   // what a person has decided; "": nobody has
-	DecidedAt  int64  `json:"-"`                   // wall clock, microseconds: of a person and an exception the later one counts
-	InsertedAt int64  `json:"-" gorm:"<-:create"`  // wall clock, for retention
+	Triage     Triage `json:"triage,omitempty"`     // what holds: hidden by an exception, or what a person has decided
+	HiddenBy   string `json:"hidden_by,omitempty"`  // the exception that hides it; "": none does
+	Decided    Triage `json:"-"`                    // what a person has decided; "": nobody has
+	DecidedAt  Micros `json:"decided_ts,omitempty"` // wall clock: of a person and an exception the later one counts
+	DecidedBy  string `json:"decided_by,omitempty"` // who that person was; "": nobody has decided
+	InsertedAt int64  `json:"-" gorm:"<-:create"`   // wall clock, for retention
 }

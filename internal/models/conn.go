@@ -138,6 +138,9 @@ type Connection struct {
 	Entropy     float64 `json:"entropy"` // mean over the packets with payload, bits per byte
 	SNI         string  `json:"sni,omitempty"`
 	JA4         string  `json:"ja4,omitempty"`
-	Score       float64 `json:"score"`                         // of the highest alert that names this connection; 0: none
+	Score       float64 `json:"score"`                 // of the incident that it belongs to; 0: none
+	Alert       string  `json:"alert,omitempty"`       // id of that incident
+	RateUp      float64 `json:"rate_up"      gorm:"-"` // bytes/s over the last second of capture time; 0 where it is not live
+	RateDown    float64 `json:"rate_down"    gorm:"-"`
 	InsertedAt  int64   `json:"-"            gorm:"<-:create"` // wall clock, for retention
 }

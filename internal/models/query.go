@@ -1,6 +1,9 @@
 package models
 
-import "errors"
+import (
+	"errors"
+	"net/netip"
+)
 
 // The errors that a reader of stored values tells apart.
 var (
@@ -32,40 +35,97 @@ func (c Cursor) MarshalJSON() ([]byte, error) {
 
 // Page is a part of a list.
 type Page[T any] struct {
-	Items []T    `json:"items"` // never null
-	Next  Cursor `json:"next"`  // null: this was the last page
+	Items []T     `json:"items"`           // never null
+	Next  Cursor  `json:"next"`            // null: this was the last page
+	Total *uint64 `json:"total,omitempty"` // of all pages, where that is known
 }
 
-// AlertQuery selects alerts, newest first by (TS, ID). Every filter that is not zero must match.
+// Sort is the order of a list.
+type Sort string
+
+// The orders. SortNewest is the default; it alone has cursors that hold while rows come and go.
+const (
+	SortNewest   Sort = "newest"
+	SortScore    Sort = "score"    // alerts: the highest first
+	SortSeverity Sort = "severity" // alerts: the most severe first
+	SortBytes    Sort = "bytes"    // connections, hosts: the most first
+	SortAddress  Sort = "address"  // hosts: by the text of the address
+)
+
+// AlertQuery selects alerts. Every filter that is not zero must match; of a list, one member.
 type AlertQuery struct {
-	Limit    int    // 1 to MaxPageLimit; 0 means DefaultPageLimit
-	Cursor   Cursor // Next of the page before, with the same filters
-	Host     string // source or destination address, in canonical text
-	Port     uint16 // source or destination port
-	Proto    string // as Proto.String writes it
-	From, To Micros // From <= TS < To
-	MinScore float64
-	State    AlertState
-	Category Category
-	Triage   Triage // "": all that are not hidden; TriageAll: those too
+	Limit       int          // 1 to MaxPageLimit; 0 means DefaultPageLimit
+	Cursor      Cursor       // Next of the page before, with the same filters
+	Sort        Sort         // "": SortNewest, by (TS, ID)
+	Host        netip.Prefix // source or destination address lies in it
+	Port        uint16       // source or destination port
+	Proto       string       // as Proto.String writes it
+	From, To    Micros       // From <= TS < To
+	MinScore    float64
+	State       AlertState
+	Categories  []Category
+	Severities  []Severity
+	Sensor      string
+	CommunityID string
+	Text        string // part of the summary, an address or the id; letter case does not count
+	Triage      Triage // "": all that are not hidden; TriageAll: those too
 }
 
-// ConnectionQuery selects connections, newest first by ID. Every filter that is not zero must match.
+// ConnectionQuery selects connections. Every filter that is not zero must match; of a list, one member.
 type ConnectionQuery struct {
-	Limit    int    // 1 to MaxPageLimit; 0 means DefaultPageLimit
-	Cursor   Cursor // Next of the page before, with the same filters
-	Host     string // originator or responder address, in canonical text
-	Port     uint16 // originator or responder port
-	Proto    string // as Proto.String writes it
-	From, To Micros // connections that were alive in between: LastTS >= From, FirstTS < To
-	MinScore float64
-	State    string // as ConnState.String writes it
+	Limit       int          // 1 to MaxPageLimit; 0 means DefaultPageLimit
+	Cursor      Cursor       // Next of the page before, with the same filters
+	Sort        Sort         // "": SortNewest, by ID
+	Host        netip.Prefix // originator or responder address lies in it
+	Port        uint16       // originator or responder port
+	Proto       string       // as Proto.String writes it
+	From, To    Micros       // connections that were alive in between: LastTS >= From, FirstTS < To
+	MinScore    float64
+	States      []string // as ConnState.String writes it
+	Sensor      string
+	CommunityID string
+	Alert       string // id of the incident that they belong to
+	Text        string // part of the server name or an address; letter case does not count
 }
 
-// HostQuery selects hosts in the order of their addresses' text.
+// HostQuery selects hosts. Every filter that is not zero must match.
 type HostQuery struct {
-	Limit  int    // 1 to MaxPageLimit; 0 means DefaultPageLimit
-	Cursor Cursor // Next of the page before
+	Limit  int          // 1 to MaxPageLimit; 0 means DefaultPageLimit
+	Cursor Cursor       // Next of the page before, with the same filters
+	Sort   Sort         // "": SortNewest, seen last first
+	Prefix netip.Prefix // the address lies in it
+	Text   string       // part of the address or of the hardware address; letter case does not count
+	Since  Micros       // LastTS >= Since
+}
+
+// SeriesQuery selects the traffic of a stretch of time.
+type SeriesQuery struct {
+	From, To int64 // seconds since the Unix epoch: From <= TS < To
+	Step     int64 // seconds: 1, 10, 60 or 3600
+}
+
+// Actor is who asks for a decision.
+type Actor struct {
+	Who    string // a local user's name, "token" or "uid N"
+	Whence string // the address that the request came from
+}
+
+// Decision is one thing that a person has decided, as the store keeps it for whoever asks later.
+type Decision struct {
+	ID     int64  `json:"id"     gorm:"primaryKey"`
+	TS     Micros `json:"ts"` // wall clock
+	Who    string `json:"who"`
+	Whence string `json:"whence"`
+	Action string `json:"action"` // "triage", "exception_added", "exception_changed", "exception_removed"
+	Object string `json:"object"` // id of the alert or the exception
+	Detail string `json:"detail"` // what was decided, in words
+}
+
+// DecisionQuery selects decisions, newest first.
+type DecisionQuery struct {
+	Limit  int
+	Cursor Cursor
+	Object string // id of an alert or an exception; "": all
 }
 
 // StoreCounts says how much is stored.

@@ -6,6 +6,7 @@ type Stats struct {
 	Sensor        string            `json:"sensor"`
 	Source        string            `json:"source"`         // the interfaces or the file
 	LastPacketTS  Micros            `json:"last_packet_ts"` // null before the first packet
+	ClockTS       Micros            `json:"clock_ts"`       // capture time that the analysis has reached; null before the first packet
 	UptimeSeconds float64           `json:"uptime_seconds"`
 	Packets       uint64            `json:"packets"`
 	Bytes         uint64            `json:"bytes"`
@@ -14,8 +15,9 @@ type Stats struct {
 	Decoded       uint64            `json:"decoded"`
 	NonIP         uint64            `json:"non_ip"`
 	Fragments     Fragments         `json:"fragments"`
-	LatePackets   uint64            `json:"late_packets"` // stamped before the open slot, counted into it
-	ClockJumps    uint64            `json:"clock_jumps"`  // capture time was set back by more than 10 s
+	LatePackets   uint64            `json:"late_packets"`  // stamped before the open slot, counted into it
+	ClockJumps    uint64            `json:"clock_jumps"`   // capture time was set back by more than 10 s
+	TimeOutliers  uint64            `json:"time_outliers"` // packets whose time is far from that of their neighbours, judged at the neighbours' time
 	ByProto       map[string]Volume `json:"by_proto"`
 	Connections   ConnStats         `json:"connections"`
 	Drops         []Drop            `json:"drops"`     // kernel to page; stages without drops are listed with 0
@@ -50,10 +52,36 @@ type ConnStats struct {
 
 // Drop is what one stage lost for one reason.
 type Drop struct {
-	Stage  string `json:"stage"`
-	Reason string `json:"reason"`
-	Count  uint64 `json:"count"`
+	Stage  string     `json:"stage"`
+	Reason string     `json:"reason"`
+	Count  uint64     `json:"count"`
+	Unit   DropUnit   `json:"unit"`
+	Effect DropEffect `json:"effect"`
 }
+
+// DropUnit is what a Drop counts.
+type DropUnit string
+
+// The units.
+const (
+	DropPackets  DropUnit = "packet"
+	DropSlots    DropUnit = "slot" // results of 40 ms
+	DropRows     DropUnit = "row"  // of the database or of a list
+	DropAlerts   DropUnit = "alert"
+	DropMessages DropUnit = "message"
+	DropClients  DropUnit = "client"
+)
+
+// DropEffect is what follows from a Drop.
+type DropEffect string
+
+// The effects, the worst first.
+const (
+	DropUnseen   DropEffect = "unseen"   // packets that nothing has looked at
+	DropUnjudged DropEffect = "unjudged" // seen and counted, but unknown to the detector
+	DropUnstored DropEffect = "unstored" // judged and shown, but not in the database
+	DropUnlisted DropEffect = "unlisted" // a list or the page is incomplete; nothing is lost
+)
 
 // AlertStats counts revisions. Raised = Stored + Suppressed + Dropped + those still on their way.
 type AlertStats struct {
@@ -91,7 +119,7 @@ type StageLatency struct {
 	P99   float64 `json:"p99"`
 }
 
-// SeriesPoint is traffic in one step of time, as the store keeps it: 1 s for an hour, 1 min for 30 days.
+// SeriesPoint is traffic in one step of time, as the store keeps it: 1 s for an hour, 1 min for 30 days. A step without a point is a gap: nobody watched.
 type SeriesPoint struct {
 	Step        int64  `json:"-"           gorm:"primaryKey;autoIncrement:false"` // seconds: 1 or 60
 	TS          int64  `json:"ts"          gorm:"primaryKey;autoIncrement:false"` // start of the step, seconds since the Unix epoch

@@ -379,7 +379,7 @@ func TestWhatHoldsFollowsFromTheDecisions(t *testing.T) {
 			}
 		case 8:
 			for id, a := range known {
-				a.Decided, a.DecidedAt = models.Triages()[r.IntN(2)], clock.now().UnixMicro()
+				a.Decided, a.DecidedAt = models.Triages()[r.IntN(2)], at(clock.now())
 				must(t, s.SetTriage(t.Context(), id, a.Decided))
 				break
 			}

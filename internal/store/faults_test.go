@@ -397,7 +397,7 @@ func TestDrainGivesUp(t *testing.T) {
 		t.Errorf("the waiting alert: %v, want ErrClosed", err)
 	}
 	want := []models.Drop{
-		{Stage: "store.connections", Reason: "shutdown", Count: 2}, {Stage: "store.hosts", Reason: "shutdown", Count: 1},
+		{Stage: "store.connections", Reason: "shutdown", Count: 2, Unit: models.DropRows, Effect: models.DropUnstored}, {Stage: "store.hosts", Reason: "shutdown", Count: 1, Unit: models.DropRows, Effect: models.DropUnstored},
 	}
 	if diff := cmp.Diff(want, s.Drops()); diff != "" {
 		t.Errorf("drops (-want +got):\n%s", diff)

@@ -134,7 +134,7 @@ func (rs *rules) decide(a *models.Alert, now time.Time) decision {
 	var ends *incidentEnds
 	for i := range rs.all {
 		r := &rs.all[i]
-		if r.Expires != 0 && r.Expires <= at(now) || r.Created <= models.Micros(a.DecidedAt) {
+		if r.Expires != 0 && r.Expires <= at(now) || r.Created <= a.DecidedAt {
 			continue
 		}
 		if ends == nil {

@@ -110,7 +110,7 @@ func TestDecisions(t *testing.T) {
 		name      string
 		es        []models.Exception
 		decided   models.Triage
-		decidedAt int64
+		decidedAt models.Micros
 		want      decision
 		next      models.Micros
 	}{

@@ -220,7 +220,7 @@ func (q *queue) listDrops() []models.Drop {
 	defer q.mu.Unlock()
 	out := make([]models.Drop, 0, len(q.drops))
 	for k, n := range q.drops {
-		out = append(out, models.Drop{Stage: k.kind, Reason: k.reason, Count: n})
+		out = append(out, models.Drop{Stage: k.kind, Reason: k.reason, Count: n, Unit: models.DropRows, Effect: models.DropUnstored})
 	}
 	slices.SortFunc(out, func(a, b models.Drop) int {
 		return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Reason, b.Reason))

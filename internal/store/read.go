@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -50,7 +51,8 @@ func (s *Store) Alerts(ctx context.Context, q models.AlertQuery) (models.Page[mo
 	var f filter
 	f.equal("proto", q.Proto)
 	f.equal("state", string(q.State))
-	f.equal("category", string(q.Category))
+	f.equal("sensor", q.Sensor)
+	f.oneOf("category", texts(q.Categories))
 	switch q.Triage {
 	case "":
 		f.add(listed)
@@ -73,7 +75,7 @@ func (s *Store) Alerts(ctx context.Context, q models.AlertQuery) (models.Page[mo
 		f.add("(ts, id) < (?, ?)", ts, id)
 	}
 	return page(ctx, s, list{
-		table: "alerts", order: "ts DESC, id DESC", filter: f, host: q.Host, port: q.Port, limit: q.Limit,
+		table: "alerts", order: "ts DESC, id DESC", filter: f, host: address(q.Host), port: q.Port, limit: q.Limit,
 	}, func(a *models.Alert) models.Cursor { return cursor("alerts", int64(a.TS), a.ID) })
 }
 
@@ -81,7 +83,8 @@ func (s *Store) Alerts(ctx context.Context, q models.AlertQuery) (models.Page[mo
 func (s *Store) Connections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
 	var f filter
 	f.equal("proto", q.Proto)
-	f.equal("state", q.State)
+	f.equal("sensor", q.Sensor)
+	f.oneOf("state", q.States)
 	f.atLeast("score", q.MinScore)
 	if q.From != 0 {
 		f.add("last_ts >= ?", int64(q.From))
@@ -97,7 +100,7 @@ func (s *Store) Connections(ctx context.Context, q models.ConnectionQuery) (mode
 		f.add("id < ?", id)
 	}
 	return page(ctx, s, list{
-		table: "connections", order: "id DESC", filter: f, host: q.Host, port: q.Port, limit: q.Limit,
+		table: "connections", order: "id DESC", filter: f, host: address(q.Host), port: q.Port, limit: q.Limit,
 	}, func(c *models.Connection) models.Cursor { return cursor("connections", c.ID, "") })
 }
 
@@ -172,6 +175,34 @@ func (f *filter) equal(col, v string) {
 	if v != "" {
 		f.add(col+" = ?", v)
 	}
+}
+
+// oneOf demands one of vs, unless there is none.
+func (f *filter) oneOf(col string, vs []string) {
+	if len(vs) == 0 {
+		return
+	}
+	args := make([]any, len(vs))
+	for i, v := range vs {
+		args[i] = v
+	}
+	f.add(col+" IN ("+strings.TrimSuffix(strings.Repeat("?, ", len(vs)), ", ")+")", args...)
+}
+
+func texts[T ~string](vs []T) []string {
+	out := make([]string, len(vs))
+	for i, v := range vs {
+		out[i] = string(v)
+	}
+	return out
+}
+
+// address is the text of a prefix that holds one address; "" for none.
+func address(p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return p.Addr().String()
 }
 
 func (f *filter) atLeast(col string, v float64) {

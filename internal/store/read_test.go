@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -37,11 +38,11 @@ func TestAlertFilters(t *testing.T) {
 		match func(i int, a *models.Alert) bool
 	}{
 		{"none", models.AlertQuery{}, func(int, *models.Alert) bool { return true }},
-		{"host", models.AlertQuery{Host: "10.0.0.3"}, func(_ int, a *models.Alert) bool {
+		{"host", models.AlertQuery{Host: one("10.0.0.3")}, func(_ int, a *models.Alert) bool {
 			return a.SrcIP == "10.0.0.3" || a.DstIP == "10.0.0.3"
 		}},
 		{"port", models.AlertQuery{Port: 2}, func(_ int, a *models.Alert) bool { return a.SrcPort == 2 || a.DstPort == 2 }},
-		{"host and port", models.AlertQuery{Host: "10.0.0.1", Port: 2}, func(_ int, a *models.Alert) bool {
+		{"host and port", models.AlertQuery{Host: one("10.0.0.1"), Port: 2}, func(_ int, a *models.Alert) bool {
 			return (a.SrcIP == "10.0.0.1" || a.DstIP == "10.0.0.1") && (a.SrcPort == 2 || a.DstPort == 2)
 		}},
 		{"proto", models.AlertQuery{Proto: "UDP"}, func(_ int, a *models.Alert) bool { return a.Proto == "UDP" }},
@@ -51,17 +52,17 @@ func TestAlertFilters(t *testing.T) {
 		{"state", models.AlertQuery{State: models.AlertClosed}, func(_ int, a *models.Alert) bool {
 			return a.State == models.AlertClosed
 		}},
-		{"category", models.AlertQuery{Category: models.CategoryBeacon}, func(_ int, a *models.Alert) bool {
+		{"category", models.AlertQuery{Categories: []models.Category{models.CategoryBeacon}}, func(_ int, a *models.Alert) bool {
 			return a.Category == models.CategoryBeacon
 		}},
 		{"hidden", models.AlertQuery{Triage: models.TriageHidden}, func(i int, _ *models.Alert) bool { return i == 7 }},
 		{"new", models.AlertQuery{Triage: models.TriageNew}, func(i int, _ *models.Alert) bool { return i != 7 && i != 8 }},
 		{"acknowledged", models.AlertQuery{Triage: models.TriageAcknowledged}, func(i int, _ *models.Alert) bool { return i == 8 }},
 		{"all", models.AlertQuery{Triage: models.TriageAll}, func(int, *models.Alert) bool { return true }},
-		{"several", models.AlertQuery{Host: "10.0.0.2", Proto: "TCP", From: 1005, To: 1025}, func(_ int, a *models.Alert) bool {
+		{"several", models.AlertQuery{Host: one("10.0.0.2"), Proto: "TCP", From: 1005, To: 1025}, func(_ int, a *models.Alert) bool {
 			return (a.SrcIP == "10.0.0.2" || a.DstIP == "10.0.0.2") && a.Proto == "TCP" && a.TS >= 1005 && a.TS < 1025
 		}},
-		{"nothing matches", models.AlertQuery{Host: "x' OR '1'='1"}, func(int, *models.Alert) bool { return false }},
+		{"nothing matches", models.AlertQuery{Sensor: "x' OR '1'='1"}, func(int, *models.Alert) bool { return false }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			want := []string{}
@@ -155,12 +156,12 @@ func TestConnectionFilters(t *testing.T) {
 		match func(c models.Connection) bool
 	}{
 		{"none", models.ConnectionQuery{}, func(models.Connection) bool { return true }},
-		{"host", models.ConnectionQuery{Host: "10.0.0.3"}, func(c models.Connection) bool {
+		{"host", models.ConnectionQuery{Host: one("10.0.0.3")}, func(c models.Connection) bool {
 			return c.SrcIP == "10.0.0.3" || c.DstIP == "10.0.0.3"
 		}},
 		{"port", models.ConnectionQuery{Port: 2}, func(c models.Connection) bool { return c.SrcPort == 2 || c.DstPort == 2 }},
 		{"proto", models.ConnectionQuery{Proto: "17"}, func(c models.Connection) bool { return c.Proto == "17" }},
-		{"state", models.ConnectionQuery{State: "closed"}, func(c models.Connection) bool { return c.State == "closed" }},
+		{"state", models.ConnectionQuery{States: []string{"closed"}}, func(c models.Connection) bool { return c.State == "closed" }},
 		{"score", models.ConnectionQuery{MinScore: 0.5}, func(c models.Connection) bool { return c.Score >= 0.5 }},
 		{"time", models.ConnectionQuery{From: 1000, To: 2000}, func(c models.Connection) bool {
 			return c.LastTS >= 1000 && c.FirstTS < 2000
@@ -254,4 +255,10 @@ func TestSlowQueryIsCutOff(t *testing.T) {
 	if _, err := s.Alerts(ctx, models.AlertQuery{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want %v", err, context.Canceled)
 	}
+}
+
+// one is the prefix that holds a single address.
+func one(address string) netip.Prefix {
+	a := netip.MustParseAddr(address)
+	return netip.PrefixFrom(a, a.BitLen())
 }

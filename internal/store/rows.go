@@ -37,7 +37,7 @@ func newTables() (t tables, err error) {
 		return t
 	}
 	t.alerts = make1(&models.Alert{}, mergeRule{
-		key: []string{"id"}, keep: []string{"decided", "decided_at", "inserted_at"}, where: "excluded.rev > alerts.rev",
+		key: []string{"id"}, keep: []string{"decided", "decided_at", "decided_by", "inserted_at"}, where: "excluded.rev > alerts.rev",
 	})
 	t.exceptions = make1(&models.Exception{}, mergeRule{key: []string{"id"}})
 	// What never changes is not set again: an index on a column that a statement sets is rewritten even if the value
@@ -149,7 +149,7 @@ func prepare(ctx context.Context, db *sql.DB, t tables) (s statements, err error
 		stmt **sql.Stmt
 		sql  string
 	}{
-		{&s.known, "SELECT rev, triage, hidden_by, decided, decided_at FROM alerts WHERE id = ?"},
+		{&s.known, "SELECT rev, triage, hidden_by, decided, decided_at, decided_by FROM alerts WHERE id = ?"},
 		{&s.decide, "UPDATE alerts SET triage = ?, hidden_by = ? WHERE id = ?"},
 		{&s.alert, t.alerts.upsert},
 		{&s.connection, t.connections.upsert},

@@ -68,7 +68,7 @@ func TestKeptColumnsExist(t *testing.T) {
 		tab  table
 		kept []string
 	}{
-		{s.tables.alerts, []string{"decided", "decided_at", "inserted_at"}},
+		{s.tables.alerts, []string{"decided", "decided_at", "decided_by", "inserted_at"}},
 		{s.tables.connections, []string{"src_ip", "dst_ip", "first_ts", "inserted_at", "community_id"}},
 		{s.tables.hosts, []string{"inserted_at"}},
 	} {

@@ -244,9 +244,9 @@ func TestQueuesAreBounded(t *testing.T) {
 		}
 	}
 	want := []models.Drop{
-		{Stage: "store.connections", Reason: "queue_full", Count: 7},
-		{Stage: "store.hosts", Reason: "queue_full", Count: 8},
-		{Stage: "store.series", Reason: "queue_full", Count: 9},
+		{Stage: "store.connections", Reason: "queue_full", Count: 7, Unit: models.DropRows, Effect: models.DropUnstored},
+		{Stage: "store.hosts", Reason: "queue_full", Count: 8, Unit: models.DropRows, Effect: models.DropUnstored},
+		{Stage: "store.series", Reason: "queue_full", Count: 9, Unit: models.DropRows, Effect: models.DropUnstored},
 	}
 	if diff := cmp.Diff(want, s.Drops()); diff != "" {
 		t.Errorf("drops (-want +got):\n%s", diff)
@@ -288,7 +288,7 @@ func TestRunDrains(t *testing.T) {
 	if got := s.OfferConnections(cs[:3]); got != 0 {
 		t.Errorf("after the end: accepted %d", got)
 	}
-	want := []models.Drop{{Stage: "store.connections", Reason: "shutdown", Count: 3}}
+	want := []models.Drop{{Stage: "store.connections", Reason: "shutdown", Count: 3, Unit: models.DropRows, Effect: models.DropUnstored}}
 	if diff := cmp.Diff(want, s.Drops()); diff != "" {
 		t.Errorf("drops (-want +got):\n%s", diff)
 	}
@@ -306,7 +306,7 @@ func TestRejectedRowDoesNotStopTheOthers(t *testing.T) {
 	if c.Connections != 2 {
 		t.Errorf("%d connections, want 2", c.Connections)
 	}
-	want := []models.Drop{{Stage: "store.connections", Reason: "rejected", Count: 1}}
+	want := []models.Drop{{Stage: "store.connections", Reason: "rejected", Count: 1, Unit: models.DropRows, Effect: models.DropUnstored}}
 	if diff := cmp.Diff(want, s.Drops()); diff != "" {
 		t.Errorf("drops (-want +got):\n%s", diff)
 	}

@@ -34,7 +34,7 @@ func (s *Store) SaveAlerts(ctx context.Context, alerts []*models.Alert) error {
 	for i, a := range alerts {
 		row := &b.alerts[i]
 		*row = *a
-		row.Triage, row.HiddenBy, row.Decided, row.DecidedAt, row.InsertedAt = "", "", "", 0, now
+		row.Triage, row.HiddenBy, row.Decided, row.DecidedAt, row.DecidedBy, row.InsertedAt = "", "", "", 0, "", now
 		args, err := s.tables.alerts.args(nil, row)
 		if err != nil {
 			return fmt.Errorf("store: alert %s: %w", a.ID, err)
@@ -90,7 +90,7 @@ func (s *Store) putAlerts(ctx context.Context, tx *sql.Tx, b *alertBatch) error 
 // alert has been nowhere: it leaves no list.
 func (s *Store) putAlert(ctx context.Context, known, upsert *sql.Stmt, rs *rules, a *models.Alert, row []any) (was, is decision, err error) {
 	rev := int64(-1)
-	err = known.QueryRowContext(ctx, a.ID).Scan(&rev, &was.triage, &was.hiddenBy, &a.Decided, &a.DecidedAt)
+	err = known.QueryRowContext(ctx, a.ID).Scan(&rev, &was.triage, &was.hiddenBy, &a.Decided, &a.DecidedAt, &a.DecidedBy)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return was, is, err
 	}

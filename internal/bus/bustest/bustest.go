@@ -404,7 +404,7 @@ func testFull(t *testing.T, h Harness) {
 	if taken == 0 {
 		t.Fatal("an empty buffer takes nothing")
 	}
-	want := []models.Drop{{Stage: "bus.alerts", Reason: bus.DropFull, Count: 1}}
+	want := []models.Drop{{Stage: "bus.alerts", Reason: bus.DropFull, Count: 1, Unit: models.DropAlerts, Effect: models.DropUnstored}}
 	if diff := cmp.Diff(want, b.Drops()); diff != "" {
 		t.Errorf("drops (-want +got):\n%s", diff)
 	}
@@ -456,7 +456,7 @@ func testProducerClose(t *testing.T, h Harness) {
 	if p.TryProduce(numbered("s", -2)) {
 		t.Error("TryProduce after close: true")
 	}
-	if !slices.Contains(b.Drops(), models.Drop{Stage: "bus.alerts", Reason: bus.DropClosed, Count: 1}) {
+	if !slices.Contains(b.Drops(), models.Drop{Stage: "bus.alerts", Reason: bus.DropClosed, Count: 1, Unit: models.DropAlerts, Effect: models.DropUnstored}) {
 		t.Errorf("drops %v, want one of reason %q", b.Drops(), bus.DropClosed)
 	}
 	want := sequence(0, taken)

@@ -1,0 +1,7 @@
+-- +goose Up
+
+-- Who has decided about an alert; decided_at says when.
+ALTER TABLE alerts ADD COLUMN decided_by TEXT NOT NULL DEFAULT '';
+
+-- The incident that a connection belongs to.
+ALTER TABLE connections ADD COLUMN alert TEXT NOT NULL DEFAULT '';
