@@ -498,3 +498,56 @@ func TestAConnectionWithoutAnAnswerIsTold(t *testing.T) {
 		t.Errorf("it was answered, and has failed: %+v", got)
 	}
 }
+
+// Whatever comes first, a connection ends as soon as its time-out is over: the wheel's time is that of the first packet.
+func TestTimeOutsHoldFromTheFirstSecondOn(t *testing.T) {
+	const second = 1_000_000
+	table := newTable(t, Options{})
+	table.Update([]models.Packet{request(1e15, models.ACK)}, nil) // its own time-out is 5 min
+	p := tcpPacket(1e15+second, "10.0.0.3", 1, "10.0.0.4", 2, models.SYN)
+	table.Update([]models.Packet{p}, nil)
+	table.Advance(1e15 + 30*second)
+	if c := table.Counters(); c.Active != 2 {
+		t.Fatalf("after 29 s: %+v", c)
+	}
+	table.Advance(1e15 + 33*second)
+	if c, failed := table.Counters(), table.TakeFailed(nil); c.Active != 1 || len(failed) != 1 {
+		t.Errorf("after 32 s the attempt without an answer has not ended: %+v, %d failed", c, len(failed))
+	}
+}
+
+// A connection that was recorded as open is recorded as ended, however many end at once.
+func TestNoConnectionStaysOpenInTheRecords(t *testing.T) {
+	const second = 1_000_000
+	const n, room = 500, 100
+	table := newTable(t, Options{Records: room})
+	open := map[int64]bool{}
+	take := func() {
+		for _, r := range table.Drain() {
+			if r.End == models.ConnOpen {
+				open[r.ID] = true
+			} else {
+				delete(open, r.ID)
+			}
+		}
+	}
+	at := int64(1e15)
+	for i := range n {
+		src, dst := fmt.Sprintf("10.0.%d.%d", i/250, i%250), "10.1.0.1"
+		table.Update([]models.Packet{tcpPacket(at, src, 1, dst, 80, models.SYN), tcpPacket(at, dst, 80, src, 1, models.SYN|models.ACK)}, nil)
+	}
+	for range 20 {
+		table.Sweep(1)
+		take()
+	}
+	if len(open) != n {
+		t.Fatalf("%d connections are recorded as open, want %d", len(open), n)
+	}
+	for s := range int64(60) {
+		table.Advance(at + (40+s)*second)
+		take()
+	}
+	if c := table.Counters(); len(open) > 0 || c.Active > 0 || c.RecordsLost > 0 {
+		t.Errorf("%d stay open in the records: %+v", len(open), c)
+	}
+}

@@ -61,7 +61,8 @@ func (c *entry) worthKeeping() bool {
 }
 
 // record adds c's record to those that wait for a Drain. When more than half of the room is taken, one-packet
-// connections are only counted; when all of it is, every one is.
+// connections are only counted; when all of it is, every one is that has not been recorded before. The end of one that has been
+// recorded as open always has a place: without it, the connection would stay open for whoever keeps records.
 func (t *Table) record(e uint32, why models.ConnEnd) {
 	if t.maxRecords == 0 {
 		return
@@ -70,10 +71,14 @@ func (t *Table) record(e uint32, why models.ConnEnd) {
 	if c.marks&dirty == 0 && why == models.ConnOpen {
 		return
 	}
-	if len(t.records) >= t.maxRecords || len(t.records) >= t.maxRecords/2 && !c.worthKeeping() {
-		if why != models.ConnOpen {
-			t.counters.RecordsLost++
-		}
+	full := len(t.records) >= t.maxRecords || len(t.records) >= t.maxRecords/2 && !c.worthKeeping()
+	switch {
+	case why == models.ConnOpen && full:
+		return
+	case why == models.ConnOpen:
+		c.marks |= recorded
+	case full && c.marks&recorded == 0:
+		t.counters.RecordsLost++
 		return
 	}
 	c.marks &^= dirty

@@ -101,6 +101,7 @@ const (
 	hasHello // Table.hellos has something for it
 	through  // the handshake is complete, or what has none has been answered
 	backward // the responder sent the first packet
+	recorded // there has been a Record of it as open: its end must follow
 )
 
 // Counters are what a table has done since it was made. Opened = Active + Expired + Evicted.
@@ -109,7 +110,7 @@ type Counters struct {
 	Opened       uint64
 	Expired      uint64 // idle, done, reused or flushed
 	Evicted      uint64 // the table was full
-	RecordsLost  uint64 // the record buffer was full, or the record was of a one-packet connection under a flood
+	RecordsLost  uint64 // connections that have ended without any Record: the buffer was full, or half full and it was one packet
 	HelloBuffers uint64 // hellos not assembled because all buffers were in use
 	SNICap       uint64 // hellos not kept because too many are kept
 	FailedUntold uint64 // connections without an answer that the detector did not hear of, because there were too many in one slot

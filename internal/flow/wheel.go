@@ -72,9 +72,9 @@ type wheel struct {
 
 // link puts e into the bucket after its deadline, so that when the bucket's time comes the deadline has passed.
 func (w *wheel) link(entries []entry, e uint32, deadline int64) {
-	if !w.started {
+	if !w.started { // the first connection's time is the wheel's: whatever its time-out, the next second is due next
 		w.started = true
-		w.tick = deadline/second - wheelBuckets/2
+		w.tick = entries[e].last/second - 1
 	}
 	// A deadline before the wheel's time (a late packet) is due at once; one far ahead of it (the clock has jumped) is
 	// looked at as soon as the wheel comes by, and linked again.
@@ -147,12 +147,18 @@ func (t *Table) Advance(now int64) {
 			c := &t.entries[e]
 			next := c.next
 			w.link(t.entries, e, c.last+t.timeout[c.class])
-			if now-c.last > t.timeout[c.class] {
+			if now-c.last > t.timeout[c.class] && !t.mustWait(c) {
 				t.remove(e, ended(c))
 			}
 			e = next
 		}
 	}
+}
+
+// mustWait says whether an overdue connection has to stay for another second: its end must be recorded, since it has been
+// recorded as open, and there is no room for more records before the next Drain.
+func (t *Table) mustWait(c *entry) bool {
+	return c.marks&recorded != 0 && len(t.records) >= t.maxRecords
 }
 
 // evict ends the connection nearest to its expiry. Half-open ones have the shortest time-out of those that a flood opens.

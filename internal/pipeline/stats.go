@@ -69,7 +69,6 @@ func (p *Pipeline) Stats() models.Stats {
 		models.Drop{Stage: "flow", Reason: "hello_buffers", Count: f.HelloBuffers, Unit: models.DropRows, Effect: models.DropUnlisted},
 		models.Drop{Stage: "flow", Reason: "unanswered", Count: f.FailedUntold, Unit: models.DropRows, Effect: models.DropUnjudged},
 		models.Drop{Stage: "flow", Reason: "hellos_kept", Count: f.SNICap, Unit: models.DropRows, Effect: models.DropUnlisted},
-		models.Drop{Stage: "flow", Reason: "connections_at_once", Count: f.RecordsLost, Unit: models.DropRows, Effect: models.DropUnstored},
 		models.Drop{Stage: "export", Reason: "queue_full", Count: p.export.dropped.Load(), Unit: models.DropSlots, Effect: models.DropUnstored},
 		models.Drop{Stage: "export", Reason: "hosts_at_once", Count: p.export.hostsSkipped.Load(), Unit: models.DropRows, Effect: models.DropUnlisted})
 	if p.options.Drops != nil {

@@ -229,13 +229,11 @@ func (w *worker) passed(watermark int64) {
 // turn closes the open slot, if there is one, and opens next. When the clock was set back, the connections end: their times
 // mean nothing any more.
 func (w *worker) turn(next int64, do step) {
-	if do == setBack {
-		w.table.Flush(w.table.Capacity())
-	}
 	if do != begin {
 		w.closeSlot()
 	}
 	if do == setBack {
+		w.flush()
 		w.epoch++
 	}
 	w.slot, w.stamper.open, w.stamper.packets = next, next, 0
@@ -317,12 +315,18 @@ func heaviest(slots []models.ConnSlot, n int) uint64 {
 	return 0
 }
 
-// finish closes the last slot and ends every connection, as many at a time as there is room for their records.
+// finish closes the last slot and ends every connection.
 func (w *worker) finish() {
 	if w.stamper.started {
 		w.closeSlot()
-		w.table.OpenSlot(w.slot)
 	}
+	w.flush()
+	w.publish(true)
+}
+
+// flush ends every connection, as many at a time as there is room for their records.
+func (w *worker) flush() {
+	w.table.OpenSlot(w.slot)
 	for more := true; more; {
 		more = w.table.Flush(recordsPerSlot / 2)
 		r := w.result()
@@ -331,7 +335,6 @@ func (w *worker) finish() {
 		r.opened = w.table.Counters().Opened
 		w.out <- r
 	}
-	w.publish(true)
 }
 
 // empty makes r the result of a slot in which nothing moved.
