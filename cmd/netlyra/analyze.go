@@ -56,6 +56,7 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze, log *slog.Logg
 		Flow:        flow.Options{MaxConnections: c.MaxConnections, Seed: analysisSeed},
 		Detect:      detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
 		DetectorOff: c.Detector == "off",
+		FileTime:    src.FileTime,
 		Memory:      kept.options(0),
 		Outputs: pipeline.Outputs{Alerts: func(_ context.Context, alerts []models.Alert) error {
 			for _, a := range alerts {
@@ -196,6 +197,8 @@ type summary struct {
 	Alerts         int               `json:"alerts"`
 	Malformed      map[string]uint64 `json:"malformed"`
 	Dropped        map[string]uint64 `json:"dropped"`
+	ClockJumps     uint64            `json:"clock_jumps"`   // times went back by more than 10 s
+	TimeOutliers   uint64            `json:"time_outliers"` // packets with a time far from that of their neighbours, which they were given
 	CaptureSeconds float64           `json:"capture_seconds"`
 	WallSeconds    float64           `json:"wall_seconds"`
 }
@@ -216,7 +219,8 @@ type damageSummary struct {
 func summarise(st models.Stats, files []capture.FileResult, alerts int, span *timeSpan, wall time.Duration) *summary {
 	s := &summary{
 		Files: []fileSummary{}, Packets: st.Packets, Bytes: st.Bytes, Connections: st.Connections.Opened, Alerts: alerts,
-		Malformed: st.Malformed, Dropped: map[string]uint64{}, CaptureSeconds: span.seconds(), WallSeconds: wall.Seconds(),
+		Malformed: st.Malformed, Dropped: map[string]uint64{}, ClockJumps: st.ClockJumps, TimeOutliers: st.TimeOutliers,
+		CaptureSeconds: span.seconds(), WallSeconds: wall.Seconds(),
 	}
 	for _, f := range files {
 		one := fileSummary{Path: f.Path, Packets: f.Packets, Bytes: f.Bytes}
@@ -243,6 +247,12 @@ func (s *summary) print(w io.Writer) {
 	}
 	_, _ = fmt.Fprintf(w, "%d packets, %d bytes, %d connections in %.1f s of traffic: alerts: %d, malformed packets: %d; read in %.2f s\n",
 		s.Packets, s.Bytes, s.Connections, s.CaptureSeconds, s.Alerts, malformed, s.WallSeconds)
+	if s.TimeOutliers > 0 {
+		_, _ = fmt.Fprintf(w, "%d packets have a time far from that of the packets around them: they were judged at the time of these\n", s.TimeOutliers)
+	}
+	if s.ClockJumps > 0 {
+		_, _ = fmt.Fprintf(w, "the times of the capture go back %d times by more than 10 s: the analysis took this for a clock that was set back, and went on\n", s.ClockJumps)
+	}
 }
 
 func (s *summary) write(path string) error {

@@ -67,22 +67,23 @@ const drainTimeout = 2 * time.Second
 
 // watcher holds the parts of a running program.
 type watcher struct {
-	config  *config.Run
-	log     *slog.Logger
-	sources []pipeline.Source
-	name    string // of what is watched
-	links   func() []models.Interface
-	live    capture.LiveOptions // of the interfaces
-	store   *store.Store
-	bus     *bus.Memory
-	pipe    *pipeline.Pipeline
-	server  *api.Server
-	ended   atomic.Bool // the file has been played to its end
-	changed atomic.Pointer[func()]
-	keeper  *keeper
-	memory  *memory         // nil: nothing is kept
-	cutOff  []*models.Alert // that nobody goes on with
-	end     <-chan struct{} // closed when the program is to end
+	config   *config.Run
+	log      *slog.Logger
+	sources  []pipeline.Source
+	name     string            // of what is watched
+	fileTime func(int64) int64 // of a file
+	links    func() []models.Interface
+	live     capture.LiveOptions // of the interfaces
+	store    *store.Store
+	bus      *bus.Memory
+	pipe     *pipeline.Pipeline
+	server   *api.Server
+	ended    atomic.Bool // the file has been played to its end
+	changed  atomic.Pointer[func()]
+	keeper   *keeper
+	memory   *memory         // nil: nothing is kept
+	cutOff   []*models.Alert // that nobody goes on with
+	end      <-chan struct{} // closed when the program is to end
 }
 
 // run runs the parts in the order in which data flows. The packet path ends first; what it has handed on is stored and served
@@ -202,6 +203,7 @@ func (w *watcher) openReplay(p *program, filter *packetFilter) error {
 		return err
 	}
 	w.sources = []pipeline.Source{src}
+	w.fileTime = replay.FileTime
 	w.name = filepath.Base(c.Read)
 	w.links = func() []models.Interface {
 		state := "file"
@@ -242,6 +244,7 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 		Flow:          flow.Options{MaxConnections: c.MaxConnections, Seed: binary.LittleEndian.Uint64(seed[:]), FirstID: last + 1},
 		Detect:        detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
 		DetectorOff:   c.Detector == "off",
+		FileTime:      w.fileTime,
 		Memory:        w.memory.options(c.StateEvery),
 		Outputs: pipeline.Outputs{
 			Alerts: func(ctx context.Context, alerts []models.Alert) error {

@@ -33,6 +33,8 @@ type Stats struct {
 	Dropped  uint64 // lost in the kernel: the ring was full
 	Freezes  uint64 // how often it became full
 	Skipped  uint64 // frames of a pcapng interface whose link type is not supported
+	Outliers uint64 // frames of a file whose time was far from that of their neighbours, which they got instead
+	SetBacks uint64 // how often a file's clock was set back by more than 10 s
 }
 
 // Drops lists the losses by stage and reason, those that are 0 too.

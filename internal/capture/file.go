@@ -21,23 +21,28 @@ const maxZstdWindow = 128 << 20
 // FileOptions are the settings of OpenFile.
 type FileOptions struct {
 	Stdin io.Reader // what the path "-" reads; nil means os.Stdin
+
+	times *timeline // that goes on from file to file; nil: the file has its own
 }
 
 // File reads a capture file: pcap in microseconds and nanoseconds and either byte order, pcapng, and both of them
 // compressed with gzip or zstd, all told by their first bytes. It streams; its memory does not depend on the file.
 type File struct {
-	path   string
-	closer io.Closer
-	count  *countingReader
-	total  int64
-	pipe   bool // a pipe, terminal or device: reading may wait
-	win    *window
-	parser parser // nil until the header has been read
-	high   int64  // highest capture time read
-	end    error  // what ended the file, given once everything before it was delivered
-	closed atomic.Bool
+	path      string
+	closer    io.Closer
+	count     *countingReader
+	total     int64
+	pipe      bool // a pipe, terminal or device: reading may wait
+	win       *window
+	parser    parser // nil until the header has been read
+	times     *timeline
+	heldBytes int
+	held      []models.Frame // read, but not delivered: what comes behind them decides on their times
+	end       error          // what ended the file, given once everything before it was delivered
+	closed    atomic.Bool
 
-	frames, bytes, skipped atomic.Uint64
+	frames, bytes, skipped, outliers, setBacks atomic.Uint64
+	outliersBefore, setBacksBefore             uint64 // of the timeline, when the file began
 }
 
 // parser knows a file format.
@@ -53,7 +58,11 @@ type parser interface {
 // header, a *LinkTypeError if nothing in it could be decoded. Of a pipe, whose writer may be late, the first Read reads the
 // header and has these errors, so that Close can end the wait.
 func OpenFile(path string, o FileOptions) (*File, error) {
-	f := &File{path: path}
+	f := &File{path: path, times: o.times}
+	if f.times == nil {
+		f.times = &timeline{}
+	}
+	f.outliersBefore, f.setBacksBefore = f.times.outliers, f.times.setBacks()
 	src, err := f.open(o)
 	if err != nil {
 		return nil, err
@@ -246,26 +255,15 @@ func (f *File) broken(err error) string {
 // it returns io.EOF.
 func (f *File) Read(b *models.Batch) error {
 	b.Frames = b.Frames[:0]
-	b.Watermark = f.high
+	b.Watermark = f.times.watermark()
 	if f.closed.Load() {
 		return io.EOF
 	}
 	if f.parser == nil && f.end == nil {
 		f.end = f.readHeader()
 	}
-	for f.end == nil {
-		var need int
-		var err error
-		b.Frames, need, err = f.parser.parse(f.win, b.Frames)
-		switch {
-		case err != nil:
-			f.end = f.damage(f.win.offset(), err.Error())
-		case len(b.Frames) == 0:
-			if err := f.win.fill(need); err != nil {
-				f.end = f.endOf(err)
-			}
-		}
-		if len(b.Frames) > 0 {
+	for f.end == nil || len(f.held) > 0 {
+		if f.more(b); len(b.Frames) > 0 {
 			f.account(b)
 			return nil
 		}
@@ -279,6 +277,47 @@ func (f *File) Read(b *models.Batch) error {
 	return f.end
 }
 
+// more reads frames, those that were held first, and leaves in b those whose time is settled.
+func (f *File) more(b *models.Batch) {
+	b.Frames = append(b.Frames[:0], f.held...)
+	held := len(f.held)
+	if f.end == nil {
+		var need int
+		var err error
+		b.Frames, need, err = f.parser.parse(f.win, b.Frames)
+		switch {
+		case err != nil:
+			f.end = f.damage(f.win.offset(), err.Error())
+		case len(b.Frames) == held:
+			if err := f.win.fill(need); err != nil {
+				f.end = f.endOf(err)
+			}
+		}
+	}
+	few := lookAhead
+	if f.pipe { // whose next packet may be long in coming: what is not plainly wrong is not held up
+		few = 1
+	}
+	n := f.times.settle(b.Frames, few, f.end != nil || f.heldBytes > maxHeld)
+	f.hold(b.Frames, n, held)
+	b.Frames = b.Frames[:n]
+}
+
+// maxHeld bounds the bytes of frames that are held, but for the last one: beyond, those at hand must decide.
+const maxHeld = 1 << 20
+
+// hold keeps frames[n:] for the next Read, with their bytes: the window moves on. Those before owned have been kept before.
+func (f *File) hold(frames []models.Frame, n, owned int) {
+	f.held, f.heldBytes = f.held[:0], 0
+	for i, frame := range frames[n:] {
+		if n+i >= owned {
+			frame.Data = bytes.Clone(frame.Data)
+		}
+		f.heldBytes += len(frame.Data)
+		f.held = append(f.held, frame)
+	}
+}
+
 // endOf makes of the stream's end what the caller is told.
 func (f *File) endOf(err error) error {
 	if !errors.Is(err, io.EOF) {
@@ -287,20 +326,21 @@ func (f *File) endOf(err error) error {
 	if !f.win.clean() {
 		return f.damage(f.win.offset(), "the file ends inside this record")
 	}
-	if n, link := f.parser.skipped(); n > 0 && f.frames.Load() == 0 {
+	if n, link := f.parser.skipped(); n > 0 && f.frames.Load() == 0 && len(f.held) == 0 {
 		return &LinkTypeError{Name: f.path, Link: link}
 	}
 	return io.EOF
 }
 
-// account counts a batch and finds its watermark.
+// account counts a batch and gives it its watermark: the time of its last packet, not the highest ever read.
 func (f *File) account(b *models.Batch) {
 	var wire uint64
 	for i := range b.Frames {
 		wire += uint64(b.Frames[i].WireLen)
-		f.high = max(f.high, b.Frames[i].TS)
 	}
-	b.Watermark = f.high
+	b.Watermark = f.times.watermark()
+	f.outliers.Store(f.times.outliers - f.outliersBefore)
+	f.setBacks.Store(f.times.setBacks() - f.setBacksBefore)
 	f.frames.Add(uint64(len(b.Frames)))
 	f.bytes.Add(wire)
 	f.countSkipped()
@@ -313,10 +353,14 @@ func (f *File) countSkipped() {
 
 // Stats counts the frames read so far.
 func (f *File) Stats() Stats {
-	s := Stats{Frames: f.frames.Load(), Bytes: f.bytes.Load(), Skipped: f.skipped.Load()}
+	s := Stats{Frames: f.frames.Load(), Bytes: f.bytes.Load(), Skipped: f.skipped.Load(), Outliers: f.outliers.Load(), SetBacks: f.setBacks.Load()}
 	s.Received = s.Frames + s.Skipped
 	return s
 }
+
+// FileTime is the time in the file of a time that Read gave to a packet: where the file's clock was set back, Read goes on. It may be called
+// by any goroutine.
+func (f *File) FileTime(ts int64) int64 { return f.times.fileTime(ts) }
 
 // Progress says how many bytes of the file have been read, before decompression, and how many it has; total is 0 where
 // that is not known, as for a pipe.

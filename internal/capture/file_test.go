@@ -145,17 +145,17 @@ func TestPcapng(t *testing.T) {
 	f.iface(uint32(models.LinkRaw), 4, ngOption{ngOptTSResol, []byte{0x80 | 10}},
 		ngOption{ngOptTSOffset, binary.LittleEndian.AppendUint64(nil, 1000)})
 	f.iface(147, 0) // user-defined: not supported
-	f.packet(0, 5_000_001_999, 10, data)
+	f.packet(0, 1_005_000_001_999, 10, data)
 	f.packet(1, 3<<10|512, 0, data)
 	f.block(0x0bad, make([]byte, 3*windowBytes)) // unknown, longer than the buffer
-	f.packet(2, 1, 10, data)
+	f.packet(2, 1_004_000_001, 10, data)
 	f.simple(99, data)
 	f.oldPacket(1, 1<<10, 11, data)
 	f.order = binary.BigEndian
 	f.section()
 	f.iface(uint32(models.LinkSLL), 4)
 	f.simple(99, data[:4])
-	f.packet(0, 7, 10, data)
+	f.packet(0, 1_002_000_007, 10, data)
 
 	file, err := OpenFile("-", FileOptions{Stdin: bytes.NewReader(f.b)})
 	if err != nil {
@@ -166,12 +166,12 @@ func TestPcapng(t *testing.T) {
 		t.Errorf("ended by %v, want io.EOF", err)
 	}
 	want := []models.Frame{
-		{TS: 5_000_001, Data: data, WireLen: 10, Link: models.LinkEthernet},
+		{TS: 1_005_000_001, Data: data, WireLen: 10, Link: models.LinkEthernet},
 		{TS: 1_003_500_000, Data: data, Link: models.LinkRaw, Iface: 1},
-		{TS: 1, Data: data, WireLen: 99, Link: models.LinkEthernet},
+		{TS: 1_004_000_001, Data: data, WireLen: 99, Link: models.LinkEthernet},
 		{TS: 1_001_000_000, Data: data, WireLen: 11, Link: models.LinkRaw, Iface: 1},
 		{TS: 1_001_000_000, Data: data[:4], WireLen: 99, Link: models.LinkSLL, Iface: 3},
-		{TS: 7, Data: data, WireLen: 10, Link: models.LinkSLL, Iface: 3},
+		{TS: 1_002_000_007, Data: data, WireLen: 10, Link: models.LinkSLL, Iface: 3},
 	}
 	// The padding of a simple packet cannot be told from its bytes.
 	want[2].Data = append(slices.Clone(data), 0, 0)

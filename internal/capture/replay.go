@@ -135,6 +135,8 @@ func (s Stats) plus(o Stats) Stats {
 	s.Frames += o.Frames
 	s.Bytes += o.Bytes
 	s.Skipped += o.Skipped
+	s.Outliers += o.Outliers
+	s.SetBacks += o.SetBacks
 	return s
 }
 
@@ -218,6 +220,16 @@ func (r *Replay) Progress() (read, total int64) {
 		return 0, 0
 	}
 	return r.file.Progress()
+}
+
+// FileTime is the time in the file of a time that Read gave to a packet, where times are kept; else they are the replay's own.
+func (r *Replay) FileTime(ts int64) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == nil || !r.o.KeepTime {
+		return ts
+	}
+	return r.file.FileTime(ts)
 }
 
 // Close ends the replay: Read returns io.EOF at once, also one that waits. It may be called from any goroutine and more

@@ -38,6 +38,7 @@ func NewSequence(paths []string, total int64, o FileOptions) (*Sequence, error) 
 		return nil, errors.New("capture: no file to read")
 	}
 	s := &Sequence{paths: paths, options: o, total: total}
+	s.options.times = &timeline{}
 	s.open()
 	if s.file == nil && len(s.results) == 1 && s.results[0].Err != nil {
 		return nil, s.results[0].Err
@@ -100,6 +101,9 @@ func (s *Sequence) finish(f *File, err error) {
 	_ = f.Close()
 	s.open()
 }
+
+// FileTime is the time in the files of a time that Read gave to a packet, as File.FileTime says it.
+func (s *Sequence) FileTime(ts int64) int64 { return s.options.times.fileTime(ts) }
 
 // Stats counts the frames read so far of all files.
 func (s *Sequence) Stats() Stats {

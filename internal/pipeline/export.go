@@ -10,13 +10,14 @@ import (
 // export turns what the packet path reports into what is stored and shown: connections with their texts, hosts, series, the live
 // view. It is fed by the judge over a bounded queue; when that is full, results are dropped and counted.
 type export struct {
-	sensor  string
-	outputs Outputs
-	live    bool
-	wait    bool
-	in      chan *report
-	free    chan *report
-	dropped atomic.Uint64
+	sensor   string
+	outputs  Outputs
+	live     bool
+	fileTime func(int64) int64
+	wait     bool
+	in       chan *report
+	free     chan *report
+	dropped  atomic.Uint64
 	// hostsSkipped counts connections whose addresses were not added to the host list because too many moved at once.
 	hostsSkipped atomic.Uint64
 	view         view
@@ -51,7 +52,7 @@ const (
 
 func newExport(o Options) *export {
 	x := &export{
-		sensor: o.Sensor, outputs: o.Outputs, live: o.Live, wait: o.Wait, in: make(chan *report, exportQueue), free: make(chan *report, exportQueue+2),
+		sensor: o.Sensor, outputs: o.Outputs, live: o.Live, fileTime: o.FileTime, wait: o.Wait, in: make(chan *report, exportQueue), free: make(chan *report, exportQueue+2),
 		hosts: map[models.Addr]*models.Host{},
 	}
 	x.view.init()
@@ -147,7 +148,7 @@ func (x *export) connections(r *report) {
 	if len(r.records) > 0 && (x.outputs.Connections != nil || x.live) {
 		cs := make([]models.Connection, len(r.records))
 		for i := range r.records {
-			cs[i] = r.records[i].Connection(x.sensor)
+			cs[i] = x.connection(&r.records[i])
 		}
 		if x.outputs.Connections != nil {
 			x.outputs.Connections(cs)
@@ -159,15 +160,24 @@ func (x *export) connections(r *report) {
 	if x.live && len(r.active) > 0 {
 		cs := make([]models.Connection, len(r.active))
 		for i := range r.active {
-			cs[i] = r.active[i].Connection(x.sensor)
+			cs[i] = x.connection(&r.active[i])
 		}
 		x.view.update(cs)
 	}
 }
 
+// connection is a record's stored form. One that goes on beyond a step of the file's clock keeps its length.
+func (x *export) connection(r *flow.Record) models.Connection {
+	c := r.Connection(x.sensor)
+	first := models.Micros(x.fileTime(r.First))
+	c.FirstTS, c.LastTS = first, c.LastTS-c.FirstTS+first
+	return c
+}
+
 func (x *export) countHosts(r *report) {
 	for i := range r.hosts {
 		m := &r.hosts[i]
+		m.ts = x.fileTime(m.ts)
 		h := x.hosts[m.addr]
 		if h == nil {
 			if len(x.hosts) >= hostsPerFlush {
@@ -197,7 +207,7 @@ func (x *export) countSeries(r *report) {
 	if total.Packets == 0 {
 		return
 	}
-	ts := r.slot * models.SlotMicros / 1_000_000
+	ts := x.fileTime(r.slot*models.SlotMicros) / 1_000_000
 	if n := len(x.series); n == 0 || x.series[n-1].TS != ts {
 		x.series = append(x.series, models.SeriesPoint{Step: 1, TS: ts})
 	}

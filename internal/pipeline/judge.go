@@ -21,6 +21,7 @@ type judge struct {
 	saver    *saver  // nil: nothing is kept
 	clock    latency // packet stamp to alert
 	live     bool
+	fileTime func(int64) int64
 	heads    []*slotResult // per worker: its oldest result; nil: it has ended
 	parts    []*detect.Accumulator
 	done     []*slotResult // of the slot under judgement, and the workers they are from
@@ -29,11 +30,12 @@ type judge struct {
 	rates    rates
 	raised   atomic.Uint64
 	lastStat int64
-	last     int64 // slot judged last
+	last     int64        // slot judged last
+	reached  atomic.Int64 // its end, capture time
 }
 
 func newJudge(o Options, p *Pipeline) (*judge, error) {
-	j := &judge{last: math.MinInt64 / 2, workers: p.workers, losses: p.losses, outputs: o.Outputs, export: p.export, live: o.Live, heads: make([]*slotResult, len(p.workers))}
+	j := &judge{last: math.MinInt64 / 2, workers: p.workers, losses: p.losses, outputs: o.Outputs, export: p.export, live: o.Live, fileTime: o.FileTime, heads: make([]*slotResult, len(p.workers))}
 	j.clock.now = o.Now
 	if o.DetectorOff {
 		return j, nil
@@ -140,6 +142,7 @@ func (j *judge) slot(ctx context.Context, slot int64) error {
 			j.saver.offer(j.detector)
 		}
 	}
+	j.reached.Store((slot + 1) * models.SlotMicros)
 	j.rates.add(slot, done)
 	j.export.offer(done)
 	for k, i := range from {
@@ -160,6 +163,9 @@ func (j *judge) alerts(ctx context.Context, alerts []models.Alert) error {
 	}
 	j.raised.Add(uint64(len(alerts)))
 	for i := range alerts {
+		a := &alerts[i] // what goes on beyond a step of the file's clock keeps its length
+		ts := models.Micros(j.fileTime(int64(a.TS)))
+		a.TS, a.LastTS = ts, a.LastTS-a.TS+ts
 		if j.live && alerts[i].Rev == 1 { // later revisions wait for their second
 			j.clock.observe(int64(alerts[i].TS))
 		}

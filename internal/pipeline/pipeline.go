@@ -65,6 +65,9 @@ type Options struct {
 	Links         func() []models.Interface // nil: no interfaces
 	Drops         func() []models.Drop      // of the stages after this one; nil: none
 	Now           func() time.Time          // the wall clock; nil means time.Now
+	// FileTime turns a source's times into those that its file has (capture.File); what comes out of the pipeline has the latter. nil: they
+	// are the same.
+	FileTime func(ts int64) int64
 }
 
 const (
@@ -98,6 +101,9 @@ func New(o Options) (*Pipeline, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.FileTime == nil {
+		o.FileTime = func(ts int64) int64 { return ts }
 	}
 	o.Workers = max(o.Workers, 1)
 	if len(o.Sources) > 1 {

@@ -37,6 +37,8 @@ func (p *Pipeline) captured() (sum capture.Stats) {
 		sum.Dropped += s.Dropped
 		sum.Freezes += s.Freezes
 		sum.Skipped += s.Skipped
+		sum.Outliers += s.Outliers
+		sum.SetBacks += s.SetBacks
 	}
 	return sum
 }
@@ -56,6 +58,15 @@ func (p *Pipeline) Stats() models.Stats {
 		c.add(&one.counts)
 	}
 	c.fill(&s)
+	if s.LastPacketTS != 0 {
+		s.LastPacketTS = models.Micros(p.options.FileTime(int64(s.LastPacketTS)))
+	}
+	captured := p.captured()
+	s.TimeOutliers = captured.Outliers
+	s.ClockJumps += captured.SetBacks
+	if reached := p.judge.reached.Load(); reached != 0 {
+		s.ClockTS = models.Micros(p.options.FileTime(reached))
+	}
 	f := p.flowCounters()
 	s.Connections = models.ConnStats{Active: f.Active, Opened: f.Opened, Expired: f.Expired, Evicted: f.Evicted, Unstored: f.RecordsLost}
 	if r := p.judge.rates.public.Load(); r != nil {
@@ -65,7 +76,7 @@ func (p *Pipeline) Stats() models.Stats {
 		s.Detector = *d
 	}
 	s.Alerts.Raised = p.judge.raised.Load()
-	s.Drops = append(p.captured().Drops(),
+	s.Drops = append(captured.Drops(),
 		models.Drop{Stage: "flow", Reason: "hello_buffers", Count: f.HelloBuffers, Unit: models.DropRows, Effect: models.DropUnlisted},
 		models.Drop{Stage: "flow", Reason: "unanswered", Count: f.FailedUntold, Unit: models.DropRows, Effect: models.DropUnjudged},
 		models.Drop{Stage: "flow", Reason: "hellos_kept", Count: f.SNICap, Unit: models.DropRows, Effect: models.DropUnlisted},
