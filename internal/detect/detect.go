@@ -116,7 +116,7 @@ func NewJudge(o Options) (*Judge, error) {
 		return nil, fmt.Errorf("detect: %d entities: must be 16 to %d", o.MaxEntities, maxMaxEntities)
 	}
 	j := &Judge{
-		options: o, least: min(o.Limits.ScanPorts, o.Limits.SweepHosts, o.Limits.FloodHalfOpen, o.Limits.FloodSources), incidents: map[incidentKey]*incident{}, retries: newTable[pairKey, pair](maxRetries),
+		options: o, least: min(o.Limits.ScanPorts, o.Limits.SweepHosts, o.Limits.FloodHalfOpen, o.Limits.FloodSources), incidents: map[incidentKey]*incident{}, surplus: map[surplusKey]*surplus{}, retries: newTable[pairKey, pair](maxRetries),
 		memory: newMemory(),
 	}
 	for r := range j.roles {

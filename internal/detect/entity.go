@@ -198,16 +198,22 @@ func (t *entities) get(addr models.Addr, hash uint32, turn int64) uint32 {
 
 // find returns the entity of addr, nil if there is none.
 func (t *entities) find(addr models.Addr) *entity {
+	if e := t.indexOf(addr); e != noEntity {
+		return &t.slab[e]
+	}
+	return nil
+}
+
+// indexOf returns the place of the entity of addr in the slab, noEntity if there is none.
+func (t *entities) indexOf(addr models.Addr) uint32 {
 	hash := hashAddr(addr)
 	mask := uint32(len(t.index) - 1)
 	for i := hash & mask; t.index[i] != 0; i = (i + 1) & mask {
-		if s := t.index[i]; s&^t.low == hash&^t.low {
-			if e := &t.slab[s&t.low]; e.addr == addr {
-				return e
-			}
+		if s := t.index[i]; s&^t.low == hash&^t.low && t.slab[s&t.low].addr == addr {
+			return s & t.low
 		}
 	}
-	return nil
+	return noEntity
 }
 
 // touch loads what get will look at for each of the rows, so that the cache misses overlap.

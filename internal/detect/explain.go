@@ -44,12 +44,15 @@ func (j *Judge) alert(in *incident, state models.AlertState) models.Alert {
 	st := &j.roles[in.key.role]
 	f := &in.finding
 	a := models.Alert{
-		TS: models.Micros(in.opened), LastTS: models.Micros(in.last), ID: in.id, Rev: in.rev, Count: in.count, State: state,
+		TS: models.Micros(in.opened), LastTS: models.Micros(in.last), ID: in.id, Rev: in.rev, Count: max(in.count, 1), State: state,
 		Sensor: j.options.Sensor, Score: f.score, Category: f.category, Severity: f.severity,
 		Features: map[string]float64{"hst_score": f.raw},
 		Peers:    models.Top{Total: in.peersTotal(), Top: in.peers.most(compareAddr, models.Addr.String)},
 		Ports:    models.Top{Total: uint64(in.ports.total()), Top: in.ports.most(comparePorts, portProto.String)},
 		Detector: models.DetectorInfo{Name: Name, Version: Version, Parts: j.parts()}, CaptureConfidence: j.confidence(in),
+	}
+	if f.category == models.CategoryAmplification {
+		a.Peers.Total = max(a.Peers.Total, 1) // one that has sent is known, also if it is silent in the slot that crosses the limit
 	}
 	a.Detector.Learning = learning(a.Detector.Parts)
 	if f.category == models.CategoryPortScan && !in.ports.about() {
@@ -66,6 +69,10 @@ func (j *Judge) alert(in *incident, state models.AlertState) models.Alert {
 	}
 	for n := range numFeatures {
 		a.Features[n.info().name] = round(f.vector[n])
+	}
+	a.Role = models.PeersAreTargets
+	if in.key.role == Destination {
+		a.Role = models.PeersAreSources
 	}
 	in.address(&a)
 	a.Reasons = f.reasons

@@ -36,7 +36,7 @@ type incident struct {
 	srcPorts tops[uint16]
 	protos   tops[models.Proto]
 	others   tops[models.Addr] // who does the same to the same service
-	received uint64            // the capture's counts when it opened
+	received uint64            // the capture's counts when it began
 	lost     uint64
 	main     mainConn
 	rivals   []rival // of an address that two claim
@@ -233,12 +233,20 @@ func (j *Judge) raise(key incidentKey, entity uint32, f finding) *incident {
 		return nil
 	}
 	if in == nil {
-		if len(j.incidents) >= min(maxIncidents, j.options.MaxEntities/4) {
-			j.incidentCap++
+		main := f.pair
+		if main == (mainConn{}) {
+			main = j.roles[key.role].entities.slab[entity].main
+		}
+		if !j.place(j.worthOf(key, main.peer, &f), key, &main, &f) {
 			return nil
 		}
 		in = newIncident()
-		in.key, in.entity, in.opened, in.finding, in.received, in.lost = key, entity, j.end, f, j.received, j.lost
+		in.key, in.entity, in.opened, in.finding = key, entity, j.end, f
+		began := j.end - 2*windowSeconds*secondMicros
+		if f.since > 0 {
+			began = min(began, f.since)
+		}
+		in.received, in.lost = j.losses.before(began)
 		in.id = j.incidentID(key)
 		j.incidents[key] = in
 		j.raised[key.role][entity] = append(j.raised[key.role][entity], in)
@@ -434,9 +442,12 @@ func (j *Judge) close(in *incident) {
 	j.turns++
 }
 
-// confidence is the share of the packets since the incident opened (before it, too: since the start) that were not lost.
-func (j *Judge) confidence(in *incident) float64 {
-	received, lost := j.received-in.received, j.lost-in.lost
+// confidence is the share of the packets that were not lost since what the incident is about began: with the window in which a limit was
+// crossed.
+func (j *Judge) confidence(in *incident) float64 { return j.confidenceSince(in.received, in.lost) }
+
+func (j *Judge) confidenceSince(receivedBefore, lostBefore uint64) float64 {
+	received, lost := j.received-receivedBefore, j.lost-lostBefore
 	if received+lost == 0 {
 		return 1
 	}

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"netlyra/internal/models"
@@ -118,7 +119,7 @@ func TestIncidentsCloseInTheirTime(t *testing.T) {
 	}
 }
 
-// So many incidents at the same time are not opened, and are counted; those that are go on.
+// So many incidents at the same time are not opened one by one: the others are one incident, which counts them, and those that are open go on.
 func TestIncidentsHaveACap(t *testing.T) {
 	s := newScript(t)
 	s.options.MaxEntities = 4 * 64 // a quarter of the entities may be in one
@@ -129,8 +130,19 @@ func TestIncidentsHaveACap(t *testing.T) {
 		}
 	}
 	alerts, j := s.play(1, 1)
-	if got := len(final(alerts)); got != 64 || j.Stats().CapsHit["incidents"] == 0 {
+	ended := final(alerts)
+	if got := len(ended); got != 64+1 || j.Stats().CapsHit["incidents"] == 0 {
 		t.Errorf("%d incidents, caps hit %v", got, j.Stats().CapsHit)
+	}
+	var rest models.Alert
+	for _, a := range ended {
+		if strings.Contains(a.Summary, "more sources") {
+			rest = a
+		}
+	}
+	if rest.Peers.Total != 100-64 || rest.Role != models.PeersAreSources || rest.Category != models.CategoryPortScan || rest.State != models.AlertClosed ||
+		!strings.HasPrefix(rest.Summary, "At least 36 more sources were over the limit for port scan") {
+		t.Errorf("what found no place is reported as %+v", rest)
 	}
 	again, _ := s.play(4, 3)
 	if len(again) != len(alerts) {
@@ -149,6 +161,78 @@ func TestScores(t *testing.T) {
 	for score, want := range map[float64]models.Severity{0.81: models.SeverityMedium, 0.8499: models.SeverityMedium, 0.85: models.SeverityHigh, 0.9499: models.SeverityHigh, 0.95: models.SeverityCritical, 1: models.SeverityCritical} {
 		if got := severityOf(models.CategoryFlood, score); got != want {
 			t.Errorf("%v is %s, want %s", score, got, want)
+		}
+	}
+}
+
+// Spoofed scanners do not hide a real scan: one that is worth more takes the place of one that is worth least.
+func TestSpoofedScannersDoNotHideAScan(t *testing.T) {
+	for _, source := range []string{"198.51.100.77", "10.0.9.9"} {
+		s := newScript(t)
+		s.options.MaxEntities = 4 * 64
+		s.work(0, 100)
+		for round := range 4 {
+			at := 200 + 40*float64(round)
+			for i := range 100 {
+				for p := range 80 {
+					s.conn(at+float64(p)/100, attemptAt(addr(fmt.Sprintf("203.0.%d.9", i)), hostN(i%20), uint16(1+p), false))
+				}
+			}
+		}
+		for p := range 600 {
+			s.conn(300+float64(p)/100, attemptAt(addr(source), hostN(1), uint16(1000+p), false))
+		}
+		alerts, _ := s.play(1, 1)
+		found := false
+		for _, a := range final(alerts) {
+			found = found || a.SrcIP == source && a.Category == models.CategoryPortScan && a.Ports.Total > 300
+		}
+		if !found {
+			t.Errorf("the scan of 600 ports by %s is hidden by 100 spoofed scanners of 80", source)
+		}
+	}
+}
+
+// What was lost before an incident crossed its limit counts against its confidence, as what is lost afterwards does; what was lost
+// long before does not.
+func TestConfidenceCoversTheTimeBeforeTheLimit(t *testing.T) {
+	const lost = 975 // of a thousand
+	for _, tc := range []struct {
+		name string
+		at   int // slot of the losses: those of the scan begin at slot 2500
+		want float64
+	}{{"long before", 1000, 1}, {"while it began", 2495, 0.5}, {"while it went on", 2550, 0.5}} {
+		j, err := NewJudge(Options{MaxEntities: 1024})
+		if err != nil {
+			t.Fatal(err)
+		}
+		received, gone := uint64(0), uint64(0)
+		confidence := -1.0
+		for n := range 2700 {
+			var acc Accumulator
+			acc.Reset()
+			slots := []models.ConnSlot{attemptAt(hostN(1), hostN(2), 443, true)}
+			if n >= 2500 && n < 2600 {
+				for i := range 10 {
+					slots = append(slots, attemptAt(addr("10.0.9.9"), hostN(3), uint16(10*n+i), false))
+				}
+			}
+			for i := range slots {
+				at(&slots[i], firstSlot+int64(n))
+			}
+			acc.Add(slots)
+			received += uint64(len(slots))
+			if n >= tc.at && n < tc.at+40 {
+				gone += 25 * lost / 40
+			}
+			for _, a := range j.Slot(firstSlot+int64(n), []*Accumulator{&acc}, received, gone) {
+				if a.Category == models.CategoryPortScan {
+					confidence = a.CaptureConfidence
+				}
+			}
+		}
+		if tc.want == 1 && confidence != 1 || tc.want < 1 && (confidence < 0 || confidence > 0.2) {
+			t.Errorf("%s: the confidence of the scan is %v", tc.name, confidence)
 		}
 	}
 }

@@ -36,6 +36,8 @@ type Judge struct {
 	touched       []models.Addr                    // scratch: the addresses that the slot's ARP packets claim
 
 	incidents   map[incidentKey]*incident
+	surplus     map[surplusKey]*surplus // those for which there was no room
+	losses      lossLog
 	incidentCap uint64 // incidents that were not opened because too many are
 	turns       uint64 // incidents that have opened or closed
 	received    uint64
@@ -119,6 +121,8 @@ func (j *Judge) setBack(t int64) {
 	for _, in := range j.open() {
 		j.close(in)
 	}
+	j.closeSurplus(math.MaxInt64)
+	j.losses = lossLog{}
 	for r := range j.roles {
 		j.roles[r].entities.forget()
 		j.roles[r].active = j.roles[r].active[:0]
@@ -134,6 +138,14 @@ func (j *Judge) Finish() []models.Alert {
 	for _, in := range j.open() {
 		j.close(in)
 	}
+	j.closeSurplus(math.MaxInt64)
+	return j.sorted()
+}
+
+// Rest closes what does not outlive the program: the incidents for which there was no room. The others go on at the next start.
+func (j *Judge) Rest() []models.Alert {
+	j.out = j.out[:0]
+	j.closeSurplus(math.MaxInt64)
 	return j.sorted()
 }
 
@@ -151,6 +163,7 @@ func (j *Judge) advance(t int64) {
 		j.weighLoss()
 		j.judgeConflicts()
 		j.closeSilent(t)
+		j.closeSurplus(t - j.options.Limits.CloseAfterSeconds*secondMicros)
 	}
 }
 
@@ -158,6 +171,7 @@ func (j *Judge) advance(t int64) {
 func (j *Judge) weighLoss() {
 	received, lost := j.received-j.loss[0], j.lost-j.loss[1]
 	j.loss = [2]uint64{j.received, j.lost}
+	j.losses.note(j.end, j.received, j.lost)
 	j.losing = lost > 0 && lossShare*lost >= received+lost
 }
 

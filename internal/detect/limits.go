@@ -47,6 +47,7 @@ func (j *Judge) limits(parts []*Accumulator) {
 	if len(j.incidents) > 0 {
 		j.gather(parts)
 		j.emit()
+		j.emitSurplus()
 	}
 }
 

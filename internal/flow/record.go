@@ -25,6 +25,10 @@ type Record struct {
 	ICMPType   uint8
 	ICMPCode   uint8
 	Hello      Hello
+
+	// What follows is the detector's word; the table leaves it empty.
+	Incident string  // id of the incident that it belongs to
+	Score    float64 // of that
 }
 
 // Connection makes the stored and served form; it computes the Community ID, so call it outside the packet path.
@@ -34,7 +38,7 @@ func (r *Record) Connection(sensor string) models.Connection {
 		CommunityID: CommunityID(r.Orig, r.Resp, r.OrigPort, r.RespPort, r.Proto),
 		State:       r.State.String(), End: r.End, FirstTS: models.Micros(r.First), LastTS: models.Micros(r.Last),
 		PacketsUp: r.Packets[0], PacketsDown: r.Packets[1], BytesUp: r.Bytes[0], BytesDown: r.Bytes[1],
-		FlagsUp: r.Flags[0].String(), FlagsDown: r.Flags[1].String(), SNI: r.Hello.SNI, JA4: r.Hello.JA4,
+		FlagsUp: r.Flags[0].String(), FlagsDown: r.Flags[1].String(), SNI: r.Hello.SNI, JA4: r.Hello.JA4, Alert: r.Incident, Score: r.Score,
 	}
 	switch {
 	case r.Proto.HasPorts():

@@ -1,5 +1,7 @@
 package models
 
+import "strings"
+
 // AlertLine is the score at which an incident becomes an alert.
 const AlertLine = 0.8
 
@@ -32,6 +34,19 @@ func Categories() []Category {
 		CategoryNewService, CategoryAnomaly,
 	}
 }
+
+// Words is the category for a sentence: "port scan".
+func (c Category) Words() string { return strings.ReplaceAll(string(c), "_", " ") }
+
+// PeersRole says on which side of an incident its peers are.
+type PeersRole string
+
+// The sides. Of an incident that has no peers beside its two ends, the role is that of the end which is not the culprit or the victim
+// that the incident is about.
+const (
+	PeersAreTargets PeersRole = "targets" // whom the culprit turned to
+	PeersAreSources PeersRole = "sources" // who turned to the victim
+)
 
 // Severity ranks an incident for a person: a closed list, documented in docs/wire-format.md.
 type Severity string
@@ -150,6 +165,7 @@ type Alert struct {
 	Facts             []Fact       `json:"facts" gorm:"serializer:json"`
 	Reasons           []Reason     `json:"reasons" gorm:"serializer:json"` // most telling first
 	Counterfactual    string       `json:"counterfactual"`
+	Role              PeersRole    `json:"role"`
 	Peers             Top          `json:"peers" gorm:"serializer:json"`
 	Ports             Top          `json:"ports" gorm:"serializer:json"`
 	CommunityID       string       `json:"community_id,omitempty"`

@@ -24,6 +24,10 @@ type export struct {
 	hosts        map[models.Addr]*models.Host
 	series       []models.SeriesPoint
 	flushed      int64 // slot of the last flush of hosts and series
+
+	// What follows is the judge's.
+	ends []flow.Record // of results that were dropped
+	lost uint64        // packets lost in the time of these
 }
 
 // report is a copy of what a slot's results have for the export.
@@ -31,10 +35,14 @@ type report struct {
 	slot    int64
 	volume  Volumes
 	opened  uint64
+	lost    uint64 // packets, in the capture
 	records []flow.Record
 	active  []flow.Record
 	hosts   []hostMove
 }
+
+// end is the end of a report's slot, in the file's time, as that of connections. Microseconds.
+func (x *export) end(r *report) int64 { return x.fileTime((r.slot + 1) * models.SlotMicros) }
 
 // hostMove is what an address sent and received in a slot.
 type hostMove struct {
@@ -48,6 +56,7 @@ type hostMove struct {
 const (
 	hostsPerSlot  = 2048 // addresses per slot that the host list hears of; those of a flood are not hosts
 	hostsPerFlush = 8192
+	maxEnds       = 1 << 16 // connections that have ended and wait for room in the export
 )
 
 func newExport(o Options) *export {
@@ -66,17 +75,21 @@ func (x *export) wanted() bool {
 	return x.live || x.outputs.Connections != nil || x.outputs.Hosts != nil || x.outputs.Series != nil
 }
 
-// offer copies what it needs of a slot's results. Unless it may, it never waits.
-func (x *export) offer(done []*slotResult) {
+// offer copies what it needs of a slot's results, and how many packets the capture has lost since the slot before. Unless it may, it never
+// waits: then connections that have ended, which would stay open in the database, go with the next report that there is room for.
+func (x *export) offer(done []*slotResult, lost uint64) {
 	if !x.wanted() || len(done) == 0 {
 		return
 	}
 	r := x.report()
 	if r == nil {
 		x.dropped.Add(uint64(len(done)))
+		x.lost += lost
+		x.keepEnds(done)
 		return
 	}
-	*r = report{slot: done[0].slot, records: r.records[:0], active: r.active[:0], hosts: r.hosts[:0]}
+	*r = report{slot: done[0].slot, lost: x.lost + lost, records: append(r.records[:0], x.ends...), active: r.active[:0], hosts: r.hosts[:0]}
+	x.ends, x.lost = x.ends[:0], 0
 	for _, d := range done {
 		r.volume.add(&d.volume)
 		r.opened += d.newConnections()
@@ -87,6 +100,17 @@ func (x *export) offer(done []*slotResult) {
 		}
 	}
 	x.in <- r // there is room: the queue is as long as there are reports
+}
+
+// keepEnds puts by the connections that have ended.
+func (x *export) keepEnds(done []*slotResult) {
+	for _, d := range done {
+		for i := range d.records {
+			if d.records[i].End != models.ConnOpen && len(x.ends) < maxEnds {
+				x.ends = append(x.ends, d.records[i])
+			}
+		}
+	}
 }
 
 // report is an empty report; nil if all are under way.
@@ -136,7 +160,7 @@ func (x *export) run() {
 		if r.slot-x.flushed >= rateSlots || r.slot < x.flushed {
 			x.flush()
 			x.flushed = r.slot
-			x.view.expire(r.slot * models.SlotMicros)
+			x.view.expire(x.end(r))
 		}
 		x.free <- r
 	}
@@ -154,7 +178,7 @@ func (x *export) connections(r *report) {
 			x.outputs.Connections(cs)
 		}
 		if x.live {
-			x.view.update(cs)
+			x.view.update(cs, x.end(r))
 		}
 	}
 	if x.live && len(r.active) > 0 {
@@ -162,7 +186,7 @@ func (x *export) connections(r *report) {
 		for i := range r.active {
 			cs[i] = x.connection(&r.active[i])
 		}
-		x.view.update(cs)
+		x.view.update(cs, x.end(r))
 	}
 }
 
@@ -204,9 +228,6 @@ func (x *export) countSeries(r *report) {
 		return
 	}
 	total := r.volume.total()
-	if total.Packets == 0 {
-		return
-	}
 	ts := x.fileTime(r.slot*models.SlotMicros) / 1_000_000
 	if n := len(x.series); n == 0 || x.series[n-1].TS != ts {
 		x.series = append(x.series, models.SeriesPoint{Step: 1, TS: ts})
@@ -218,6 +239,7 @@ func (x *export) countSeries(r *report) {
 	p.UDPBytes += r.volume[classUDP].Bytes
 	p.OtherBytes += total.Bytes - r.volume[classTCP].Bytes - r.volume[classUDP].Bytes
 	p.Connections += r.opened
+	p.Drops += r.lost
 }
 
 // flush hands on hosts and series.

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"sync/atomic"
 
 	"netlyra/internal/detect"
+	"netlyra/internal/flow"
 	"netlyra/internal/models"
 )
 
@@ -30,6 +32,7 @@ type judge struct {
 	rates    rates
 	raised   atomic.Uint64
 	lastStat int64
+	lost     uint64       // packets, up to the slot judged last
 	last     int64        // slot judged last
 	reached  atomic.Int64 // its end, capture time
 }
@@ -84,6 +87,8 @@ func (j *judge) finish(ctx context.Context, goesOn bool) (err error) {
 	}
 	if j.saver == nil || !goesOn {
 		err = j.alerts(ctx, j.detector.Finish())
+	} else {
+		err = j.alerts(ctx, j.detector.Rest())
 	}
 	j.publish()
 	if j.saver != nil {
@@ -127,8 +132,8 @@ func (j *judge) slot(ctx context.Context, slot int64) error {
 	}
 	j.done, j.from = done, from
 	var err error
+	received, lost := j.losses()
 	if j.detector != nil {
-		received, lost := j.losses()
 		if slot < j.last-jumpSlots {
 			err = j.alerts(ctx, j.detector.SetBack(slot*models.SlotMicros))
 		}
@@ -142,14 +147,42 @@ func (j *judge) slot(ctx context.Context, slot int64) error {
 			j.saver.offer(j.detector)
 		}
 	}
+	j.attribute(done)
 	j.reached.Store((slot + 1) * models.SlotMicros)
 	j.rates.add(slot, done)
-	j.export.offer(done)
+	j.export.offer(done, lost-j.lost)
+	j.lost = lost
 	for k, i := range from {
 		j.workers[i].free <- done[k]
 		j.heads[i] = <-j.workers[i].out
 	}
 	return err
+}
+
+// communityID is that of the one connection that an alert is about, "" where there are several.
+func communityID(a *models.Alert) string {
+	src, err := netip.ParseAddr(a.SrcIP)
+	dst, err2 := netip.ParseAddr(a.DstIP)
+	proto, ok := models.ParseProto(a.Proto)
+	if err != nil || err2 != nil || !ok || a.SrcPort == 0 || a.DstPort == 0 || a.Peers.Total > 1 {
+		return ""
+	}
+	return flow.CommunityID(models.AddrFromNetip(src), models.AddrFromNetip(dst), a.SrcPort, a.DstPort, proto)
+}
+
+// attribute notes which incidents the connections that go to the export belong to.
+func (j *judge) attribute(done []*slotResult) {
+	if j.detector == nil {
+		return
+	}
+	for _, d := range done {
+		for _, records := range [][]flow.Record{d.records, d.active} {
+			for i := range records {
+				r := &records[i]
+				r.Incident, r.Score = j.detector.IncidentOf(r.Orig, r.Resp, r.RespPort, r.Proto)
+			}
+		}
+	}
 }
 
 func (j *judge) publish() {
@@ -166,6 +199,7 @@ func (j *judge) alerts(ctx context.Context, alerts []models.Alert) error {
 		a := &alerts[i] // what goes on beyond a step of the file's clock keeps its length
 		ts := models.Micros(j.fileTime(int64(a.TS)))
 		a.TS, a.LastTS = ts, a.LastTS-a.TS+ts
+		a.CommunityID = communityID(a)
 		if j.live && alerts[i].Rev == 1 { // later revisions wait for their second
 			j.clock.observe(int64(alerts[i].TS))
 		}

@@ -20,6 +20,32 @@ type view struct {
 type viewRow struct {
 	conn       models.Connection
 	generation uint64
+	since      int64 // capture time from which its rates are measured
+	up, down   uint64
+}
+
+// ratePeriod is the time over which a connection's rates are measured, capture time.
+const ratePeriod = 1_000_000
+
+// measure brings the rates up to date. What a connection had moved before the view heard of it counts only if it is that young.
+func (r *viewRow) measure(c *models.Connection, now int64, fresh bool) {
+	rates := [2]float64{r.conn.RateUp, r.conn.RateDown}
+	switch {
+	case fresh && now-int64(c.FirstTS) <= ratePeriod:
+		r.since = int64(c.FirstTS)
+	case fresh:
+		r.since, r.up, r.down = now, c.BytesUp, c.BytesDown
+	}
+	elapsed := now - r.since
+	if r.up == 0 && r.down == 0 || elapsed >= ratePeriod { // of a young connection at once, else by the second
+		seconds := float64(max(elapsed, ratePeriod)) / 1e6
+		rates = [2]float64{float64(c.BytesUp-min(r.up, c.BytesUp)) / seconds, float64(c.BytesDown-min(r.down, c.BytesDown)) / seconds}
+	}
+	if elapsed >= ratePeriod {
+		r.since, r.up, r.down = now, c.BytesUp, c.BytesDown
+	}
+	r.conn = *c
+	r.conn.RateUp, r.conn.RateDown = rates[0], rates[1]
 }
 
 type goneRow struct {
@@ -43,8 +69,8 @@ type Changes struct {
 
 func (v *view) init() { v.rows = map[int64]*viewRow{} }
 
-// update takes the present state of some connections; those that have ended leave.
-func (v *view) update(cs []models.Connection) {
+// update takes the state of some connections at capture time now; those that have ended leave.
+func (v *view) update(cs []models.Connection, now int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.generation++
@@ -57,14 +83,16 @@ func (v *view) update(cs []models.Connection) {
 			}
 			continue
 		}
-		if row == nil {
+		fresh := row == nil
+		if fresh {
 			if len(v.rows) >= viewRows {
 				v.makeRoom()
 			}
 			row = &viewRow{}
 			v.rows[c.ID] = row
 		}
-		row.conn, row.generation = *c, v.generation
+		row.measure(c, now, fresh)
+		row.generation = v.generation
 	}
 }
 
@@ -87,6 +115,9 @@ func (v *view) expire(now int64) {
 	for id, r := range v.rows {
 		if silent := now - int64(r.conn.LastTS); silent > longestSilence(&r.conn) || silent < -viewAhead {
 			v.remove(id)
+		} else if silent > ratePeriod && r.conn.RateUp+r.conn.RateDown > 0 {
+			r.conn.RateUp, r.conn.RateDown, r.generation = 0, 0, v.generation
+			r.since, r.up, r.down = now, r.conn.BytesUp, r.conn.BytesDown
 		}
 	}
 }
@@ -118,19 +149,39 @@ func (v *view) clear() {
 	}
 }
 
-// makeRoom takes out the quarter that has been silent for longest.
+// makeRoom takes out the quarter that has been silent for longest. A single packet without an answer, of which a flood consists, counts
+// as silent for a minute more.
 func (v *view) makeRoom() {
 	last := make([]models.Micros, 0, len(v.rows))
 	for _, r := range v.rows {
-		last = append(last, r.conn.LastTS)
+		last = append(last, r.standing())
 	}
 	slices.Sort(last)
 	line := last[len(last)/4]
 	for id, r := range v.rows {
-		if r.conn.LastTS <= line {
+		if r.standing() <= line {
 			v.remove(id)
 		}
 	}
+}
+
+// standing is the time of its last packet or, where nobody answers, one of before.
+func (r *viewRow) standing() models.Micros {
+	const minute = 60_000_000
+	if r.conn.PacketsDown == 0 && r.conn.PacketsUp <= 1 {
+		return r.conn.LastTS - minute
+	}
+	return r.conn.LastTS
+}
+
+// find gives what the view adds to a connection: its rates. It is false for one that is not in the view.
+func (v *view) find(id int64) (up, down float64, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if r := v.rows[id]; r != nil {
+		return r.conn.RateUp, r.conn.RateDown, true
+	}
+	return 0, 0, false
 }
 
 func (v *view) connections() []models.Connection {

@@ -77,6 +77,9 @@ func endsOf(a *models.Alert) incidentEnds {
 // victim is then the one address on the other side. Of the two addresses of an alert, one is a peer; it is in the list of
 // the most frequent unless that is cut off, and then the category has to tell.
 func peersAreSources(a *models.Alert) bool {
+	if a.Role != "" { // else it was stored before there was a role
+		return a.Role == models.PeersAreSources
+	}
 	src := false
 	for _, p := range a.Peers.Top {
 		if p.Name == a.DstIP {
