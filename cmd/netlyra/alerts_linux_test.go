@@ -33,7 +33,7 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if _, err := s.AddException(ctx, models.Exception{Host: "192.0.2.1", Reason: "r"}); err != nil {
+	if _, err := s.AddException(ctx, models.Exception{Host: "192.0.2.1", Reason: "r"}, models.Actor{}); err != nil {
 		t.Fatal(err)
 	}
 	other, err := sql.Open("sqlite", path+patient)

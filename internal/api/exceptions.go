@@ -95,7 +95,7 @@ func (s *Server) addException(c *gin.Context) {
 		s.answer(c, http.StatusOK, p, err)
 		return
 	}
-	e, err = s.opts.Store.AddException(ctx, e)
+	e, err = s.opts.Store.AddException(ctx, e, models.Actor{})
 	s.answer(c, http.StatusCreated, e, err)
 }
 
@@ -139,7 +139,7 @@ func (s *Server) changeException(c *gin.Context) {
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
 	defer cancel()
-	e, err := s.opts.Store.ChangeException(ctx, id, change)
+	e, err := s.opts.Store.ChangeException(ctx, id, change, models.Actor{})
 	s.answer(c, http.StatusOK, e, err)
 }
 
@@ -151,7 +151,7 @@ func (s *Server) removeException(c *gin.Context) {
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
 	defer cancel()
-	if err := s.opts.Store.RemoveException(ctx, id); err != nil {
+	if err := s.opts.Store.RemoveException(ctx, id, models.Actor{}); err != nil {
 		s.abort(c, err)
 		return
 	}
@@ -177,7 +177,7 @@ func (s *Server) changeAlert(c *gin.Context) {
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
 	defer cancel()
-	if err := s.opts.Store.SetTriage(ctx, id, body.Triage); err != nil {
+	if err := s.opts.Store.SetTriage(ctx, id, body.Triage, models.Actor{}); err != nil {
 		s.abort(c, err)
 		return
 	}

@@ -77,7 +77,7 @@ func (s *memoryStore) Alerts(ctx context.Context, q models.AlertQuery) (models.P
 	})
 }
 
-func (s *memoryStore) SetTriage(ctx context.Context, id string, t models.Triage) error {
+func (s *memoryStore) SetTriage(ctx context.Context, id string, t models.Triage, _ models.Actor) error {
 	if err := s.wait(ctx); err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (s *memoryStore) PreviewException(ctx context.Context, e models.Exception, 
 	return p, err
 }
 
-func (s *memoryStore) AddException(ctx context.Context, e models.Exception) (models.Exception, error) {
+func (s *memoryStore) AddException(ctx context.Context, e models.Exception, _ models.Actor) (models.Exception, error) {
 	if err := errors.Join(s.wait(ctx), e.Normalize(), models.NormalizeReason(&e.Reason)); err != nil {
 		return e, err
 	}
@@ -129,7 +129,7 @@ func (s *memoryStore) AddException(ctx context.Context, e models.Exception) (mod
 	return e, nil
 }
 
-func (s *memoryStore) ChangeException(ctx context.Context, id string, c models.ExceptionChange) (models.Exception, error) {
+func (s *memoryStore) ChangeException(ctx context.Context, id string, c models.ExceptionChange, _ models.Actor) (models.Exception, error) {
 	if err := s.wait(ctx); err != nil {
 		return models.Exception{}, err
 	}
@@ -148,7 +148,7 @@ func (s *memoryStore) ChangeException(ctx context.Context, id string, c models.E
 	return s.made[i], models.NormalizeReason(&s.made[i].Reason)
 }
 
-func (s *memoryStore) RemoveException(ctx context.Context, id string) error {
+func (s *memoryStore) RemoveException(ctx context.Context, id string, _ models.Actor) error {
 	if err := s.wait(ctx); err != nil {
 		return err
 	}

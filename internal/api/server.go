@@ -44,12 +44,12 @@ type Store interface {
 // Decisions is what the API has the database remember of what people decide. What exceptions say has not been checked: a
 // *models.FieldError is answered with 400, models.ErrTooManyExceptions with 409.
 type Decisions interface {
-	SetTriage(ctx context.Context, id string, t models.Triage) error
+	SetTriage(ctx context.Context, id string, t models.Triage, by models.Actor) error
 	Exceptions(ctx context.Context) ([]models.Exception, error)
 	PreviewException(ctx context.Context, e models.Exception, limit int) (models.ExceptionPreview, error)
-	AddException(ctx context.Context, e models.Exception) (models.Exception, error)
-	ChangeException(ctx context.Context, id string, c models.ExceptionChange) (models.Exception, error)
-	RemoveException(ctx context.Context, id string) error
+	AddException(ctx context.Context, e models.Exception, by models.Actor) (models.Exception, error)
+	ChangeException(ctx context.Context, id string, c models.ExceptionChange, by models.Actor) (models.Exception, error)
+	RemoveException(ctx context.Context, id string, by models.Actor) error
 }
 
 // Live is the present state of the pipeline. Its methods are called from several goroutines, never block, and what they

@@ -13,6 +13,12 @@ var (
 	ErrBadQuery = errors.New("bad query")
 	// ErrQueryTimeout: the query was cut off because it looked at too much; narrower filters help.
 	ErrQueryTimeout = errors.New("query took too long, narrow its filters")
+	// ErrBusy: another program holds the database locked.
+	ErrBusy = errors.New("the database is locked by another program")
+	// ErrUnwritable: the database cannot be written for another reason, such as a full disk; the text says which.
+	ErrUnwritable = errors.New("the database cannot be written")
+	// ErrUnreadable: the database cannot be read; the text says why.
+	ErrUnreadable = errors.New("the database cannot be read")
 )
 
 // The bounds of a page.
@@ -110,9 +116,17 @@ type Actor struct {
 	Whence string // the address that the request came from
 }
 
+// The actions of a Decision.
+const (
+	ActionTriage           = "triage"
+	ActionExceptionAdded   = "exception_added"
+	ActionExceptionChanged = "exception_changed"
+	ActionExceptionRemoved = "exception_removed"
+)
+
 // Decision is one thing that a person has decided, as the store keeps it for whoever asks later.
 type Decision struct {
-	ID     int64  `json:"id"     gorm:"primaryKey"`
+	ID     int64  `json:"id"     gorm:"primaryKey;autoIncrement:false"`
 	TS     Micros `json:"ts"` // wall clock
 	Who    string `json:"who"`
 	Whence string `json:"whence"`
@@ -136,9 +150,23 @@ type StoreCounts struct {
 	Bytes       int64 `json:"bytes"` // in use in the database file, free pages not counted
 }
 
-// StoreHealth says whether what is given to the store still reaches the disk.
+// The codes of StoreHealth.
+const (
+	StoreFailing     = "store_failing"        // cannot be written; the sentence says why
+	StoreFull        = "store_full"           // the disk is full
+	StoreLocked      = "store_locked"         // another program holds the lock
+	StoreDamaged     = "store_damaged"        // the file is broken
+	StoreGone        = "store_gone"           // the file has been deleted, moved or replaced
+	StoreLowSpace    = "store_low_space"      // only alerts are stored
+	StoreUnreadable  = "store_unreadable"     // reads fail
+	StoreDescriptors = "file_descriptors"     // the process has no file descriptor left
+	StoreExposed     = "store_world_writable" // anybody on this machine may write into the directory
+)
+
+// StoreHealth says whether what is given to the store still reaches the disk, and whether it can be read.
 type StoreHealth struct {
 	Healthy  bool     `json:"healthy"`
+	Code     string   `json:"code,omitempty"`      // of the problem, for programs: one of the Store… codes; "" while healthy
 	Problem  string   `json:"problem,omitempty"`   // one sentence with the remedy; "" while healthy
 	Since    Micros   `json:"since"`               // wall clock of the first failure of this problem; null while healthy
 	SetAside []string `json:"set_aside,omitempty"` // files of a damaged database that this start has moved out of the way

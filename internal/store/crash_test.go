@@ -91,7 +91,7 @@ func changeExceptionsForever(ctx context.Context, s *Store, say func(string) err
 	for n := 0; ; n++ {
 		var e models.Exception
 		err := impatient(func(ctx context.Context) (err error) {
-			if e, err = s.AddException(ctx, hostException("192.0.2.0/24")); err == nil {
+			if e, err = s.AddException(ctx, hostException("192.0.2.0/24"), somebody); err == nil {
 				err = say("+" + e.ID)
 			}
 			return err
@@ -101,7 +101,7 @@ func changeExceptionsForever(ctx context.Context, s *Store, say func(string) err
 				return err
 			}
 			err = impatient(func(ctx context.Context) error {
-				if err := s.RemoveException(ctx, e.ID); err != nil {
+				if err := s.RemoveException(ctx, e.ID, somebody); err != nil {
 					return err
 				}
 				return say("-" + e.ID)

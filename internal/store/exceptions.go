@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"strings"
 
 	"gorm.io/gorm"
 
@@ -31,7 +32,7 @@ func (s *Store) Exceptions(ctx context.Context) ([]models.Exception, error) {
 // AddException stores an exception under a new id. From then on it hides the incidents that match it; the past ones are hidden
 // before AddException returns, unless ctx ends before: then they are soon after. The error is a *models.FieldError,
 // models.ErrTooManyExceptions, or as SaveAlerts'.
-func (s *Store) AddException(ctx context.Context, e models.Exception) (models.Exception, error) {
+func (s *Store) AddException(ctx context.Context, e models.Exception, by models.Actor) (models.Exception, error) {
 	if err := e.Normalize(); err != nil {
 		return models.Exception{}, err
 	}
@@ -51,8 +52,10 @@ func (s *Store) AddException(ctx context.Context, e models.Exception) (models.Ex
 		if err := tx.QueryRowContext(ctx, "SELECT count(*) >= ? FROM exceptions", models.MaxExceptions).Scan(&full); err != nil || full {
 			return false, err
 		}
-		_, err := tx.ExecContext(ctx, s.tables.exceptions.upsert, args...)
-		return true, err
+		if _, err := tx.ExecContext(ctx, s.tables.exceptions.upsert, args...); err != nil {
+			return false, err
+		}
+		return true, s.record(ctx, tx, by, models.ActionExceptionAdded, e.ID, describe(e))
 	})
 	if err != nil {
 		return models.Exception{}, err
@@ -86,7 +89,7 @@ func (s *Store) exception(ctx context.Context, e models.Exception) (models.Excep
 }
 
 // ChangeException changes what is set in c. Otherwise as AddException; models.ErrNotFound if there is none with this id.
-func (s *Store) ChangeException(ctx context.Context, id string, c models.ExceptionChange) (models.Exception, error) {
+func (s *Store) ChangeException(ctx context.Context, id string, c models.ExceptionChange, by models.Actor) (models.Exception, error) {
 	if c.Reason != nil {
 		reason := *c.Reason
 		if err := models.NormalizeReason(&reason); err != nil {
@@ -100,24 +103,36 @@ func (s *Store) ChangeException(ctx context.Context, id string, c models.Excepti
 		}
 	}
 	err := s.changeExceptions(ctx, func(ctx context.Context, tx *sql.Tx) (bool, error) {
-		return affected(tx.ExecContext(ctx, "UPDATE exceptions SET reason = coalesce(?, reason), expires = coalesce(?, expires) WHERE id = ?",
+		changed, err := affected(tx.ExecContext(ctx, "UPDATE exceptions SET reason = coalesce(?, reason), expires = coalesce(?, expires) WHERE id = ?",
 			c.Reason, c.Expires, id))
+		if err != nil || !changed {
+			return false, err
+		}
+		return true, s.record(ctx, tx, by, models.ActionExceptionChanged, id, describeChange(c))
 	})
 	if err != nil {
 		return models.Exception{}, err
 	}
+	return s.Exception(ctx, id)
+}
+
+// Exception reads one exception; models.ErrNotFound if there is none with this id.
+func (s *Store) Exception(ctx context.Context, id string) (models.Exception, error) {
 	var e models.Exception
-	err = s.query(ctx, func(db *gorm.DB) error { return db.Take(&e, "id = ?", id).Error })
+	err := s.query(ctx, func(db *gorm.DB) error { return db.Take(&e, "id = ?", id).Error })
 	return e, err
 }
 
 // RemoveException ends an exception: what it has hidden appears again, unless another one or a person hides it. Otherwise as
 // AddException; models.ErrNotFound if there is none with this id.
-func (s *Store) RemoveException(ctx context.Context, id string) error {
+func (s *Store) RemoveException(ctx context.Context, id string, by models.Actor) error {
 	found := false
 	err := s.changeExceptions(ctx, func(ctx context.Context, tx *sql.Tx) (_ bool, err error) {
 		found, err = affected(tx.ExecContext(ctx, "DELETE FROM exceptions WHERE id = ?", id))
-		return found, err
+		if err != nil || !found {
+			return false, err
+		}
+		return true, s.record(ctx, tx, by, models.ActionExceptionRemoved, id, "")
 	})
 	if err == nil && !found {
 		err = fmt.Errorf("store: exception %s: %w", id, models.ErrNotFound)
@@ -359,7 +374,7 @@ func (s *Store) PreviewException(ctx context.Context, e models.Exception, limit 
 		var alerts []models.Alert
 		err := s.query(ctx, func(db *gorm.DB) error {
 			return db.Select("id, ts, src_ip, dst_ip, src_port, dst_port, proto, category, sensor, peers").
-				Where(f.sql(), f.args...).Order("ts DESC, id DESC").Limit(previewRows).Find(&alerts).Error
+				Where(strings.Join(f.where, " AND "), f.args...).Order("ts DESC, id DESC").Limit(previewRows).Find(&alerts).Error
 		})
 		if err != nil {
 			return models.ExceptionPreview{}, err

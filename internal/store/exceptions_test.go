@@ -31,7 +31,7 @@ func alertOf(id, src string) *models.Alert {
 
 func addException(t *testing.T, s *Store, e models.Exception) models.Exception {
 	t.Helper()
-	got, err := s.AddException(t.Context(), e)
+	got, err := s.AddException(t.Context(), e, somebody)
 	must(t, err)
 	return got
 }
@@ -100,10 +100,10 @@ func TestExceptionHidesPastAndComing(t *testing.T) {
 		t.Errorf("%d alerts are counted, want 3", c.Alerts)
 	}
 
-	must(t, s.RemoveException(t.Context(), e.ID))
+	must(t, s.RemoveException(t.Context(), e.ID, somebody))
 	check(t, s, "past", decision{models.TriageNew, ""})
 	check(t, s, "coming", decision{models.TriageNew, ""})
-	if err := s.RemoveException(t.Context(), e.ID); !errors.Is(err, models.ErrNotFound) {
+	if err := s.RemoveException(t.Context(), e.ID, somebody); !errors.Is(err, models.ErrNotFound) {
 		t.Errorf("removed twice: %v, want ErrNotFound", err)
 	}
 }
@@ -136,8 +136,8 @@ func TestTheLaterDecisionCounts(t *testing.T) {
 	for _, id := range []string{"acknowledged", "hidden", "shown"} {
 		must(t, s.SaveAlert(t.Context(), alertOf(id, "10.0.0.1")))
 	}
-	must(t, s.SetTriage(t.Context(), "acknowledged", models.TriageAcknowledged))
-	must(t, s.SetTriage(t.Context(), "hidden", models.TriageHidden))
+	must(t, s.SetTriage(t.Context(), "acknowledged", models.TriageAcknowledged, somebody))
+	must(t, s.SetTriage(t.Context(), "hidden", models.TriageHidden, somebody))
 	step()
 	first := addException(t, s, hostException("10.0.0.1"))
 	step()
@@ -146,7 +146,7 @@ func TestTheLaterDecisionCounts(t *testing.T) {
 	if first.Hits != 2 {
 		t.Errorf("%d hits, want 2: what is hidden by hand is none", first.Hits)
 	}
-	must(t, s.SetTriage(t.Context(), "shown", models.TriageNew))
+	must(t, s.SetTriage(t.Context(), "shown", models.TriageNew, somebody))
 	check(t, s, "shown", decision{models.TriageNew, ""})
 	a := alertOf("shown", "10.0.0.1")
 	a.Rev = 2
@@ -157,9 +157,9 @@ func TestTheLaterDecisionCounts(t *testing.T) {
 	second := addException(t, s, hostException("10.0.0.0/24"))
 	check(t, s, "shown", decision{models.TriageHidden, second.ID})
 	check(t, s, "acknowledged", decision{models.TriageHidden, first.ID}) // the oldest
-	must(t, s.RemoveException(t.Context(), first.ID))
+	must(t, s.RemoveException(t.Context(), first.ID, somebody))
 	check(t, s, "acknowledged", decision{models.TriageHidden, second.ID}) // by another exception
-	must(t, s.RemoveException(t.Context(), second.ID))
+	must(t, s.RemoveException(t.Context(), second.ID, somebody))
 	check(t, s, "acknowledged", decision{models.TriageAcknowledged, ""})
 	check(t, s, "hidden", decision{models.TriageHidden, ""})
 	check(t, s, "shown", decision{models.TriageNew, ""})
@@ -192,7 +192,7 @@ func TestExpiry(t *testing.T) {
 
 	clock.advance(59 * time.Minute)
 	until := in(2 * time.Hour)
-	e, err = s.ChangeException(t.Context(), e.ID, models.ExceptionChange{Expires: &until})
+	e, err = s.ChangeException(t.Context(), e.ID, models.ExceptionChange{Expires: &until}, somebody)
 	must(t, err)
 	if e.Expires != until || e.Reason != "a test" || e.Host != "10.0.0.1" {
 		t.Errorf("changed to %+v", e)
@@ -211,11 +211,11 @@ func TestExpiry(t *testing.T) {
 
 	reason := "again"
 	never := models.Micros(0)
-	_, err = s.ChangeException(t.Context(), e.ID, models.ExceptionChange{Reason: &reason, Expires: &never})
+	_, err = s.ChangeException(t.Context(), e.ID, models.ExceptionChange{Reason: &reason, Expires: &never}, somebody)
 	must(t, err)
 	check(t, s, "c", decision{models.TriageHidden, e.ID})
 	until = in(time.Hour)
-	_, err = s.ChangeException(t.Context(), e.ID, models.ExceptionChange{Expires: &until})
+	_, err = s.ChangeException(t.Context(), e.ID, models.ExceptionChange{Expires: &until}, somebody)
 	must(t, err)
 	stop()
 	must(t, s.Close())
@@ -261,7 +261,7 @@ func TestBadExceptions(t *testing.T) {
 		"nothing": {Reason: "r"}, "no reason": {Host: "10.0.0.1"}, "expired": {Host: "10.0.0.1", Reason: "r", Expires: past},
 		"no address": {Host: "x", Reason: "r"},
 	} {
-		if _, err := s.AddException(t.Context(), e); !errors.As(err, &field) {
+		if _, err := s.AddException(t.Context(), e, somebody); !errors.As(err, &field) {
 			t.Errorf("%s: %v, want a FieldError", name, err)
 		}
 	}
@@ -270,18 +270,18 @@ func TestBadExceptions(t *testing.T) {
 	}
 	e := addException(t, s, hostException("10.0.0.1"))
 	for name, c := range map[string]models.ExceptionChange{"no reason": {Reason: &none}, "expired": {Expires: &past}} {
-		if _, err := s.ChangeException(t.Context(), e.ID, c); !errors.As(err, &field) {
+		if _, err := s.ChangeException(t.Context(), e.ID, c, somebody); !errors.As(err, &field) {
 			t.Errorf("change, %s: %v, want a FieldError", name, err)
 		}
 	}
-	if _, err := s.ChangeException(t.Context(), "none", models.ExceptionChange{}); !errors.Is(err, models.ErrNotFound) {
+	if _, err := s.ChangeException(t.Context(), "none", models.ExceptionChange{}, somebody); !errors.Is(err, models.ErrNotFound) {
 		t.Errorf("change of one that is not there: %v, want ErrNotFound", err)
 	}
 	for i := range models.MaxExceptions - 1 {
 		e := hostException(fmt.Sprintf("10.1.%d.%d", i>>8, i&255))
 		must(t, s.queue.do(t.Context(), 1, insertException(s, e, fmt.Sprint("x", i))))
 	}
-	if _, err := s.AddException(t.Context(), hostException("10.0.0.2")); !errors.Is(err, models.ErrTooManyExceptions) {
+	if _, err := s.AddException(t.Context(), hostException("10.0.0.2"), somebody); !errors.Is(err, models.ErrTooManyExceptions) {
 		t.Errorf("%v, want ErrTooManyExceptions", err)
 	}
 }
@@ -300,7 +300,7 @@ func TestPreviewTellsWhatWouldBeHidden(t *testing.T) {
 		alerts = append(alerts, a)
 	}
 	must(t, s.SaveAlerts(t.Context(), alerts))
-	must(t, s.SetTriage(t.Context(), "a00000", models.TriageHidden))
+	must(t, s.SetTriage(t.Context(), "a00000", models.TriageHidden, somebody))
 	before := allAlerts(t, s, models.AlertQuery{}, models.MaxPageLimit)
 	for _, e := range []models.Exception{
 		{Host: "10.0.0.1"},
@@ -331,7 +331,7 @@ func TestPreviewTellsWhatWouldBeHidden(t *testing.T) {
 		if diff := cmp.Diff(hidden[:min(20, len(hidden))], items); diff != "" {
 			t.Errorf("%+v: hidden (-) and previewed (+):\n%s", e, diff)
 		}
-		must(t, s.RemoveException(t.Context(), added.ID))
+		must(t, s.RemoveException(t.Context(), added.ID, somebody))
 	}
 	if got := len(allAlerts(t, s, models.AlertQuery{}, models.MaxPageLimit)); got != n-1 {
 		t.Errorf("%d alerts listed in the end, want %d", got, n-1)
@@ -374,13 +374,13 @@ func TestWhatHoldsFollowsFromTheDecisions(t *testing.T) {
 		case 6, 7:
 			if len(exceptions) > 0 {
 				i := r.IntN(len(exceptions))
-				must(t, s.RemoveException(t.Context(), exceptions[i].ID))
+				must(t, s.RemoveException(t.Context(), exceptions[i].ID, somebody))
 				exceptions = slices.Delete(exceptions, i, i+1)
 			}
 		case 8:
 			for id, a := range known {
 				a.Decided, a.DecidedAt = models.Triages()[r.IntN(2)], at(clock.now())
-				must(t, s.SetTriage(t.Context(), id, a.Decided))
+				must(t, s.SetTriage(t.Context(), id, a.Decided, somebody))
 				break
 			}
 		case 9:
@@ -451,7 +451,7 @@ func TestGivingUpTheWaitKeepsTheException(t *testing.T) {
 		alerts[i] = alertOf(fmt.Sprintf("a%d", i), "10.0.0.1")
 	}
 	must(t, s.SaveAlerts(t.Context(), alerts))
-	e, err := s.AddException(ctx, hostException("10.0.0.1"))
+	e, err := s.AddException(ctx, hostException("10.0.0.1"), somebody)
 	must(t, err)
 	if got := held(t, s, "a0"); got.hiddenBy != "" {
 		t.Errorf("all is done before the wait was given up: %+v", got)
@@ -459,7 +459,7 @@ func TestGivingUpTheWaitKeepsTheException(t *testing.T) {
 	close(gaveUp)
 	awaitHeld(t, s, "a0", decision{models.TriageHidden, e.ID})
 	stop()
-	if _, err := s.AddException(t.Context(), hostException("10.0.0.2")); !errors.Is(err, ErrClosed) {
+	if _, err := s.AddException(t.Context(), hostException("10.0.0.2"), somebody); !errors.Is(err, ErrClosed) {
 		t.Errorf("after the end: %v, want ErrClosed", err)
 	}
 }

@@ -269,7 +269,7 @@ func TestDecisionsSurviveTheMigration(t *testing.T) {
 		t.Errorf("%d hits, want 2", e.Hits)
 	}
 	check(t, s, "acknowledged", decision{models.TriageHidden, e.ID})
-	must(t, s.RemoveException(t.Context(), e.ID))
+	must(t, s.RemoveException(t.Context(), e.ID, somebody))
 	for _, triage := range models.Triages() {
 		check(t, s, string(triage), decision{triage, ""})
 	}

@@ -248,12 +248,13 @@ func exists(path string) bool {
 
 // openReaders opens the read-only connections. The file is there by now, with its write-ahead log.
 func (s *Store) openReaders() error {
-	db, err := sql.Open("sqlite", s.dsn("ro", url.Values{
+	c, err := newConnector(s.dsn("ro", url.Values{
 		"_pragma": {"busy_timeout(1000)", "cache_size(-8192)", "query_only(1)", "temp_store(MEMORY)"},
 	}))
 	if err != nil {
-		return fmt.Errorf("store: database %s: %w", s.opts.Path, err)
+		return err
 	}
+	db := sql.OpenDB(c)
 	db.SetMaxOpenConns(readConns)
 	db.SetMaxIdleConns(readConns)
 	s.reads = db

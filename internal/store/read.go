@@ -1,16 +1,21 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	"gorm.io/gorm"
+	"modernc.org/sqlite"
 
 	"netlyra/internal/models"
 )
@@ -46,13 +51,17 @@ func (s *Store) Alert(ctx context.Context, id string) (*models.Alert, error) {
 	return &a, nil
 }
 
-// Alerts reads a page of alerts, newest first.
+// Alerts reads a page of alerts, newest first unless q asks for another order.
 func (s *Store) Alerts(ctx context.Context, q models.AlertQuery) (models.Page[models.Alert], error) {
 	var f filter
+	f.either(q.Host, q.Port)
 	f.equal("proto", q.Proto)
 	f.equal("state", string(q.State))
 	f.equal("sensor", q.Sensor)
+	f.equal("community_id", q.CommunityID)
 	f.oneOf("category", texts(q.Categories))
+	f.oneOf("severity", texts(q.Severities))
+	f.contains(q.Text, "summary", "src_ip", "dst_ip", "id")
 	switch q.Triage {
 	case "":
 		f.add(listed)
@@ -67,24 +76,28 @@ func (s *Store) Alerts(ctx context.Context, q models.AlertQuery) (models.Page[mo
 	if q.To != 0 {
 		f.add("ts < ?", int64(q.To))
 	}
-	if q.Cursor != "" {
-		ts, id, err := parseCursor(q.Cursor, "alerts")
-		if err != nil {
-			return models.Page[models.Alert]{}, err
-		}
-		f.add("(ts, id) < (?, ?)", ts, id)
+	orders := map[models.Sort]order{
+		models.SortNewest:   {keys: []string{"ts", "id"}},
+		models.SortScore:    {keys: []string{"score", "ts", "id"}},
+		models.SortSeverity: {keys: []string{severityRank, "ts", "id"}},
 	}
-	return page(ctx, s, list{
-		table: "alerts", order: "ts DESC, id DESC", filter: f, host: address(q.Host), port: q.Port, limit: q.Limit,
-	}, func(a *models.Alert) models.Cursor { return cursor("alerts", int64(a.TS), a.ID) })
+	return page[models.Alert](ctx, s, list{table: "alerts", filter: f}, orders, q.Sort, q.Limit, q.Cursor)
 }
 
-// Connections reads a page of connections, newest first. Those that are still open are as of their last flush.
+// severityRank orders severities as models.Severities does.
+const severityRank = "CASE severity WHEN 'low' THEN 0 WHEN 'medium' THEN 1 WHEN 'high' THEN 2 ELSE 3 END"
+
+// Connections reads a page of connections, newest first unless q asks for another order. Those that are still open are as of their
+// last flush.
 func (s *Store) Connections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
 	var f filter
+	f.either(q.Host, q.Port)
 	f.equal("proto", q.Proto)
 	f.equal("sensor", q.Sensor)
+	f.equal("community_id", q.CommunityID)
+	f.equal("alert", q.Alert)
 	f.oneOf("state", q.States)
+	f.contains(q.Text, "sni", "src_ip", "dst_ip")
 	f.atLeast("score", q.MinScore)
 	if q.From != 0 {
 		f.add("last_ts >= ?", int64(q.From))
@@ -92,44 +105,72 @@ func (s *Store) Connections(ctx context.Context, q models.ConnectionQuery) (mode
 	if q.To != 0 {
 		f.add("first_ts < ?", int64(q.To))
 	}
-	if q.Cursor != "" {
-		id, _, err := parseCursor(q.Cursor, "connections")
-		if err != nil {
-			return models.Page[models.Connection]{}, err
-		}
-		f.add("id < ?", id)
+	orders := map[models.Sort]order{
+		models.SortNewest: {keys: []string{"id"}},
+		models.SortBytes:  {keys: []string{"bytes_up + bytes_down", "id"}},
 	}
-	return page(ctx, s, list{
-		table: "connections", order: "id DESC", filter: f, host: address(q.Host), port: q.Port, limit: q.Limit,
-	}, func(c *models.Connection) models.Cursor { return cursor("connections", c.ID, "") })
+	return page[models.Connection](ctx, s, list{table: "connections", filter: f}, orders, q.Sort, q.Limit, q.Cursor)
 }
 
-// Hosts reads a page of hosts in the order of their addresses' text.
+// Hosts reads a page of hosts, those seen last first unless q asks for another order, and says how many there are in all.
 func (s *Store) Hosts(ctx context.Context, q models.HostQuery) (models.Page[models.Host], error) {
 	var f filter
-	if q.Cursor != "" {
-		_, ip, err := parseCursor(q.Cursor, "hosts")
-		if err != nil {
-			return models.Page[models.Host]{}, err
-		}
-		f.add("ip > ?", ip)
+	if q.Prefix.IsValid() {
+		f.add("within(ip, ?)", q.Prefix.String())
 	}
-	return page(ctx, s, list{table: "hosts", order: "ip", filter: f, limit: q.Limit},
-		func(h *models.Host) models.Cursor { return cursor("hosts", 0, h.IP) })
+	f.contains(q.Text, "ip", "mac")
+	if q.Since != 0 {
+		f.add("last_ts >= ?", int64(q.Since))
+	}
+	orders := map[models.Sort]order{
+		models.SortNewest:  {keys: []string{"last_ts", "ip"}},
+		models.SortBytes:   {keys: []string{"bytes_sent + bytes_recv", "ip"}},
+		models.SortAddress: {keys: []string{"ip"}, ascending: true},
+	}
+	l := list{table: "hosts", filter: f}
+	p, err := page[models.Host](ctx, s, l, orders, q.Sort, q.Limit, q.Cursor)
+	if err != nil {
+		return p, err
+	}
+	var total uint64
+	err = s.query(ctx, func(db *gorm.DB) error {
+		return db.Raw("SELECT count(*) FROM hosts"+l.filter.sql(), l.filter.args...).Scan(&total).Error
+	})
+	p.Total = &total
+	return p, err
 }
 
-// Series reads the points of one step (1 or 60 s) that start in [from, to), seconds since the Unix epoch, in order of
-// time. Steps without traffic are left out.
-func (s *Store) Series(ctx context.Context, step, from, to int64) ([]models.SeriesPoint, error) {
-	if step != stepSecond && step != stepMinute {
-		return nil, fmt.Errorf("store: step %d: %w: it is %d or %d", step, models.ErrBadQuery, stepSecond, stepMinute)
+// Host reads one host; models.ErrNotFound if there is none with this address.
+func (s *Store) Host(ctx context.Context, ip string) (models.Host, error) {
+	var h models.Host
+	err := s.query(ctx, func(db *gorm.DB) error { return db.Take(&h, "ip = ?", ip).Error })
+	return h, err
+}
+
+// Series reads the points of one step that start in [From, To), in order of time. Steps without traffic are left out. Ten seconds
+// are the sum of seconds, an hour is that of minutes: it has as much of them as is kept.
+func (s *Store) Series(ctx context.Context, q models.SeriesQuery) ([]models.SeriesPoint, error) {
+	source := int64(0)
+	switch q.Step {
+	case stepSecond, 10 * stepSecond:
+		source = stepSecond
+	case stepMinute, 60 * stepMinute:
+		source = stepMinute
+	default:
+		return nil, fmt.Errorf("store: step %d: %w: it is 1, 10, 60 or 3600", q.Step, models.ErrBadQuery)
 	}
 	points := []models.SeriesPoint{}
 	err := s.query(ctx, func(db *gorm.DB) error {
-		return db.Where("step = ? AND ts >= ? AND ts < ?", step, from, to).Order("ts").Limit(maxPoints).Find(&points).Error
+		return db.Raw(`SELECT ?1 AS step, ts - ts % ?1 AS ts, sum(packets) AS packets, sum(bytes) AS bytes, sum(tcp_bytes) AS tcp_bytes,
+			sum(udp_bytes) AS udp_bytes, sum(other_bytes) AS other_bytes, sum(connections) AS connections, sum(drops) AS drops
+			FROM series_points WHERE step = ?2 AND ts >= ?3 AND ts < ?4 GROUP BY ts - ts % ?1 ORDER BY 2 LIMIT ?5`,
+			q.Step, source, ceil(max(q.From, 0), q.Step), ceil(max(q.To, 0), q.Step), maxPoints).Scan(&points).Error
 	})
 	return points, err
 }
+
+// ceil is the first multiple of step at or after t.
+func ceil(t, step int64) int64 { return floor(t+step-1, step) }
 
 // Counts says how much is stored.
 func (s *Store) Counts(ctx context.Context) (models.StoreCounts, error) {
@@ -160,7 +201,7 @@ func usedBytes(ctx context.Context, db *sql.DB) (int64, error) {
 // (https://sqlite.org/partialindex.html).
 const listed = "triage <> 'hidden'"
 
-// filter is a list of conditions that must all hold. The texts are constants of this file, the values are bound.
+// filter is a list of conditions that must all hold. The texts are constants of this package, the values are bound.
 type filter struct {
 	where []string
 	args  []any
@@ -186,7 +227,38 @@ func (f *filter) oneOf(col string, vs []string) {
 	for i, v := range vs {
 		args[i] = v
 	}
-	f.add(col+" IN ("+strings.TrimSuffix(strings.Repeat("?, ", len(vs)), ", ")+")", args...)
+	f.add(col+" IN ("+marks(len(vs))+")", args...)
+}
+
+// marks are the places of n values.
+func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
+
+// either demands that an address of either side lies in host, and a port of either side is port.
+func (f *filter) either(host netip.Prefix, port uint16) {
+	switch {
+	case !host.IsValid():
+	case host.IsSingleIP():
+		f.add("(src_ip = ? OR dst_ip = ?)", host.Addr().String(), host.Addr().String())
+	default:
+		f.add("(within(src_ip, ?) OR within(dst_ip, ?))", host.String(), host.String())
+	}
+	if port != 0 {
+		f.add("(src_port = ? OR dst_port = ?)", port, port)
+	}
+}
+
+// contains demands that one of the columns has text in it; case does not count for ASCII letters.
+func (f *filter) contains(text string, cols ...string) {
+	if text == "" {
+		return
+	}
+	pattern := "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(text) + "%"
+	parts := make([]string, len(cols))
+	args := make([]any, len(cols))
+	for i, col := range cols {
+		parts[i], args[i] = col+` LIKE ? ESCAPE '\'`, pattern
+	}
+	f.add("("+strings.Join(parts, " OR ")+")", args...)
 }
 
 func texts[T ~string](vs []T) []string {
@@ -197,106 +269,217 @@ func texts[T ~string](vs []T) []string {
 	return out
 }
 
-// address is the text of a prefix that holds one address; "" for none.
-func address(p netip.Prefix) string {
-	if !p.IsValid() {
-		return ""
-	}
-	return p.Addr().String()
-}
-
 func (f *filter) atLeast(col string, v float64) {
 	if v > 0 {
 		f.add(col+" >= ?", v)
 	}
 }
 
-func (f filter) sql() string { return strings.Join(f.where, " AND ") }
+// sql is the WHERE clause, "" without conditions.
+func (f filter) sql() string {
+	if len(f.where) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(f.where, " AND ")
+}
 
 func (f filter) with(sql string, args ...any) filter {
-	out := filter{where: append([]string(nil), f.where...), args: append([]any(nil), f.args...)}
+	out := filter{where: slices.Clone(f.where), args: slices.Clone(f.args)}
 	out.add(sql, args...)
 	return out
 }
 
+// order is how a list is sorted: by keys, expressions the last of which tells rows apart; the highest first.
+type order struct {
+	keys      []string
+	ascending bool
+}
+
+// sql is the ORDER BY clause.
+func (o order) sql() string {
+	if o.ascending {
+		return " ORDER BY " + strings.Join(o.keys, ", ")
+	}
+	return " ORDER BY " + strings.Join(o.keys, " DESC, ") + " DESC"
+}
+
+// after demands rows behind the one with the given keys.
+func (o order) after(f filter, keys []any) filter {
+	op := " < "
+	if o.ascending {
+		op = " > "
+	}
+	return f.with("("+strings.Join(o.keys, ", ")+")"+op+"("+marks(len(keys))+")", keys...)
+}
+
 // list is one kind of page.
 type list struct {
-	table, order string
-	filter       filter
-	host         string
-	port         uint16
-	limit        int
+	table  string
+	filter filter
+	order  order
 }
 
-// sql builds the statement for n rows. A filter for either side becomes one branch for each, so that each runs along the
-// index of its own column in the page's order; the second leaves out what the first has found.
+// found is a row's number and its keys.
+type found struct {
+	row  int64
+	keys []any
+}
+
+// sql selects the numbers and keys of n rows.
 func (l list) sql(n int) (string, []any) {
-	branches := []filter{l.filter}
-	switch {
-	case l.host != "":
-		f := l.filter
-		if l.port != 0 {
-			f = f.with("(src_port = ? OR dst_port = ?)", l.port, l.port)
-		}
-		branches = []filter{f.with("src_ip = ?", l.host), f.with("dst_ip = ? AND src_ip <> ?", l.host, l.host)}
-	case l.port != 0:
-		branches = []filter{
-			l.filter.with("src_port = ?", l.port),
-			l.filter.with("dst_port = ? AND src_port <> ?", l.port, l.port),
-		}
-	}
-	var parts []string
-	var args []any
-	for _, f := range branches {
-		where := ""
-		if len(f.where) > 0 {
-			where = " WHERE " + f.sql()
-		}
-		parts = append(parts, fmt.Sprintf("SELECT * FROM (SELECT * FROM %s%s ORDER BY %s LIMIT %d)", l.table, where, l.order, n))
-		args = append(args, f.args...)
-	}
-	return fmt.Sprintf("%s ORDER BY %s LIMIT %d", strings.Join(parts, " UNION ALL "), l.order, n), args
+	return fmt.Sprintf("SELECT rowid, %s FROM %s%s%s LIMIT %d", strings.Join(l.order.keys, ", "), l.table, l.filter.sql(), l.order.sql(), n), l.filter.args
 }
 
-// page reads one page, and one row more to know whether there is a next one.
-func page[T any](ctx context.Context, s *Store, l list, at func(*T) models.Cursor) (models.Page[T], error) {
-	limit := l.limit
-	if limit == 0 {
-		limit = models.DefaultPageLimit
-	}
-	if limit < 1 || limit > models.MaxPageLimit {
-		return models.Page[T]{}, fmt.Errorf("store: limit %d: %w: it is 1 to %d", limit, models.ErrBadQuery, models.MaxPageLimit)
-	}
+// page reads one page: first which rows are on it, and one more to know whether there is a next one, then the rows.
+func page[T any](ctx context.Context, s *Store, l list, orders map[models.Sort]order, by models.Sort, limit int, c models.Cursor) (models.Page[T], error) {
 	p := models.Page[T]{Items: []T{}}
-	text, args := l.sql(limit + 1)
-	err := s.query(ctx, func(db *gorm.DB) error { return db.Raw(text, args...).Scan(&p.Items).Error })
+	limit = cmp.Or(limit, models.DefaultPageLimit)
+	if limit < 1 || limit > models.MaxPageLimit {
+		return p, fmt.Errorf("store: limit %d: %w: it is 1 to %d", limit, models.ErrBadQuery, models.MaxPageLimit)
+	}
+	by = cmp.Or(by, models.SortNewest)
+	known := false
+	if l.order, known = orders[by]; !known {
+		return p, fmt.Errorf("store: sort %q: %w: %s are not sorted by it", by, models.ErrBadQuery, l.table)
+	}
+	name := l.table + "/" + string(by)
+	if c != "" {
+		keys, err := parseCursor(c, name, len(l.order.keys))
+		if err != nil {
+			return p, err
+		}
+		l.filter = l.order.after(l.filter, keys)
+	}
+	err := s.query(ctx, func(db *gorm.DB) error {
+		rows, err := l.find(db, limit+1)
+		if err != nil {
+			return err
+		}
+		if len(rows) > limit {
+			rows = rows[:limit]
+			p.Next = cursor(name, rows[limit-1].keys)
+		}
+		return fetch(db, l, rows, &p.Items)
+	})
 	if err != nil {
 		return models.Page[T]{}, err
-	}
-	if len(p.Items) > limit {
-		p.Items = p.Items[:limit]
-		p.Next = at(&p.Items[limit-1])
 	}
 	return p, nil
 }
 
-// cursor writes the place behind a row: the list it belongs to, a number and a text.
-func cursor(list string, n int64, id string) models.Cursor {
-	return models.Cursor(base64.RawURLEncoding.EncodeToString([]byte(list + " " + strconv.FormatInt(n, 10) + " " + id)))
+// find reads which rows come first.
+func (l list) find(db *gorm.DB, n int) (out []found, err error) {
+	text, args := l.sql(n)
+	rows, err := db.Raw(text, args...).Rows()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		f := found{keys: make([]any, len(l.order.keys))}
+		into := []any{&f.row}
+		for i := range f.keys {
+			into = append(into, &f.keys[i])
+		}
+		if err := rows.Scan(into...); err != nil {
+			return nil, err
+		}
+		out = append(out, f)
+	}
+	return out, rows.Err()
 }
 
-func parseCursor(c models.Cursor, list string) (n int64, id string, err error) {
+// fetch reads rows by their numbers, in the list's order.
+func fetch[T any](db *gorm.DB, l list, rows []found, into *[]T) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	numbers := make([]any, len(rows))
+	for i, r := range rows {
+		numbers[i] = r.row
+	}
+	return db.Raw("SELECT * FROM "+l.table+" WHERE rowid IN ("+marks(len(rows))+")"+l.order.sql(), numbers...).Scan(into).Error
+}
+
+// cursor writes the place behind a row: the list it belongs to, and the row's keys, each with its type before it.
+func cursor(list string, keys []any) models.Cursor {
+	parts := []string{list}
+	for _, k := range keys {
+		switch k := k.(type) {
+		case int64:
+			parts = append(parts, "i"+strconv.FormatInt(k, 10))
+		case float64:
+			parts = append(parts, "f"+strconv.FormatFloat(k, 'g', -1, 64))
+		default:
+			parts = append(parts, fmt.Sprintf("s%s", k))
+		}
+	}
+	b, err := json.Marshal(parts)
+	if err != nil {
+		panic(err) // texts can be written
+	}
+	return models.Cursor(base64.RawURLEncoding.EncodeToString(b))
+}
+
+func parseCursor(c models.Cursor, list string, n int) ([]any, error) {
 	bad := fmt.Errorf("store: cursor %q: %w: it must be the \"next\" of a page of %s", c, models.ErrBadQuery, list)
 	b, err := base64.RawURLEncoding.DecodeString(string(c))
 	if err != nil {
-		return 0, "", bad
+		return nil, bad
 	}
-	parts := strings.SplitN(string(b), " ", 3)
-	if len(parts) != 3 || parts[0] != list {
-		return 0, "", bad
+	var parts []string
+	if json.Unmarshal(b, &parts) != nil || len(parts) != n+1 || parts[0] != list {
+		return nil, bad
 	}
-	if n, err = strconv.ParseInt(parts[1], 10, 64); err != nil {
-		return 0, "", bad
+	keys := make([]any, n)
+	for i, p := range parts[1:] {
+		if p == "" {
+			return nil, bad
+		}
+		switch p[0] {
+		case 'i':
+			keys[i], err = strconv.ParseInt(p[1:], 10, 64)
+		case 'f':
+			keys[i], err = strconv.ParseFloat(p[1:], 64)
+		case 's':
+			keys[i] = p[1:]
+		default:
+			return nil, bad
+		}
+		if err != nil {
+			return nil, bad
+		}
 	}
-	return n, parts[2], nil
+	return keys, nil
+}
+
+// connector opens connections that know our own functions of SQL.
+type connector struct {
+	dsn    string
+	driver *sqlite.Driver
+}
+
+func newConnector(dsn string) (*connector, error) {
+	c := &connector{dsn: dsn, driver: &sqlite.Driver{}}
+	if err := c.driver.RegisterDeterministicScalarFunction("within", 2, within); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return c, nil
+}
+
+// Connect opens a connection.
+func (c *connector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
+
+// Driver is the connector's.
+func (c *connector) Driver() driver.Driver { return c.driver }
+
+// within says whether an address lies in a prefix; what is no address lies in none.
+func within(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+	address, _ := args[0].(string)
+	prefix, _ := args[1].(string)
+	p, err := netip.ParsePrefix(prefix)
+	if err != nil {
+		return nil, fmt.Errorf("store: prefix %q: %w", prefix, err)
+	}
+	return p.Contains(parseAddr(address)), nil
 }

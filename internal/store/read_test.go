@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"netlyra/internal/models"
 )
@@ -27,11 +28,14 @@ func TestAlertFilters(t *testing.T) {
 		a.Score = float64(i) / 60
 		a.State = []models.AlertState{models.AlertOpen, models.AlertClosed}[i%2]
 		a.Category = []models.Category{models.CategoryFlood, models.CategoryPortScan, models.CategoryBeacon}[i%3]
+		a.Severity = models.Severities()[i%4]
+		a.CommunityID = fmt.Sprint("1:", i%6)
+		a.Summary = fmt.Sprintf("Host %d%% tried_%d", i, i%10)
 		all = append(all, a)
 	}
 	must(t, s.SaveAlerts(t.Context(), all))
-	must(t, s.SetTriage(t.Context(), "a07", models.TriageHidden))
-	must(t, s.SetTriage(t.Context(), "a08", models.TriageAcknowledged))
+	must(t, s.SetTriage(t.Context(), "a07", models.TriageHidden, somebody))
+	must(t, s.SetTriage(t.Context(), "a08", models.TriageAcknowledged, somebody))
 	for _, tt := range []struct {
 		name  string
 		query models.AlertQuery
@@ -55,6 +59,24 @@ func TestAlertFilters(t *testing.T) {
 		{"category", models.AlertQuery{Categories: []models.Category{models.CategoryBeacon}}, func(_ int, a *models.Alert) bool {
 			return a.Category == models.CategoryBeacon
 		}},
+		{"prefix", models.AlertQuery{Host: netip.MustParsePrefix("10.0.0.2/31")}, func(_ int, a *models.Alert) bool {
+			return a.SrcIP == "10.0.0.2" || a.SrcIP == "10.0.0.3" || a.DstIP == "10.0.0.2" || a.DstIP == "10.0.0.3"
+		}},
+		{"prefix of another family", models.AlertQuery{Host: netip.MustParsePrefix("2001:db8::/32")}, func(int, *models.Alert) bool { return false }},
+		{"categories", models.AlertQuery{Categories: []models.Category{models.CategoryBeacon, models.CategoryFlood}}, func(_ int, a *models.Alert) bool {
+			return a.Category != models.CategoryPortScan
+		}},
+		{"severities", models.AlertQuery{Severities: []models.Severity{models.SeverityLow, models.SeverityCritical}}, func(_ int, a *models.Alert) bool {
+			return a.Severity == models.SeverityLow || a.Severity == models.SeverityCritical
+		}},
+		{"community id", models.AlertQuery{CommunityID: "1:3"}, func(_ int, a *models.Alert) bool { return a.CommunityID == "1:3" }},
+		{"text of the summary", models.AlertQuery{Text: "TRIED_7"}, func(i int, _ *models.Alert) bool { return i%10 == 7 }},
+		{"text with a wildcard", models.AlertQuery{Text: "5%"}, func(i int, _ *models.Alert) bool { return i%10 == 5 }},
+		{"text of the id", models.AlertQuery{Text: "A1"}, func(i int, _ *models.Alert) bool { return i/10 == 1 }},
+		{"short text", models.AlertQuery{Text: "9"}, func(i int, _ *models.Alert) bool { return i/10 == 9 || i%10 == 9 }},
+		{"host, port and score", models.AlertQuery{Host: one("10.0.0.1"), Port: 2, MinScore: 0.3}, func(_ int, a *models.Alert) bool {
+			return (a.SrcIP == "10.0.0.1" || a.DstIP == "10.0.0.1") && (a.SrcPort == 2 || a.DstPort == 2) && a.Score >= 0.3
+		}},
 		{"hidden", models.AlertQuery{Triage: models.TriageHidden}, func(i int, _ *models.Alert) bool { return i == 7 }},
 		{"new", models.AlertQuery{Triage: models.TriageNew}, func(i int, _ *models.Alert) bool { return i != 7 && i != 8 }},
 		{"acknowledged", models.AlertQuery{Triage: models.TriageAcknowledged}, func(i int, _ *models.Alert) bool { return i == 8 }},
@@ -71,10 +93,45 @@ func TestAlertFilters(t *testing.T) {
 					want = append(want, a.ID)
 				}
 			}
-			if diff := cmp.Diff(want, allAlerts(t, s, tt.query, 7)); diff != "" {
+			if diff := gocmp.Diff(want, allAlerts(t, s, tt.query, 7)); diff != "" {
 				t.Errorf("ids (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestAlertOrders: each order has pages that go through all alerts, once each.
+func TestAlertOrders(t *testing.T) {
+	s := open(t, Options{})
+	run(t, s)
+	var all []*models.Alert
+	for i := range 60 {
+		a := testAlert(fmt.Sprintf("a%02d", i), models.Micros(1000+i%7))
+		a.Score, a.Severity = float64(i%5)/4, models.Severities()[i%4]
+		all = append(all, a)
+	}
+	must(t, s.SaveAlerts(t.Context(), all))
+	newest := func(a, b *models.Alert) int { return cmp.Or(cmp.Compare(b.TS, a.TS), cmp.Compare(b.ID, a.ID)) }
+	rank := func(a *models.Alert) int { return slices.Index(models.Severities(), a.Severity) }
+	for by, less := range map[models.Sort]func(a, b *models.Alert) int{
+		"":                  newest,
+		models.SortNewest:   newest,
+		models.SortScore:    func(a, b *models.Alert) int { return cmp.Or(cmp.Compare(b.Score, a.Score), newest(a, b)) },
+		models.SortSeverity: func(a, b *models.Alert) int { return cmp.Or(cmp.Compare(rank(b), rank(a)), newest(a, b)) },
+	} {
+		t.Run(string(by), func(t *testing.T) {
+			slices.SortFunc(all, less)
+			var want []string
+			for _, a := range all {
+				want = append(want, a.ID)
+			}
+			if diff := gocmp.Diff(want, allAlerts(t, s, models.AlertQuery{Sort: by}, 7)); diff != "" {
+				t.Errorf("ids (-want +got):\n%s", diff)
+			}
+		})
+	}
+	if _, err := s.Alerts(t.Context(), models.AlertQuery{Sort: models.SortBytes}); !errors.Is(err, models.ErrBadQuery) {
+		t.Errorf("%v, want ErrBadQuery: alerts have no bytes", err)
 	}
 }
 
@@ -129,7 +186,7 @@ func TestPagesAreCompleteUnderInserts(t *testing.T) {
 		again.Rev = int64(n + 2)
 		must(t, s.SaveAlert(t.Context(), again))
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -145,6 +202,11 @@ func TestConnectionFilters(t *testing.T) {
 		c.Proto = []string{"TCP", "17"}[i%2]
 		c.State = []string{"established", "closed"}[i%2]
 		c.Score = float64(i%10) / 10
+		c.CommunityID, c.SNI = fmt.Sprint("1:", i%6), fmt.Sprintf("www%d.Example", i%10)
+		if i%20 == 3 {
+			c.Alert = "incident"
+		}
+		c.BytesUp, c.BytesDown = uint64(1000-i), uint64(i*i)
 		c.FirstTS, c.LastTS = models.Micros(100*i), models.Micros(100*i+250)
 		all = append(all, c)
 	}
@@ -163,13 +225,31 @@ func TestConnectionFilters(t *testing.T) {
 		{"proto", models.ConnectionQuery{Proto: "17"}, func(c models.Connection) bool { return c.Proto == "17" }},
 		{"state", models.ConnectionQuery{States: []string{"closed"}}, func(c models.Connection) bool { return c.State == "closed" }},
 		{"score", models.ConnectionQuery{MinScore: 0.5}, func(c models.Connection) bool { return c.Score >= 0.5 }},
+		{"prefix", models.ConnectionQuery{Host: netip.MustParsePrefix("10.0.0.2/31")}, func(c models.Connection) bool {
+			return c.SrcIP == "10.0.0.2" || c.SrcIP == "10.0.0.3" || c.DstIP == "10.0.0.2" || c.DstIP == "10.0.0.3"
+		}},
+		{"host and port", models.ConnectionQuery{Host: one("10.0.0.1"), Port: 2}, func(c models.Connection) bool {
+			return (c.SrcIP == "10.0.0.1" || c.DstIP == "10.0.0.1") && (c.SrcPort == 2 || c.DstPort == 2)
+		}},
+		{"states", models.ConnectionQuery{States: []string{"closed", "reset"}}, func(c models.Connection) bool { return c.State == "closed" }},
+		{"community id", models.ConnectionQuery{CommunityID: "1:3"}, func(c models.Connection) bool { return c.CommunityID == "1:3" }},
+		{"incident", models.ConnectionQuery{Alert: "incident"}, func(c models.Connection) bool { return c.Alert == "incident" }},
+		{"sensor", models.ConnectionQuery{Sensor: "s2"}, func(models.Connection) bool { return false }},
+		{"server name", models.ConnectionQuery{Text: "WWW3.ex"}, func(c models.Connection) bool { return c.SNI == "www3.Example" }},
+		{"part of an address", models.ConnectionQuery{Text: ".0.4"}, func(c models.Connection) bool { return c.SrcIP == "10.0.0.4" }},
+		{"bytes", models.ConnectionQuery{Sort: models.SortBytes, Proto: "TCP"}, func(c models.Connection) bool { return c.Proto == "TCP" }},
 		{"time", models.ConnectionQuery{From: 1000, To: 2000}, func(c models.Connection) bool {
 			return c.LastTS >= 1000 && c.FirstTS < 2000
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			want := []int64{}
-			for _, c := range slices.Backward(all) {
+			want, sorted := []int64{}, slices.Clone(all)
+			if tt.query.Sort == models.SortBytes {
+				slices.SortFunc(sorted, func(a, b models.Connection) int {
+					return cmp.Or(cmp.Compare(a.BytesUp+a.BytesDown, b.BytesUp+b.BytesDown), cmp.Compare(a.ID, b.ID))
+				})
+			}
+			for _, c := range slices.Backward(sorted) {
 				if tt.match(c) {
 					want = append(want, c.ID)
 				}
@@ -187,7 +267,7 @@ func TestConnectionFilters(t *testing.T) {
 				}
 				q.Cursor = p.Next
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := gocmp.Diff(want, got); diff != "" {
 				t.Errorf("ids (-want +got):\n%s", diff)
 			}
 		})
@@ -205,7 +285,7 @@ func TestHostPages(t *testing.T) {
 	}
 	stop()
 	var got []string
-	for q := (models.HostQuery{Limit: 6}); ; {
+	for q := (models.HostQuery{Limit: 6, Sort: models.SortAddress}); ; {
 		p, err := s.Hosts(t.Context(), q)
 		must(t, err)
 		for _, h := range p.Items {
@@ -216,8 +296,88 @@ func TestHostPages(t *testing.T) {
 		}
 		q.Cursor = p.Next
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestHostQueries: filters, orders, the total, one host.
+func TestHostQueries(t *testing.T) {
+	s := open(t, Options{})
+	stop := run(t, s)
+	s.OfferHosts([]models.Host{
+		{IP: "10.0.0.1", MAC: "02:00:00:00:00:aa", LastTS: 30, BytesSent: 1},
+		{IP: "10.0.1.1", MAC: "02:00:00:00:00:bb", LastTS: 10, BytesSent: 1, BytesRecv: 7},
+		{IP: "2001:db8::1", MAC: "02:00:00:00:00:aa", LastTS: 20, BytesSent: 5},
+	})
+	stop()
+	for _, tt := range []struct {
+		name  string
+		query models.HostQuery
+		want  []string
+	}{
+		{"newest", models.HostQuery{}, []string{"10.0.0.1", "2001:db8::1", "10.0.1.1"}},
+		{"bytes", models.HostQuery{Sort: models.SortBytes}, []string{"10.0.1.1", "2001:db8::1", "10.0.0.1"}},
+		{"address", models.HostQuery{Sort: models.SortAddress}, []string{"10.0.0.1", "10.0.1.1", "2001:db8::1"}},
+		{"prefix", models.HostQuery{Prefix: netip.MustParsePrefix("10.0.0.0/24")}, []string{"10.0.0.1"}},
+		{"hardware address", models.HostQuery{Text: "00:AA"}, []string{"10.0.0.1", "2001:db8::1"}},
+		{"since", models.HostQuery{Since: 20}, []string{"10.0.0.1", "2001:db8::1"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for q := tt.query; ; {
+				q.Limit = 1
+				p, err := s.Hosts(t.Context(), q)
+				must(t, err)
+				if p.Total == nil || *p.Total != uint64(len(tt.want)) {
+					t.Errorf("total %v, want %d", p.Total, len(tt.want))
+				}
+				for _, h := range p.Items {
+					got = append(got, h.IP)
+				}
+				if q.Cursor = p.Next; q.Cursor == "" {
+					break
+				}
+			}
+			if diff := gocmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	if h, err := s.Host(t.Context(), "2001:db8::1"); err != nil || h.BytesSent != 5 {
+		t.Errorf("%+v, %v", h, err)
+	}
+	if _, err := s.Host(t.Context(), "10.0.0.9"); !errors.Is(err, models.ErrNotFound) {
+		t.Errorf("%v, want ErrNotFound", err)
+	}
+}
+
+// TestSeriesSteps: ten seconds and an hour are sums of what is kept, drops included; without traffic there is a gap.
+func TestSeriesSteps(t *testing.T) {
+	s := open(t, Options{})
+	stop := run(t, s)
+	for _, ts := range []int64{3600, 3609, 3610, 3660, 7300} {
+		s.OfferSeries([]models.SeriesPoint{{TS: ts, Packets: 1, Bytes: 10, Drops: 3}})
+	}
+	stop()
+	point := func(step, ts int64, n uint64) models.SeriesPoint {
+		return models.SeriesPoint{Step: step, TS: ts, Packets: n, Bytes: 10 * n, Drops: 3 * n}
+	}
+	for _, tt := range []struct {
+		q    models.SeriesQuery
+		want []models.SeriesPoint
+	}{
+		{models.SeriesQuery{Step: 1, From: 3609, To: 3660}, []models.SeriesPoint{point(1, 3609, 1), point(1, 3610, 1)}},
+		{models.SeriesQuery{Step: 10, To: 7000}, []models.SeriesPoint{point(10, 3600, 2), point(10, 3610, 1), point(10, 3660, 1)}},
+		{models.SeriesQuery{Step: 10, From: 3601, To: 3661}, []models.SeriesPoint{point(10, 3610, 1), point(10, 3660, 1)}},
+		{models.SeriesQuery{Step: 60, To: 8000}, []models.SeriesPoint{point(60, 3600, 3), point(60, 3660, 1), point(60, 7260, 1)}},
+		{models.SeriesQuery{Step: 3600, To: 8000}, []models.SeriesPoint{point(3600, 3600, 4), point(3600, 7200, 1)}},
+	} {
+		got, err := s.Series(t.Context(), tt.q)
+		must(t, err)
+		if diff := gocmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", tt.q, diff)
+		}
 	}
 }
 
@@ -230,7 +390,7 @@ func TestBadQueries(t *testing.T) {
 		{"limit too high", models.AlertQuery{Limit: models.MaxPageLimit + 1}},
 		{"negative limit", models.AlertQuery{Limit: -1}},
 		{"cursor of nothing", models.AlertQuery{Cursor: "!!"}},
-		{"cursor of another list", models.AlertQuery{Cursor: cursor("hosts", 0, "x")}},
+		{"cursor of another list", models.AlertQuery{Cursor: cursor("hosts/newest", []any{int64(0), "x"})}},
 		{"cursor without a number", models.AlertQuery{Cursor: "YWxlcnRzIHggeA"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -152,9 +152,9 @@ func TestSeriesRetention(t *testing.T) {
 			}
 			deadline := time.Now().Add(30 * time.Second)
 			for {
-				seconds, err := s.Series(t.Context(), 1, 0, 1<<40)
+				seconds, err := s.Series(t.Context(), models.SeriesQuery{Step: 1, From: 0, To: 1 << 40})
 				must(t, err)
-				minutes, err := s.Series(t.Context(), 60, 0, 1<<40)
+				minutes, err := s.Series(t.Context(), models.SeriesQuery{Step: 60, From: 0, To: 1 << 40})
 				must(t, err)
 				var packets uint64
 				for _, m := range minutes {

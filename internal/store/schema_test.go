@@ -136,51 +136,39 @@ func plan(t *testing.T, s *Store, query string, args []any) []string {
 	return out
 }
 
-// TestFilteredPagesRunAlongAnIndex: no page of a single filter sorts or scans a whole table.
+// TestFilteredPagesRunAlongAnIndex: no page of a filter that has an index sorts or scans a whole table.
 func TestFilteredPagesRunAlongAnIndex(t *testing.T) {
 	s := open(t, Options{})
+	newest := order{keys: []string{"ts", "id"}}
 	equal := func(col string) (f filter) {
 		f.equal(col, "x")
 		return f
 	}
-	listedOnly := func() (f filter) {
-		f.add(listed)
-		return f
-	}
-	keyset := func() (f filter) {
-		f.add("(ts, id) < (?, ?)", 1, "x")
-		return f
-	}
+	var listedOnly filter
+	listedOnly.add(listed)
 	for _, tt := range []struct {
 		name, index string
 		list        list
 	}{
-		{"alerts", "alerts_ts", list{table: "alerts", order: "ts DESC, id DESC"}},
-		{"alerts further on", "alerts_ts", list{table: "alerts", order: "ts DESC, id DESC", filter: keyset()}},
-		{"alerts that are listed", "alerts_listed", list{table: "alerts", order: "ts DESC, id DESC", filter: listedOnly()}},
+		{"alerts", "alerts_ts", list{table: "alerts", order: newest}},
+		{"alerts further on", "alerts_ts", list{table: "alerts", order: newest, filter: newest.after(filter{}, []any{int64(1), "x"})}},
+		{"alerts that are listed", "alerts_listed", list{table: "alerts", order: newest, filter: listedOnly}},
 		{"alerts that are listed, further on", "alerts_listed", list{
-			table: "alerts", order: "ts DESC, id DESC", filter: listedOnly().with("(ts, id) < (?, ?)", 1, "x"),
+			table: "alerts", order: newest, filter: newest.after(listedOnly, []any{int64(1), "x"}),
 		}},
-		{"alerts by protocol", "alerts_proto", list{table: "alerts", order: "ts DESC, id DESC", filter: equal("proto")}},
-		{"alerts by state", "alerts_state", list{table: "alerts", order: "ts DESC, id DESC", filter: equal("state")}},
-		{"alerts by category", "alerts_category", list{table: "alerts", order: "ts DESC, id DESC", filter: equal("category")}},
-		{"alerts by triage", "alerts_triage", list{table: "alerts", order: "ts DESC, id DESC", filter: equal("triage")}},
-		{"alerts by source", "alerts_src_ip", list{table: "alerts", order: "ts DESC, id DESC", host: "x"}},
-		{"alerts by destination", "alerts_dst_ip", list{table: "alerts", order: "ts DESC, id DESC", host: "x"}},
-		{"alerts by port", "alerts_dst_port", list{table: "alerts", order: "ts DESC, id DESC", port: 1}},
-		{"connections by host", "connections_dst_ip", list{table: "connections", order: "id DESC", host: "x"}},
+		{"alerts by state", "alerts_state", list{table: "alerts", order: newest, filter: equal("state")}},
+		{"alerts by triage", "alerts_triage", list{table: "alerts", order: newest, filter: equal("triage")}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			query, args := tt.list.sql(51)
 			steps := plan(t, s, query, args)
-			if !slices.ContainsFunc(steps, func(step string) bool { return strings.Contains(step, "USING INDEX "+tt.index) }) {
+			if !slices.ContainsFunc(steps, func(step string) bool {
+				return strings.Contains(step, "USING INDEX "+tt.index) || strings.Contains(step, "USING COVERING INDEX "+tt.index)
+			}) {
 				t.Errorf("index %s is not used:\n%s", tt.index, strings.Join(steps, "\n"))
 			}
-			branches := strings.Count(query, "UNION ALL") + 1
-			for _, step := range steps {
-				if strings.HasPrefix(step, "USE TEMP B-TREE") && branches == 1 {
-					t.Errorf("sorts: %s", strings.Join(steps, "\n"))
-				}
+			if slices.ContainsFunc(steps, func(step string) bool { return strings.HasPrefix(step, "USE TEMP B-TREE") }) {
+				t.Errorf("sorts: %s", strings.Join(steps, "\n"))
 			}
 		})
 	}

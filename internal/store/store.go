@@ -54,6 +54,7 @@ type Options struct {
 	ConnectionAge time.Duration // since insertion; hosts too, where they have been silent as long; 0 means 14 days
 	MaxBytes      int64         // size beyond which the oldest connections go, then the oldest alerts; 0 means 1 GiB
 	MaxHosts      int           // 0 means 100,000
+	MaxDecisions  int           // the newest that are kept of what people have decided; 0 means 100,000
 	MinFree       int64         // free bytes on the disk below which only alerts are written; 0 means 64 MiB
 	RetainEvery   time.Duration // pause between two looks for what is too old; 0 means a minute
 
@@ -78,6 +79,7 @@ func (o Options) withDefaults() Options {
 	o.ConnectionAge = cmp.Or(o.ConnectionAge, 14*day)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 1<<30)
 	o.MaxHosts = cmp.Or(o.MaxHosts, 100_000)
+	o.MaxDecisions = cmp.Or(o.MaxDecisions, 100_000)
 	o.MinFree = cmp.Or(o.MinFree, 64<<20)
 	o.RetainEvery = cmp.Or(o.RetainEvery, time.Minute)
 	return o

@@ -52,6 +52,9 @@ func run(t *testing.T, s *Store) (stop func()) {
 	return stop
 }
 
+// somebody is who decides in tests.
+var somebody = models.Actor{Who: "root", Whence: "127.0.0.1"} //nolint:gochecknoglobals // constant
+
 func testAlert(id string, ts models.Micros) *models.Alert {
 	return &models.Alert{
 		ID: id, Rev: 1, TS: ts, LastTS: ts, SrcIP: "192.0.2.1", DstIP: "2001:db8::2", SrcPort: 0, DstPort: 443, Proto: "TCP",

@@ -59,15 +59,15 @@ func TestTriageSurvivesUpdates(t *testing.T) {
 		}
 	}
 	check(models.TriageNew)
-	must(t, s.SetTriage(t.Context(), "a", models.TriageAcknowledged))
+	must(t, s.SetTriage(t.Context(), "a", models.TriageAcknowledged, somebody))
 	check(models.TriageAcknowledged)
 	a.Rev = 9
 	must(t, s.SaveAlert(t.Context(), a))
 	check(models.TriageAcknowledged)
-	if err := s.SetTriage(t.Context(), "none", models.TriageNew); !errors.Is(err, models.ErrNotFound) {
+	if err := s.SetTriage(t.Context(), "none", models.TriageNew, somebody); !errors.Is(err, models.ErrNotFound) {
 		t.Errorf("unknown alert: %v, want ErrNotFound", err)
 	}
-	if err := s.SetTriage(t.Context(), "a", "odd"); !errors.Is(err, models.ErrBadQuery) {
+	if err := s.SetTriage(t.Context(), "a", "odd", somebody); !errors.Is(err, models.ErrBadQuery) {
 		t.Errorf("unknown triage: %v, want ErrBadQuery", err)
 	}
 }
@@ -207,13 +207,13 @@ func TestSeriesAddUpAndMakeMinutes(t *testing.T) {
 		}},
 		{1, 500, 600, []models.SeriesPoint{}},
 	} {
-		got, err := again.Series(t.Context(), tt.step, tt.from, tt.to)
+		got, err := again.Series(t.Context(), models.SeriesQuery{Step: tt.step, From: tt.from, To: tt.to})
 		must(t, err)
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("step %d (-want +got):\n%s", tt.step, diff)
 		}
 	}
-	if _, err := again.Series(t.Context(), 5, 0, 1); !errors.Is(err, models.ErrBadQuery) {
+	if _, err := again.Series(t.Context(), models.SeriesQuery{Step: 5, To: 1}); !errors.Is(err, models.ErrBadQuery) {
 		t.Errorf("step 5: %v, want ErrBadQuery", err)
 	}
 }

@@ -119,16 +119,19 @@ func (s *Store) explain(err error) error {
 
 // SetTriage records what a person has decided about an alert, which counts until an exception is made that matches it; hidden
 // counts for good. models.ErrNotFound if there is none with this id.
-func (s *Store) SetTriage(ctx context.Context, id string, t models.Triage) error {
+func (s *Store) SetTriage(ctx context.Context, id string, t models.Triage, by models.Actor) error {
 	if !slices.Contains(models.Triages(), t) {
 		return fmt.Errorf("store: triage %q: %w: it is new, acknowledged or hidden", t, models.ErrBadQuery)
 	}
 	found := false
 	err := s.queue.do(ctx, 1, func(ctx context.Context, tx *sql.Tx) (err error) {
-		found, err = affected(tx.ExecContext(ctx, "UPDATE alerts SET triage = ?1, hidden_by = '', decided = ?1, decided_at = ?2 WHERE id = ?3",
-			string(t), s.opts.Now().UnixMicro(), id))
-		s.moved = s.moved || found
-		return err
+		found, err = affected(tx.ExecContext(ctx, `UPDATE alerts SET triage = ?1, hidden_by = '', decided = ?1, decided_at = ?2, decided_by = ?3
+			WHERE id = ?4`, string(t), s.opts.Now().UnixMicro(), by.Who, id))
+		if err != nil || !found {
+			return err
+		}
+		s.moved = true
+		return s.record(ctx, tx, by, models.ActionTriage, id, string(t))
 	})
 	if err != nil {
 		return s.explain(err)
