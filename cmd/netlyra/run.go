@@ -336,10 +336,13 @@ func (w *watcher) health() []api.Reason {
 	var reasons []api.Reason
 	h := w.store.Health()
 	if !h.Healthy {
-		reasons = append(reasons, api.Reason{Code: "store_failing", Message: h.Problem})
+		reasons = append(reasons, api.Reason{Code: h.Code, Message: h.Problem})
 	}
 	for _, file := range h.SetAside {
 		reasons = append(reasons, api.Reason{Code: "database_set_aside", Message: "The database was damaged and has been set aside as " + file + "."})
+	}
+	if h.Exposed != "" {
+		reasons = append(reasons, api.Reason{Code: models.StoreExposed, Message: "Anybody on this machine may write into " + h.Exposed + ", where the database is."})
 	}
 	reasons = append(reasons, w.memory.health()...)
 	for _, l := range w.links() {

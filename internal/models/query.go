@@ -169,5 +169,6 @@ type StoreHealth struct {
 	Code     string   `json:"code,omitempty"`      // of the problem, for programs: one of the Store… codes; "" while healthy
 	Problem  string   `json:"problem,omitempty"`   // one sentence with the remedy; "" while healthy
 	Since    Micros   `json:"since"`               // wall clock of the first failure of this problem; null while healthy
-	SetAside []string `json:"set_aside,omitempty"` // files of a damaged database that this start has moved out of the way
+	SetAside []string `json:"set_aside,omitempty"` // files of a damaged database that this program has moved out of the way
+	Exposed  string   `json:"exposed,omitempty"`   // the database's directory, where anybody may write into it
 }

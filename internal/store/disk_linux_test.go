@@ -91,10 +91,71 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("drops (-want +got):\n%s", diff)
 	}
 	var verdict string
-	must(t, s.reads.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&verdict))
+	must(t, s.readers.Load().db.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&verdict))
 	if verdict != "ok" {
 		t.Errorf("integrity: %s", verdict)
 	}
+}
+
+// TestStartOnAFullDisk: what is stored is served, alerts wait, and it recovers unaided.
+func TestStartOnAFullDisk(t *testing.T) {
+	for _, empty := range []bool{false, true} {
+		t.Run(fmt.Sprintf("new=%v", empty), func(t *testing.T) {
+			dir := t.TempDir()
+			if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=3m"); err != nil {
+				needsPrivilege(t, err, "run the test as root, which may mount a small tmpfs")
+			}
+			t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })
+			path, ballast := filepath.Join(dir, "x.db"), filepath.Join(dir, "ballast")
+			if !empty {
+				fill(t, path, 3)
+			}
+			fillDisk(t, ballast)
+			s := open(t, Options{Path: path, MinFree: 1})
+			run(t, s)
+			_, err := s.Alert(t.Context(), "a0")
+			if !empty {
+				must(t, err)
+			} else if !errors.Is(err, models.ErrUnreadable) {
+				t.Errorf("reading: %v, want ErrUnreadable", err)
+			}
+			waiting := make(chan error, 1)
+			go func() { waiting <- s.SaveAlert(t.Context(), testAlert("waits", 1)) }()
+			waitHealth(t, s, false, "full")
+			must(t, os.Remove(ballast))
+			must(t, <-waiting)
+			waitHealth(t, s, true, "")
+			if _, err := s.Alert(t.Context(), "waits"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestNoFileDescriptors: that is said, and goes away.
+func TestNoFileDescriptors(t *testing.T) {
+	s := open(t, Options{RetainEvery: time.Millisecond})
+	run(t, s)
+	must(t, s.SaveAlert(t.Context(), testAlert("a", 1)))
+	var limit syscall.Rlimit
+	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	low := limit
+	low.Cur = 3
+	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
+	restored := false
+	restore := func() {
+		if !restored {
+			restored = true
+			must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+		}
+	}
+	t.Cleanup(restore)
+	waitHealth(t, s, false, "file descriptors")
+	if h := s.Health(); h.Code != models.StoreDescriptors {
+		t.Errorf("%+v", h)
+	}
+	restore()
+	waitHealth(t, s, true, "")
 }
 
 // TestLittleSpaceIsForAlerts: below MinFree connections wait, alerts are saved, and the state is shown.

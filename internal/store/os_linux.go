@@ -18,20 +18,17 @@ func freeBytes(dir string) (int64, error) {
 	return int64(min(st.Bavail, math.MaxInt64/uint64(st.Bsize))) * st.Bsize, nil
 }
 
-// lockFile takes the lock that keeps a second netlyra from the database at path: it would hand out the same connection
-// ids, and set aside what the first one has open. The lock is on a file of its own, since closing a database file would
-// release the locks that SQLite holds on it (fcntl(2)); it goes with the process (flock(2)).
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o640)
-	if err != nil {
-		return nil, unwritable(path, err)
-	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+// lockFile takes the lock that keeps a second netlyra from the database that f has open, whatever it is called: it would hand out the
+// same connection ids, and set aside what the first one has open. The lock goes with the process (flock(2)), and has nothing to do with
+// those that SQLite takes (fcntl(2)). But closing any descriptor of the file would release SQLite's: f must stay open as long as SQLite
+// has the file open.
+func lockFile(f *os.File, path string) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = fmt.Errorf("%w: %s: end that one, or choose another file with --database", ErrInUse, path)
+		return fmt.Errorf("%w: %s: end that one, or choose another file with --database", ErrInUse, path)
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return fmt.Errorf("store: lock database %s: %w", path, err)
 	}
-	return f, nil
+	return nil
 }

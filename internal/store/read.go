@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -27,18 +28,66 @@ const maxPoints = 50_000
 func (s *Store) query(ctx context.Context, do func(db *gorm.DB) error) error {
 	limited, cancel := context.WithTimeout(ctx, s.opts.QueryTimeout)
 	defer cancel()
-	err := do(s.read.WithContext(limited))
+	var err error
+	for range 2 { // the writer may have opened the database anew in between
+		r := s.readers.Load()
+		if r == nil {
+			err = errNotOpen
+			continue
+		}
+		if err = do(r.gorm.WithContext(limited)); err == nil || s.readers.Load() == r {
+			break
+		}
+	}
+	if err == nil || errors.Is(err, gorm.ErrRecordNotFound) {
+		if s.health.reading.Load() && s.health.set(troubleReading, "", "", s.opts.Now()) {
+			s.log.LogAttrs(ctx, slog.LevelInfo, "database can be read again", slog.String("path", s.opts.Path))
+		}
+	}
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case limited.Err() != nil:
+	case limited.Err() != nil, errors.Is(err, models.ErrQueryTimeout):
 		return fmt.Errorf("store: %w", models.ErrQueryTimeout)
 	case errors.Is(err, gorm.ErrRecordNotFound):
 		return fmt.Errorf("store: %w", models.ErrNotFound)
 	}
-	return fmt.Errorf("store: %w", err)
+	return s.unreadable(ctx, err)
+}
+
+// unreadable says why the database cannot be read, in the error and in Health.
+func (s *Store) unreadable(ctx context.Context, err error) error {
+	if errors.Is(err, errNotOpen) {
+		h := s.Health()
+		return fmt.Errorf("store: %w: %s", kindOf(h.Code, models.ErrUnreadable), h.Problem)
+	}
+	code, text := problem(s.opts.Path, err)
+	if damaged(err) {
+		s.suspect.Store(true)
+	}
+	switch code {
+	case models.StoreLocked:
+		return fmt.Errorf("store: %w: %w", models.ErrBusy, err)
+	case models.StoreFailing:
+		text = s.opts.Path + " cannot be read: " + err.Error()
+	}
+	if code != models.StoreDescriptors {
+		code = models.StoreUnreadable
+	}
+	if s.health.set(troubleReading, code, text, s.opts.Now()) {
+		s.log.LogAttrs(ctx, slog.LevelError, "database cannot be read", slog.String("problem", text), slog.String("error", err.Error()))
+	}
+	return fmt.Errorf("store: %w: %w", models.ErrUnreadable, err)
+}
+
+// kindOf is the error that callers tell a problem by.
+func kindOf(code string, otherwise error) error {
+	if code == models.StoreLocked {
+		return models.ErrBusy
+	}
+	return otherwise
 }
 
 // Alert reads one alert; models.ErrNotFound if there is none with this id.
@@ -182,7 +231,13 @@ func (s *Store) Counts(ctx context.Context) (models.StoreCounts, error) {
 	if err != nil {
 		return c, err
 	}
-	c.Bytes, err = usedBytes(ctx, s.reads)
+	err = s.query(ctx, func(db *gorm.DB) error {
+		pool, err := db.DB()
+		if err == nil {
+			c.Bytes, err = usedBytes(ctx, pool)
+		}
+		return err
+	})
 	return c, err
 }
 

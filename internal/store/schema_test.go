@@ -116,7 +116,7 @@ func TestIndexedColumnsOfConnectionsNeverChange(t *testing.T) {
 // plan is what SQLite would do for a statement.
 func plan(t *testing.T, s *Store, query string, args []any) []string {
 	t.Helper()
-	rows, err := s.reads.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+	rows, err := s.readers.Load().db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestPragmas(t *testing.T) {
 		{s.write, "busy_timeout", "1000"},
 		{s.write, "cache_size", "-65536"},
 		{s.write, "temp_store", "2"},
-		{s.reads, "query_only", "1"},
+		{s.readers.Load().db, "query_only", "1"},
 	} {
 		var got string
 		if err := tt.db.QueryRowContext(t.Context(), "PRAGMA "+tt.pragma).Scan(&got); err != nil {
@@ -197,7 +197,7 @@ func TestPragmas(t *testing.T) {
 			t.Errorf("%s is %s, want %s", tt.pragma, got, tt.want)
 		}
 	}
-	if _, err := s.reads.ExecContext(t.Context(), "DELETE FROM alerts"); err == nil {
+	if _, err := s.readers.Load().db.ExecContext(t.Context(), "DELETE FROM alerts"); err == nil {
 		t.Error("a reader could write")
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"path/filepath"
 	"time"
+
+	"netlyra/internal/models"
 )
 
 // spaceEvery is how often the free space is asked for.
@@ -35,7 +37,7 @@ func (w *writer) lowSpace(ctx context.Context) bool {
 		text = fmt.Sprintf("less than %d MB are free on the disk that holds %s: free space there; until then only alerts are stored",
 			w.opts.MinFree/1_000_000, w.opts.Path)
 	}
-	if !w.health.setLow(text, w.opts.Now()) {
+	if !w.health.set(troubleSpace, models.StoreLowSpace, text, w.opts.Now()) {
 		return w.space.low
 	}
 	if w.space.low {

@@ -16,13 +16,15 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"gorm.io/gorm"
 
 	"netlyra/internal/models"
 )
@@ -33,15 +35,18 @@ var (
 	ErrClosed = errors.New("store: closed")
 	// ErrNewerSchema: a newer program has written the database.
 	ErrNewerSchema = errors.New("store: the database is from a newer version of netlyra")
+	// ErrForeign: the file is not ours, and is left alone.
+	ErrForeign = errors.New("store: not a database of netlyra")
 	// ErrInUse: another netlyra has the database open.
 	ErrInUse = errors.New("store: the database is in use by another netlyra")
 )
 
 // Options sets up a Store.
 type Options struct {
-	Path string           // of the database file; its directory is made if it is missing
-	Log  *slog.Logger     // nil discards
-	Now  func() time.Time // the wall clock; nil means time.Now
+	Path      string           // of the database file; its directory is made if it is missing
+	Temporary bool             // in place of Path: a file of its own, which Close removes
+	Log       *slog.Logger     // nil discards
+	Now       func() time.Time // the wall clock; nil means time.Now
 
 	// TriageChanged is told when stored alerts have left the list or have come back into it. It must not block; nil: nobody is.
 	TriageChanged func()
@@ -78,57 +83,104 @@ func (o Options) withDefaults() Options {
 	o.AlertAge = cmp.Or(o.AlertAge, 90*day)
 	o.ConnectionAge = cmp.Or(o.ConnectionAge, 14*day)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 1<<30)
-	o.MaxHosts = cmp.Or(o.MaxHosts, 100_000)
-	o.MaxDecisions = cmp.Or(o.MaxDecisions, 100_000)
+	// Neither may take more than a small part of a small database.
+	o.MaxHosts = cmp.Or(o.MaxHosts, int(min(100_000, o.MaxBytes/1000)))
+	o.MaxDecisions = cmp.Or(o.MaxDecisions, int(min(100_000, o.MaxBytes/2000)))
 	o.MinFree = cmp.Or(o.MinFree, 64<<20)
 	o.RetainEvery = cmp.Or(o.RetainEvery, time.Minute)
 	return o
 }
 
-// Store is an open database. Its methods may be called by any number of goroutines.
+// Store is a database. Its methods may be called by any number of goroutines.
 type Store struct {
-	opts   Options
-	log    *slog.Logger
-	lock   *os.File // held while the store is open; nil where there are no such locks
-	write  *sql.DB  // one connection, the writer's
-	reads  *sql.DB  // read-only connections
-	read   *gorm.DB
-	tables tables
-	stmts  statements
-	queue  *queue
-	health health
+	opts    Options
+	log     *slog.Logger
+	readers atomic.Pointer[readers] // nil while it cannot be read
+	tables  tables
+	queue   *queue
+	health  health
+	suspect atomic.Bool // a read has found damage
+	temp    string      // directory of a temporary database
 
-	// What follows is the writer's.
-	rules *rules // nil: to be read
-	sweep sweep
-	moved bool // alerts have left the list or come back in this transaction
+	// What follows is New's, and then the writer's.
+	lock      *os.File // the database itself, locked; nil: not open
+	fresh     bool     // the file is empty so far
+	ours      bool
+	inspected bool
+	unchecked bool  // the file was there before, and nobody has looked whether it is sound
+	version   int64 // of the schema
+	files     []openedFile
+	write     *sql.DB // one connection; nil while it cannot be written
+	stmts     statements
+	rules     *rules // nil: to be read
+	sweep     sweep
+	moved     bool // alerts have left the list or come back in this transaction
 }
 
-// New opens the database, or makes it: checks it (about 4 s for 1 GiB), sets a damaged one aside, and brings its schema up
-// to date. What callers hand in waits until Run runs; Close releases the files.
+// New opens the database, or makes it. What is not ours is refused; one of ours that cannot even be opened because it is damaged is set
+// aside. Where it is locked, or the disk is full, New returns all the same: what can be read is served, alerts wait, Health says why,
+// and Run tries again. What callers hand in waits until Run runs, which also checks whether the file is sound; Close releases the
+// files.
 func New(ctx context.Context, o Options) (*Store, error) {
 	o = o.withDefaults()
 	s := &Store{opts: o, log: o.Log, queue: newQueue()}
-	if err := s.open(ctx); err != nil {
+	var err error
+	if s.tables, err = newTables(); err != nil {
+		return nil, err
+	}
+	if err := s.choosePlace(); err != nil {
+		return nil, err
+	}
+	err = s.open(ctx)
+	if err != nil && transient(err) && ctx.Err() == nil {
+		s.complain(ctx, err)
+		err = nil
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// Close releases the files. Call it after Run has returned.
+// choosePlace makes a directory for a temporary database.
+func (s *Store) choosePlace() (err error) {
+	switch {
+	case s.opts.Temporary:
+		s.temp, err = os.MkdirTemp("", "netlyra-")
+		if err != nil {
+			return fmt.Errorf("store: temporary database: %w", err)
+		}
+		s.opts.Path = filepath.Join(s.temp, "netlyra.db")
+	case s.opts.Path == "":
+		return errors.New("store: no database path: set --database")
+	}
+	return nil
+}
+
+// Close releases the files, and removes those of a temporary database. Call it after Run has returned.
 func (s *Store) Close() error {
+	err := s.closeFiles()
+	if s.temp != "" {
+		err = errors.Join(err, os.RemoveAll(s.temp))
+	}
+	return err
+}
+
+// closeFiles closes what is open.
+func (s *Store) closeFiles() error {
 	var errs []error
-	if s.reads != nil {
-		errs = append(errs, s.reads.Close())
+	if r := s.readers.Swap(nil); r != nil {
+		errs = append(errs, r.db.Close())
 	}
 	errs = append(errs, s.stmts.close())
 	if s.write != nil { // after the readers: only it may fold the write-ahead log into the database
 		errs = append(errs, s.write.Close())
 	}
-	if s.lock != nil {
+	if s.lock != nil { // at last: this would release SQLite's locks
 		errs = append(errs, s.lock.Close())
-		s.lock = nil
 	}
+	s.stmts, s.write, s.lock, s.files, s.rules, s.moved = statements{}, nil, nil, nil, nil, false
+	s.inspected, s.unchecked = false, false
 	return errors.Join(errs...)
 }
 
@@ -136,39 +188,75 @@ func (s *Store) Close() error {
 // "shutdown" for what could not be written before DrainTimeout ended.
 func (s *Store) Drops() []models.Drop { return s.queue.listDrops() }
 
-// Health says whether writing works, and what start has set aside.
-func (s *Store) Health() models.StoreHealth { return s.health.get() }
+// Health says whether writing and reading work, and what has been set aside.
+func (s *Store) Health() models.StoreHealth { return s.health.get(s.opts.Now()) }
+
+// complain records that the database cannot be opened or written.
+func (s *Store) complain(ctx context.Context, err error) {
+	code, text := problem(s.opts.Path, err)
+	if s.write == nil && s.version > 0 && s.readers.Load() == nil {
+		text += " (its schema is to be brought up to date first; until then it cannot be read)"
+	}
+	if s.health.set(troubleWriting, code, text, s.opts.Now()) {
+		s.log.LogAttrs(ctx, slog.LevelError, "database cannot be written", slog.String("problem", text), slog.String("error", err.Error()))
+	}
+}
+
+// trouble is a kind of problem. Of several the first is shown.
+type trouble int
+
+const (
+	troubleWriting trouble = iota
+	troubleReading
+	troubleSpace   // little is left
+	troubleProcess // no file descriptors
+	troublePast    // what has happened, and is over
+	troubles
+)
+
+// pastShown is how long what is over is shown.
+const pastShown = 10 * time.Minute
 
 // health is the state that Health shows.
 type health struct {
-	mu      sync.Mutex
-	state   models.StoreHealth
-	low     string // little space is left, and since when
-	lowAt   models.Micros
-	damaged bool // for good: SQLite goes on inserting into a file in which it has found damage
+	mu       sync.Mutex
+	problems [troubles]struct {
+		code, text string
+		since      models.Micros
+	}
+	setAside []string
+	exposed  string
+	reading  atomic.Bool // there is a problem with reading
 }
 
-func (h *health) get() models.StoreHealth {
+func (h *health) get(now time.Time) models.StoreHealth {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	st := h.state
-	if st.Problem == "" {
-		st.Problem, st.Since = h.low, h.lowAt
+	st := models.StoreHealth{Healthy: true, SetAside: slices.Clone(h.setAside), Exposed: h.exposed}
+	for i, p := range h.problems {
+		if p.text == "" || trouble(i) == troublePast && at(now) > p.since+models.Micros(pastShown.Microseconds()) {
+			continue
+		}
+		st.Healthy, st.Code, st.Problem, st.Since = false, p.code, p.text, p.since
+		break
 	}
-	st.Healthy = st.Problem == ""
 	return st
 }
 
-// setLow records that little space is left, "" that there is enough, and says whether that is news.
-func (h *health) setLow(problem string, now time.Time) bool {
+// set records a problem, "" for none, and says whether that is news.
+func (h *health) set(kind trouble, code, text string, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.low == problem {
+	p := &h.problems[kind]
+	if p.text == text {
 		return false
 	}
-	h.low, h.lowAt = problem, 0
-	if problem != "" {
-		h.lowAt = models.Micros(now.UnixMicro())
+	p.code, p.text, p.since = code, text, 0
+	if text != "" {
+		p.since = at(now)
+	}
+	if kind == troubleReading {
+		h.reading.Store(text != "")
 	}
 	return true
 }
@@ -176,21 +264,16 @@ func (h *health) setLow(problem string, now time.Time) bool {
 func (h *health) addSetAside(files []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.state.SetAside = append(h.state.SetAside, files...)
+	h.setAside = append(h.setAside, files...)
 }
 
-// set records a problem, "" for none, and says whether that is news.
-func (h *health) set(problem string, damaged bool, now time.Time) bool {
+// setExposed records a directory that anybody may write into, and says whether that is news.
+func (h *health) setExposed(dir string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.damaged || h.state.Problem == problem {
+	if h.exposed == dir {
 		return false
 	}
-	h.damaged = damaged
-	h.state.Problem = problem
-	h.state.Since = 0
-	if problem != "" {
-		h.state.Since = models.Micros(now.UnixMicro())
-	}
+	h.exposed = dir
 	return true
 }

@@ -79,7 +79,7 @@ func testConnection(id int64) models.Connection {
 	return models.Connection{
 		ID: id, Sensor: "s1", SrcIP: fmt.Sprintf("10.0.%d.%d", id>>8&255, id&255), DstIP: "198.51.100.7",
 		SrcPort: uint16(id), DstPort: 443, Proto: "TCP", ICMPType: &icmp, CommunityID: "1:abc", State: "established",
-		FirstTS: models.Micros(1000 * id), LastTS: models.Micros(1000*id + 500), PacketsUp: 3, BytesUp: 200, FlagsUp: "ACK,SYN",
+		FirstTS: models.Micros(1000 * id), LastTS: models.Micros(1000*id + 500), PacketsUp: 3, PacketsDown: 2, BytesUp: 200, FlagsUp: "ACK,SYN",
 	}
 }
 

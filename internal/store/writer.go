@@ -15,8 +15,11 @@ import (
 const (
 	jobRows   = 512  // rows of alerts in one transaction, about
 	flushRows = 2000 // other rows in one transaction: an alert waits for one of them at most
-	minPause  = 100 * time.Millisecond
-	maxPause  = 2 * time.Second // between two attempts while writing fails
+	// rowsOfBytes is the part of the database's size limit, in bytes, that there is for each row of a flush.
+	rowsOfBytes = 20_000
+
+	minPause = 100 * time.Millisecond
+	maxPause = 2 * time.Second // between two attempts while writing fails
 )
 
 // SaveAlert saves one alert, as SaveAlerts does.
@@ -111,8 +114,8 @@ func (s *Store) explain(err error) error {
 	if err == nil || errors.Is(err, ErrClosed) {
 		return err
 	}
-	if p := s.Health().Problem; p != "" {
-		return fmt.Errorf("store: not saved: %s: %w", p, err)
+	if h := s.Health(); h.Problem != "" {
+		return fmt.Errorf("store: not saved: %w: %s: %w", kindOf(h.Code, models.ErrUnwritable), h.Problem, err)
 	}
 	return err
 }
@@ -163,11 +166,15 @@ func (s *Store) OfferSeries(ps []models.SeriesPoint) (accepted int) { return s.q
 // writer is the state of Run.
 type writer struct {
 	*Store
-	batch  *rowBatch // taken, and not yet written
-	due    bool      // rows have waited long enough
-	pause  time.Duration
-	retain retention
-	space  space
+	batch   *rowBatch // taken, and not yet written
+	due     bool      // rows have waited long enough
+	pause   time.Duration
+	retain  retention
+	space   space
+	watched time.Time // when the files were last looked at
+	damage  error     // found in the database, which is to be set aside
+	asides  int       // databases that were
+	check   checker
 }
 
 // Run writes what callers hand in until ctx ends; then it writes what it has accepted so far, and returns nil. What the
@@ -177,6 +184,7 @@ func (s *Store) Run(ctx context.Context) error {
 	tick := time.NewTicker(s.opts.GroupCommit)
 	defer tick.Stop()
 	defer s.sweep.end() // what is left of it is done at the next start
+	defer w.check.stop()
 	for ctx.Err() == nil {
 		worked, err := w.step(context.WithoutCancel(ctx))
 		if err != nil {
@@ -196,13 +204,27 @@ func (s *Store) Run(ctx context.Context) error {
 	return w.drain(context.WithoutCancel(ctx))
 }
 
-// step does the most urgent thing there is to do: alerts, then a flush, then pieces of a sweep and of retention.
+// step does the most urgent thing there is to do: alerts, then a flush, then pieces of a sweep and of retention. Retention has its turn
+// after each of the others, so that sizes and ages hold under load.
 func (w *writer) step(ctx context.Context) (worked bool, err error) {
+	if err := w.keepOpen(ctx); err != nil {
+		return true, w.note(ctx, err)
+	}
 	if jobs := w.queue.takeJobs(jobRows); len(jobs) > 0 {
-		return true, w.note(ctx, w.commitJobs(ctx, jobs))
+		if err := w.note(ctx, w.commitJobs(ctx, jobs)); err != nil {
+			return true, err
+		}
+		_, err = w.makeRoom(ctx)
+		return true, w.note(ctx, err)
 	}
 	if w.due {
+		if worked, err = w.makeRoom(ctx); worked || err != nil {
+			return true, w.note(ctx, err)
+		}
 		if w.due, err = w.flush(ctx); w.due {
+			if w.note(ctx, err) == nil {
+				_, err = w.retainStep(ctx)
+			}
 			return true, w.note(ctx, err)
 		}
 	}
@@ -229,20 +251,20 @@ func (w *writer) probe(ctx context.Context) error {
 // note keeps Health up to date with the outcome of a write, and logs what changes. Deletions do not clear a problem:
 // deleting nothing succeeds on a full disk.
 func (w *writer) note(ctx context.Context, err error) error {
-	text := ""
-	if err != nil {
-		text = problem(w.opts.Path, err)
-	} else {
+	switch {
+	case err != nil:
+		if damaged(err) {
+			w.damage = err
+		}
+		if errors.Is(err, errGone) {
+			w.watched = time.Time{} // look at once
+		}
+		w.complain(ctx, err)
+	case w.damage == nil: // SQLite goes on inserting into a file in which it has found damage
 		w.pause = 0
-	}
-	if !w.health.set(text, damaged(err), w.opts.Now()) {
-		return err
-	}
-	if err != nil {
-		w.log.LogAttrs(ctx, slog.LevelError, "database cannot be written",
-			slog.String("problem", text), slog.String("error", err.Error()))
-	} else {
-		w.log.LogAttrs(ctx, slog.LevelInfo, "database can be written again", slog.String("path", w.opts.Path))
+		if w.health.set(troubleWriting, "", "", w.opts.Now()) {
+			w.log.LogAttrs(ctx, slog.LevelInfo, "database can be written again", slog.String("path", w.opts.Path))
+		}
 	}
 	return err
 }
@@ -271,10 +293,13 @@ func (w *writer) commitJobs(ctx context.Context, jobs []*job) error {
 		}
 		return nil
 	})
+	if err == nil {
+		err = w.present() // what is in a file that is gone is not acknowledged
+	}
 	if err != nil {
 		w.forget()
 	}
-	if err != nil && !damaged(err) {
+	if err != nil && (!damaged(err) || w.maySetAside()) {
 		w.queue.putBack(jobs)
 		return err
 	}
@@ -312,7 +337,7 @@ func (w *writer) flush(ctx context.Context) (worked bool, err error) {
 		return false, nil
 	}
 	if w.batch.len() == 0 {
-		w.batch = w.queue.takeRows(flushRows)
+		w.batch = w.queue.takeRows(w.flushRows())
 	}
 	if w.batch.len() == 0 {
 		return false, nil
@@ -322,7 +347,10 @@ func (w *writer) flush(ctx context.Context) (worked bool, err error) {
 		clear(lost)
 		return w.writeBatch(ctx, tx, lost)
 	})
-	if damaged(err) {
+	if err == nil {
+		err = w.present()
+	}
+	if damaged(err) && !w.maySetAside() {
 		lost = map[string]int{
 			kindConnections: len(w.batch.connections), kindHosts: len(w.batch.hosts), kindSeries: len(w.batch.series),
 		}
@@ -379,6 +407,9 @@ func (w *writer) writeBatch(ctx context.Context, tx *sql.Tx, lost map[string]int
 	return nil
 }
 
+// flushRows bounds a flush: less where the database may not be large, so that one transaction does not take a large share of it.
+func (w *writer) flushRows() int { return int(max(100, min(flushRows, w.opts.MaxBytes/rowsOfBytes))) }
+
 // floor is the start of the step that t falls into.
 func floor(t, step int64) int64 { return t - ((t%step)+step)%step }
 
@@ -387,6 +418,13 @@ func (w *writer) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, w.opts.DrainTimeout)
 	defer cancel()
 	for ctx.Err() == nil {
+		if w.note(ctx, w.keepOpen(ctx)) != nil {
+			if w.queue.closeIfEmpty() && w.batch.len() == 0 {
+				return nil
+			}
+			w.wait(ctx)
+			continue
+		}
 		if jobs := w.queue.takeJobs(jobRows); len(jobs) > 0 {
 			if w.note(ctx, w.commitJobs(ctx, jobs)) != nil {
 				w.wait(ctx)

@@ -19,5 +19,8 @@ CREATE TABLE decisions (
 
 CREATE INDEX decisions_object ON decisions (object, id);
 
+-- What gives way first when the database is full.
+CREATE INDEX connections_unanswered ON connections (inserted_at) WHERE packets_down = 0;
+
 -- The incident that a connection belongs to.
 ALTER TABLE connections ADD COLUMN alert TEXT NOT NULL DEFAULT '';
