@@ -23,6 +23,7 @@ const (
 	dropFull     = "queue_full"
 	dropRejected = "rejected"
 	dropShutdown = "shutdown"
+	dropFlood    = "unanswered" // connections that nobody has answered, beyond the sample that is stored
 )
 
 // The kinds of rows that can be dropped, as Drops names their stage.
@@ -53,6 +54,7 @@ type queue struct {
 	hosts       map[string]models.Host
 	series      map[int64]models.SeriesPoint
 	drops       map[dropKey]uint64
+	sample      sample
 	closed      bool
 }
 
@@ -72,6 +74,7 @@ func newQueue() *queue {
 		hosts:  map[string]models.Host{},
 		series: map[int64]models.SeriesPoint{},
 		drops:  map[dropKey]uint64{},
+		sample: newSample(),
 	}
 }
 
@@ -242,10 +245,20 @@ func (q *queue) offerConnections(cs []models.Connection) int {
 	if q.refuse(kindConnections, len(cs)) {
 		return 0
 	}
-	n := min(len(cs), maxConnections-len(q.connections))
-	q.connections = append(q.connections, cs[:n]...)
-	q.drop(kindConnections, dropFull, len(cs)-n)
-	return n
+	for i := range cs {
+		if q.sample.leavesOut(&cs[i], len(q.connections) >= maxConnections/2) {
+			if cs[i].End != models.ConnOpen { // so that each is counted once
+				q.drop(kindConnections, dropFlood, 1)
+			}
+			continue
+		}
+		if len(q.connections) == maxConnections {
+			q.drop(kindConnections, dropFull, len(cs)-i)
+			return i
+		}
+		q.connections = append(q.connections, cs[i])
+	}
+	return len(cs)
 }
 
 func (q *queue) offerHosts(hs []models.Host) int {

@@ -2,6 +2,8 @@ package store
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -169,5 +171,181 @@ func TestSeriesRetention(t *testing.T) {
 				time.Sleep(5 * time.Millisecond)
 			}
 		})
+	}
+}
+
+// flood offers n connections, beginning with this id, as fast as they are taken, and calls look now and then.
+func flood(t *testing.T, s *Store, id int64, n int, answered uint64, look func()) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(1, uint64(id))) //nolint:gosec // addresses of a test
+	for done := 0; done < n; {
+		cs := make([]models.Connection, 500)
+		for i := range cs {
+			cs[i] = testConnection(id + int64(done+i))
+			cs[i].SrcIP = netip.AddrFrom4([4]byte{byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32())}).String()
+			cs[i].SrcPort, cs[i].PacketsDown, cs[i].End = uint16(r.Uint32()), answered, models.ConnIdle
+			cs[i].FirstTS = models.Micros(id+int64(done+i)) * 125 // 8,000 a second
+			cs[i].LastTS = cs[i].FirstTS
+		}
+		for s.Room() < len(cs) {
+			time.Sleep(time.Millisecond)
+			look()
+		}
+		s.OfferConnections(cs)
+		done += len(cs)
+		look()
+	}
+	for s.queue.waiting() > 0 {
+		time.Sleep(time.Millisecond)
+		look()
+	}
+}
+
+// fileSizes are those of the database, its log and its shared memory, together.
+func fileSizes(t *testing.T, s *Store) (sum int64) {
+	t.Helper()
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		info, err := os.Stat(s.opts.Path + suffix)
+		must(t, err)
+		sum += info.Size()
+	}
+	return sum
+}
+
+// TestSizeIsABoundUnderLoad: while rows come as fast as they can be written, and readers read, the files never exceed the limit by more
+// than a fifth, and what is too old goes.
+func TestSizeIsABoundUnderLoad(t *testing.T) {
+	const limit = 10 << 20
+	clock := newClock()
+	s := open(t, Options{MaxBytes: limit, GroupCommit: time.Millisecond, Now: clock.now, AlertAge: time.Hour, RetainEvery: 20 * time.Millisecond})
+	run(t, s)
+	must(t, s.SaveAlert(t.Context(), testAlert("old", 1)))
+	clock.advance(2 * time.Hour)
+	must(t, s.SaveAlert(t.Context(), testAlert("young", 1)))
+	most, looks := int64(0), 0
+	flood(t, s, 1, 80_000, 1, func() {
+		most = max(most, fileSizes(t, s))
+		if looks++; looks%50 == 0 {
+			_, err := s.Connections(t.Context(), models.ConnectionQuery{Limit: 500})
+			must(t, err)
+		}
+	})
+	t.Logf("%d kB at most", most/1000)
+	if most > limit*12/10 {
+		t.Errorf("the files had %d bytes, the limit is %d", most, limit)
+	}
+	if _, err := s.Alert(t.Context(), "young"); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Alert(t.Context(), "old"); err == nil {
+		t.Error("an alert that is too old is there after the load: ages do not hold under it")
+	}
+}
+
+// TestAFloodPushesNothingOut: connections that nobody has answered give way before those that were, and are counted rather than stored.
+func TestAFloodPushesNothingOut(t *testing.T) {
+	s := open(t, Options{MaxBytes: 6 << 20, GroupCommit: time.Millisecond})
+	stop := run(t, s)
+	flood(t, s, 1, 500, 7, func() {})
+	const spoofed = 200_000
+	flood(t, s, 1000, spoofed, 0, func() {})
+	stop()
+	var answered, unanswered uint64
+	must(t, s.write.QueryRowContext(t.Context(), `SELECT count(*) FILTER (WHERE packets_down > 0), count(*) FILTER (WHERE packets_down = 0)
+		FROM connections`).Scan(&answered, &unanswered))
+	if answered != 500 {
+		t.Errorf("%d connections of the 500 that were answered", answered)
+	}
+	if unanswered == 0 || unanswered > sampleBurst+spoofed/8000*sampleRate+sampleRate {
+		t.Errorf("%d of %d connections of the flood are stored, want a sample", unanswered, spoofed)
+	}
+	drops := s.Drops()
+	if len(drops) != 1 || drops[0].Reason != dropFlood || drops[0].Count+sampleBurst+spoofed/8000*sampleRate < spoofed-sampleRate {
+		t.Errorf("%+v, want the rest of the %d counted", drops, spoofed)
+	}
+}
+
+// TestUnansweredGiveWayFirst: even where all of them are younger.
+func TestUnansweredGiveWayFirst(t *testing.T) {
+	s := open(t, Options{MaxBytes: 3 << 20, GroupCommit: time.Millisecond})
+	stop := run(t, s)
+	flood(t, s, 1, 1000, 7, func() {})
+	s.queue.sample.tokens = 1e9
+	flood(t, s, 5000, 20_000, 0, func() {})
+	stop()
+	var answered, unanswered int
+	must(t, s.write.QueryRowContext(t.Context(), `SELECT count(*) FILTER (WHERE packets_down > 0), count(*) FILTER (WHERE packets_down = 0)
+		FROM connections`).Scan(&answered, &unanswered))
+	if answered != 1000 || unanswered == 0 || unanswered >= 20_000 {
+		t.Errorf("%d answered, %d not: only the latter were to go", answered, unanswered)
+	}
+}
+
+// TestSharesAreReserved: neither do alerts push out the connections, nor connections the alerts.
+func TestSharesAreReserved(t *testing.T) {
+	s := open(t, Options{MaxBytes: 4 << 20, GroupCommit: time.Millisecond, RetainEvery: time.Millisecond})
+	stop := run(t, s)
+	must(t, s.SaveAlert(t.Context(), testAlert("first", 1)))
+	flood(t, s, 1, 20_000, 1, func() {})
+	if _, err := s.Alert(t.Context(), "first"); err != nil {
+		t.Errorf("connections have pushed out an alert: %v", err)
+	}
+	for i := range 20 {
+		batch := make([]*models.Alert, 400)
+		for j := range batch {
+			batch[j] = testAlert(fmt.Sprint(i, "-", j), models.Micros(i))
+		}
+		must(t, s.SaveAlerts(t.Context(), batch))
+	}
+	stop()
+	c, err := s.Counts(t.Context())
+	must(t, err)
+	if c.Alerts < 500 || c.Alerts > 7500 || c.Connections < 500 || c.Bytes > 4<<20 {
+		t.Errorf("%+v, want some of both", c)
+	}
+}
+
+// TestUnansweredUpdates: a connection of the flood's sample is stored to its end, one that is answered later is stored whole, and each
+// that is not is counted once.
+func TestUnansweredUpdates(t *testing.T) {
+	q := newQueue()
+	q.sample.tokens = 1
+	c := func(id int64, down uint64, end models.ConnEnd) []models.Connection {
+		return []models.Connection{{ID: id, PacketsDown: down, End: end}}
+	}
+	for _, cs := range [][]models.Connection{
+		c(1, 0, ""), c(2, 0, ""), c(1, 0, ""), c(2, 0, models.ConnIdle), c(1, 0, models.ConnIdle), c(3, 0, ""), c(3, 1, models.ConnDone),
+	} {
+		if n := q.offerConnections(cs); n != 1 {
+			t.Errorf("took %d of %+v", n, cs)
+		}
+	}
+	var ids []int64
+	for _, c := range q.connections {
+		ids = append(ids, c.ID)
+	}
+	if diff := cmp.Diff([]int64{1, 1, 1, 3}, ids); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+	want := []models.Drop{{Stage: kindConnections, Reason: dropFlood, Count: 1, Unit: models.DropRows, Effect: models.DropUnstored}}
+	if diff := cmp.Diff(want, q.listDrops()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestTheFileShrinks: after rows have gone, and when nothing else is left to do, the file has few free pages.
+func TestTheFileShrinks(t *testing.T) {
+	clock := newClock()
+	s := open(t, Options{Now: clock.now, GroupCommit: time.Millisecond, RetainEvery: time.Millisecond})
+	run(t, s)
+	flood(t, s, 1, 40_000, 1, func() {})
+	before := fileSizes(t, s)
+	clock.advance(15 * 24 * time.Hour)
+	deadline := time.Now().Add(30 * time.Second)
+	for fileSizes(t, s) > 2<<20 {
+		if time.Now().After(deadline) {
+			t.Fatalf("the files have %d bytes, before they had %d", fileSizes(t, s), before)
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }

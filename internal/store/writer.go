@@ -18,6 +18,9 @@ const (
 	// rowsOfBytes is the part of the database's size limit, in bytes, that there is for each row of a flush.
 	rowsOfBytes = 20_000
 
+	// roomPieces bounds what is deleted after a transaction of alerts.
+	roomPieces = 8
+
 	minPause = 100 * time.Millisecond
 	maxPause = 2 * time.Second // between two attempts while writing fails
 )
@@ -214,8 +217,12 @@ func (w *writer) step(ctx context.Context) (worked bool, err error) {
 		if err := w.note(ctx, w.commitJobs(ctx, jobs)); err != nil {
 			return true, err
 		}
-		_, err = w.makeRoom(ctx)
-		return true, w.note(ctx, err)
+		for range roomPieces {
+			if wait, err := w.makeRoom(ctx); !wait || err != nil {
+				return true, w.note(ctx, err)
+			}
+		}
+		return true, nil
 	}
 	if w.due {
 		if worked, err = w.makeRoom(ctx); worked || err != nil {
