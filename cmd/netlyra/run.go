@@ -314,7 +314,7 @@ func (w *watcher) openServer() error {
 		page = nil
 	}
 	o := api.Options{
-		Listen: c.Listen, WSListen: c.WSListen, AllowedHosts: c.AllowedHosts, Token: c.Token,
+		Listen: c.Listen, WSListen: c.WSListen, AllowedHosts: c.AllowedHosts, Token: c.Token, Deciders: deciders(),
 		TLS:     api.TLS{CertFile: c.TLSCert, KeyFile: c.TLSKey, Dir: filepath.Join(filepath.Dir(c.Database), "tls")},
 		Version: version(), Store: storeReader{w.store}, Live: liveState{w}, Health: w.health,
 		Registry: telemetry.Registry(), Log: w.log,

@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/coder/websocket"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -22,6 +26,11 @@ const (
 	maxWaiting = 32 << 10
 	// maxClientMessage bounds what a client may send at a time, in bytes.
 	maxClientMessage = 8 << 10
+	// A client may send one message for each that it was sent, of which maxAnswers are remembered, and beside those inputBurst at
+	// once and inputRate a second.
+	inputRate  = 20
+	inputBurst = 100
+	maxAnswers = 4096
 
 	writeTime   = 2 * time.Second
 	stallTime   = 5 * time.Second  // without an acknowledgement: once a second
@@ -34,12 +43,14 @@ const (
 type client struct {
 	conn *websocket.Conn
 	hub  *hub
+	from netip.Addr    // whom it belongs to
 	wake chan struct{} // holds one: the queue has something
 	quit chan struct{} // closed when the client is to stop; why is set then
 
 	mu       sync.Mutex
-	admit    func(token string) bool // nil once it may listen
+	admit    func(token string) leaveReason // nil once it may listen
 	why      leaveReason
+	detail   string // what was wrong, where the reason does not say all
 	queue    []*message
 	queued   int  // bytes
 	greeted  bool // has said hello, or has had its time to
@@ -53,6 +64,7 @@ type client struct {
 	outdated bool   // alerts have left the list or come back
 	passed   uint64 // the generation that it was last passed over in
 	lastSeq  uint64 // of what was queued
+	answers  int    // messages that it may send for those that it was sent
 
 	acking    bool      // has ever acknowledged
 	inFlight  []uint64  // the last seq of each update not acknowledged, oldest first
@@ -82,9 +94,9 @@ func (v clientView) every(fast time.Duration) time.Duration {
 	return fast
 }
 
-func newClient(conn *websocket.Conn, h *hub) *client {
+func newClient(conn *websocket.Conn, h *hub, from netip.Addr) *client {
 	return &client{
-		conn: conn, hub: h, wake: make(chan struct{}, 1), quit: make(chan struct{}),
+		conn: conn, hub: h, from: from, wake: make(chan struct{}, 1), quit: make(chan struct{}),
 		stats: true, alerts: true, rows: true,
 	}
 }
@@ -125,6 +137,7 @@ func (c *client) passOver(gen uint64) {
 func (c *client) push(m *message) {
 	c.queue = append(c.queue, m)
 	c.queued += len(m.b)
+	c.answers = min(c.answers+1, maxAnswers)
 	c.lastSeq = m.seq
 	c.hub.metrics.messages.WithLabelValues(m.typ).Inc()
 	select {
@@ -246,16 +259,27 @@ func (c *client) spend(seq uint64, now time.Time) {
 }
 
 // enter lets a client in whose first message brings the token, which is how a program without headers can send it.
-func (c *client) enter(m clientMessage) bool {
-	if c.admit == nil {
-		return true
+func (c *client) enter(m clientMessage) leaveReason {
+	c.mu.Lock()
+	admit := c.admit
+	c.mu.Unlock()
+	if admit == nil {
+		return leaveNot
 	}
-	if m.Type != typeHello || !c.admit(m.Token) {
-		return false
+	if m.Type != typeHello {
+		return leaveNoToken
 	}
+	if why := admit(m.Token); why != leaveNot {
+		return why
+	}
+	if why := c.hub.take(c); why != leaveNot {
+		return why
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.admit = nil
 	c.push(c.hub.hello())
-	return true
+	return leaveNot
 }
 
 // demandToken ends the time that a client has to bring the token.
@@ -279,9 +303,14 @@ func (c *client) acknowledge(seq uint64, now time.Time) {
 	}
 }
 
-func (c *client) stop(why leaveReason) {
+func (c *client) stop(why leaveReason) { c.stopFor(why, "") }
+
+func (c *client) stopFor(why leaveReason, detail string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.why == leaveNot {
+		c.detail = detail
+	}
 	c.stopLocked(why)
 }
 
@@ -359,29 +388,80 @@ func (c *client) writeOne(ctx context.Context, b []byte) error {
 
 // read takes in what the client sends until it fails.
 func (c *client) read(ctx context.Context) {
+	pace := rate.NewLimiter(inputRate, inputBurst)
 	for {
-		_, b, err := c.conn.Read(ctx)
+		kind, r, err := c.conn.Reader(ctx)
+		var b []byte
+		if err == nil {
+			b, err = io.ReadAll(io.LimitReader(r, maxClientMessage+1))
+		}
 		if err != nil {
 			c.stop(leaveGone)
 			return
 		}
-		var m clientMessage
-		if json.Unmarshal(b, &m) != nil || !c.handle(m, time.Now()) {
-			c.stop(leaveProtocol)
-			continue // until the closing handshake is over
+		why, detail := c.take(kind, b, c.mayAnswer() || pace.AllowN(time.Now(), 1))
+		if why == leaveNot {
+			c.hub.poke()
+			continue
 		}
-		c.hub.poke()
+		c.stopFor(why, detail)
+		if why == leaveTooLarge {
+			return // the rest of the message is not read, so that the closing handshake is cut off
+		}
+		// until the closing handshake is over
 	}
 }
 
-// handle does what a message says; false: it says nothing that is allowed.
-func (c *client) handle(m clientMessage, now time.Time) bool {
+// mayAnswer uses up one of the messages that the client was sent.
+func (c *client) mayAnswer() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.enter(m) {
-		c.stopLocked(leaveNoToken)
-		return true
+	if c.answers == 0 {
+		return false
 	}
+	c.answers--
+	return true
+}
+
+// take reads a message and does what it says, or tells what is wrong with it.
+func (c *client) take(kind websocket.MessageType, b []byte, inPace bool) (why leaveReason, detail string) {
+	var m clientMessage
+	switch {
+	case !inPace:
+		return leaveFlood, ""
+	case len(b) > maxClientMessage:
+		return leaveTooLarge, ""
+	case kind != websocket.MessageText:
+		return leaveProtocol, "it is binary: send JSON as text"
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return leaveProtocol, whatIsWrong(err)
+	}
+	if why := c.enter(m); why != leaveNot {
+		return why, ""
+	}
+	if detail := c.handle(m, time.Now()); detail != "" {
+		return leaveProtocol, detail
+	}
+	return leaveNot, ""
+}
+
+// whatIsWrong says it about JSON that cannot be read.
+func whatIsWrong(err error) string {
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) {
+		if kind.Field == "" {
+			return "it is not a JSON object"
+		}
+		return fmt.Sprintf("%s: a %s is not accepted", kind.Field, kind.Value)
+	}
+	return "it is not JSON"
+}
+
+// handle does what a message says, and tells what is wrong with it.
+func (c *client) handle(m clientMessage, now time.Time) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch m.Type {
 	case typeHello:
 		if !c.greeted {
@@ -395,15 +475,15 @@ func (c *client) handle(m clientMessage, now time.Time) bool {
 	case typeBye:
 		c.stopLocked(leaveGone)
 	default:
-		return false
+		return fmt.Sprintf("type %s: there are hello, ack, sub and bye", quote(m.Type))
 	}
-	return true
+	return ""
 }
 
-func (c *client) subscribe(s subData) bool {
+func (c *client) subscribe(s subData) string {
 	for _, t := range s.Topics {
 		if !slices.Contains(topics(), t) {
-			return false
+			return fmt.Sprintf("topics: %s: there are %s", quote(t), strings.Join(topics(), ", "))
 		}
 	}
 	if s.Topics != nil {
@@ -414,7 +494,7 @@ func (c *client) subscribe(s subData) bool {
 	if s.Rate != nil {
 		c.slow = *s.Rate <= 1
 	}
-	return true
+	return ""
 }
 
 func topics() []string { return []string{typeStats, typeAlert, typeConnection} }

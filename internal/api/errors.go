@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
+	"strconv"
 
 	"netlyra/internal/models"
 
@@ -17,25 +17,31 @@ import (
 type code string
 
 const (
-	codeBadParameter code = "bad_parameter"
-	codeBadCursor    code = "bad_cursor"
-	codeBadBody      code = "bad_body"
-	codeUnauthorized code = "unauthorized"
-	codeBadOrigin    code = "origin_not_allowed"
-	codeNotFound     code = "not_found"
-	codeNoRoute      code = "no_such_route"
-	codeBadMethod    code = "method_not_allowed"
-	codeTooLarge     code = "body_too_large"
-	codeBadHost      code = "host_not_allowed"
-	codeNoUpgrade    code = "websocket_required"
-	codeNotJSON      code = "json_required"
-	codeLimit        code = "limit_reached"
-	codeBusy         code = "busy"
-	codeStore        code = "store_unavailable"
-	codeTimeout      code = "query_timeout"
-	codeInternal     code = "internal"
-	statusClientGone      = 499 // nginx's: nobody reads it, but the log and the metrics tell it from an error
-	codeClientGone   code = "client_gone"
+	codeBadParameter  code = "bad_parameter"
+	codeBadCursor     code = "bad_cursor"
+	codeBadBody       code = "bad_body"
+	codeUnauthorized  code = "unauthorized"
+	codeWrongToken    code = "wrong_token"
+	codeWrongTooOften code = "too_many_wrong_tokens"
+	codeNotPermitted  code = "not_permitted"
+	codeBadOrigin     code = "origin_not_allowed"
+	codeNotFound      code = "not_found"
+	codeNoRoute       code = "no_such_route"
+	codeBadMethod     code = "method_not_allowed"
+	codeTooLarge      code = "body_too_large"
+	codeBadHost       code = "host_not_allowed"
+	codeNoUpgrade     code = "websocket_required"
+	codeNotJSON       code = "json_required"
+	codeEncoded       code = "encoding_not_supported"
+	codeLimit         code = "limit_reached"
+	codeBusy          code = "busy"
+	codeStore         code = "store_unavailable"
+	codeTimeout       code = "query_timeout"
+	codeDatabaseBusy  code = "database_busy"
+	codeNotReady      code = "not_ready"
+	codeInternal      code = "internal"
+	statusClientGone       = 499 // nginx's: nobody reads it, but the log and the metrics tell it from an error
+	codeClientGone    code = "client_gone"
 )
 
 // status is the only place that chooses one.
@@ -43,9 +49,11 @@ func (c code) status() int {
 	switch c {
 	case codeBadParameter, codeBadCursor, codeBadBody:
 		return http.StatusBadRequest
-	case codeUnauthorized:
+	case codeUnauthorized, codeWrongToken:
 		return http.StatusUnauthorized
-	case codeBadOrigin:
+	case codeWrongTooOften:
+		return http.StatusTooManyRequests
+	case codeBadOrigin, codeNotPermitted:
 		return http.StatusForbidden
 	case codeNotFound, codeNoRoute:
 		return http.StatusNotFound
@@ -53,7 +61,7 @@ func (c code) status() int {
 		return http.StatusMethodNotAllowed
 	case codeLimit:
 		return http.StatusConflict
-	case codeNotJSON:
+	case codeNotJSON, codeEncoded:
 		return http.StatusUnsupportedMediaType
 	case codeTooLarge:
 		return http.StatusRequestEntityTooLarge
@@ -61,7 +69,7 @@ func (c code) status() int {
 		return http.StatusMisdirectedRequest
 	case codeNoUpgrade:
 		return http.StatusUpgradeRequired
-	case codeBusy, codeStore, codeTimeout:
+	case codeBusy, codeStore, codeTimeout, codeDatabaseBusy, codeNotReady:
 		return http.StatusServiceUnavailable
 	case codeClientGone:
 		return statusClientGone
@@ -70,11 +78,23 @@ func (c code) status() int {
 	return http.StatusInternalServerError
 }
 
+// refuses says whether the code is about who asks, not about what is asked.
+func (c code) refuses() bool {
+	switch c {
+	case codeUnauthorized, codeWrongToken, codeWrongTooOften, codeNotPermitted, codeBadOrigin, codeBadHost, codeBusy:
+		return true
+	default:
+		return false
+	}
+}
+
 // apiError is an error as a client sees it; message is for people and holds nothing of the inside.
 type apiError struct {
 	code    code
 	message string
-	cause   error // logged, not sent
+	field   string // the parameter, or the field of the body, that is wrong; "" for none
+	retry   int    // seconds until it makes sense to try again; 0: not said, or the code's own
+	cause   error  // logged, not sent
 }
 
 func (e *apiError) Error() string { return "api: " + string(e.code) + ": " + e.message }
@@ -82,6 +102,10 @@ func (e *apiError) Error() string { return "api: " + string(e.code) + ": " + e.m
 func (e *apiError) Unwrap() error { return e.cause }
 
 func fail(c code, message string) *apiError { return &apiError{code: c, message: message} }
+
+func failField(c code, field, message string) *apiError {
+	return &apiError{code: c, field: field, message: message}
+}
 
 // asAPIError gives every error of the store or a handler its code.
 func asAPIError(err error) *apiError {
@@ -92,26 +116,40 @@ func asAPIError(err error) *apiError {
 	case errors.As(err, &e):
 		return e
 	case errors.As(err, &field):
-		return &apiError{codeBadBody, field.Error(), err}
+		return &apiError{code: codeBadBody, message: field.Error(), field: field.Field, cause: err}
 	case errors.Is(err, models.ErrTooManyExceptions):
-		return &apiError{codeLimit, fmt.Sprintf("there are %d exceptions already: remove some that are not needed any more", models.MaxExceptions), err}
+		return because(codeLimit, err, fmt.Sprintf("there are %d exceptions already: remove some that are not needed any more", models.MaxExceptions))
 	case errors.Is(err, models.ErrNotFound):
-		return &apiError{codeNotFound, "there is nothing with that id (it may be older than what is kept)", err}
+		return because(codeNotFound, err, "there is nothing with that id (it may be older than what is kept)")
 	case errors.Is(err, models.ErrBadQuery):
-		// All else has been checked before, so that it is the cursor that the store did not take.
-		return &apiError{codeBadCursor, "cursor: not one that a page of this list with these filters has given as its next; leave it out to start again", err}
+		return because(codeBadCursor, err, badCursor) // all else has been checked before
+	case errors.Is(err, models.ErrBusy):
+		return because(codeDatabaseBusy, err, "another program holds the database's lock: end it, or try again when it is done; live alerts go on")
 	case errors.Is(err, models.ErrQueryTimeout), errors.Is(err, context.DeadlineExceeded):
-		return &apiError{codeTimeout, "the database took too long for that; ask for less: a shorter time, a host, a port", err}
+		return because(codeTimeout, err, "the database took too long for that; ask for less: a shorter time, a host, a port")
 	case errors.As(err, &tooLarge):
-		return &apiError{codeTooLarge, "the request's body is too large", err}
+		return because(codeTooLarge, err, "the request's body is too large")
 	case errors.Is(err, context.Canceled):
-		return &apiError{codeClientGone, "the client went away", err}
+		return because(codeClientGone, err, "the client went away")
 	}
-	return &apiError{codeStore, "the database does not answer; capture and live alerts go on, try again in a moment", err}
+	return because(codeStore, err, "the database does not answer; capture and live alerts go on, try again in a moment")
 }
 
-type errorBody struct {
-	Error errorDetail `json:"error"`
+const badCursor = "cursor: not one that a page of this list with these filters has given as its next; leave it out to start again"
+
+func because(c code, cause error, message string) *apiError {
+	return &apiError{code: c, message: message, cause: cause}
+}
+
+// problem is an error's body: a problem of RFC 9457, with the code for programs beside it. Its type is about:blank, so that its
+// title is that of the status.
+type problem struct {
+	Type   string      `json:"type"`
+	Title  string      `json:"title"`
+	Status int         `json:"status"`
+	Detail string      `json:"detail"`
+	Field  string      `json:"field,omitempty"`
+	Error  errorDetail `json:"error"`
 }
 
 type errorDetail struct {
@@ -119,40 +157,59 @@ type errorDetail struct {
 	Message string `json:"message"`
 }
 
-// abort answers with err and ends the chain of handlers.
+// abort answers with err and ends the chain of handlers. Who is refused without having shown anything is to connect anew.
 func (s *Server) abort(c *gin.Context, err error) {
 	e := asAPIError(err)
-	c.Set(errorCodeKey, e.code)
-	if e.code.status() >= http.StatusInternalServerError {
-		s.log.LogAttrs(c, slog.LevelWarn, "request failed", slog.String("route", c.FullPath()),
-			slog.String("code", string(e.code)), slog.Any("error", e.cause))
+	if e.code.refuses() || e.code.status() >= http.StatusInternalServerError {
+		s.refusals.add(string(e.code), sourceOf(c.Request.RemoteAddr).String(), e.cause)
+	}
+	if place := seatOf(c.Request); e.code.refuses() && place != nil && !s.places.knows(place) {
+		c.Header("Connection", "close")
 	}
 	writeError(c.Writer, e)
 	c.Abort()
 }
 
 func writeError(w http.ResponseWriter, e *apiError) {
+	h := w.Header()
 	switch e.code {
-	case codeUnauthorized:
-		w.Header().Set("WWW-Authenticate", `Bearer realm="netlyra"`)
-	case codeBusy, codeStore:
-		w.Header().Set("Retry-After", "1")
+	case codeUnauthorized, codeWrongToken:
+		h.Set("WWW-Authenticate", `Bearer realm="netlyra"`)
+	case codeWrongTooOften:
+		h.Set("Retry-After", strconv.Itoa(e.retry))
+	case codeBusy, codeStore, codeTimeout, codeNotReady, codeDatabaseBusy:
+		h.Set("Retry-After", "1")
 	case codeNoUpgrade:
-		w.Header().Set("Upgrade", "websocket")
+		h.Set("Upgrade", "websocket")
+	case codeEncoded:
+		h.Set("Accept-Encoding", "identity")
 	default:
 	}
-	writeJSON(w, e.code.status(), errorBody{errorDetail{e.code, e.message}})
+	status := e.code.status()
+	title := http.StatusText(status)
+	if title == "" {
+		title = "Client Closed Request"
+	}
+	write(w, status, "application/problem+json", problem{
+		Type: "about:blank", Title: title, Status: status, Detail: e.message, Field: e.field, Error: errorDetail{e.code, e.message},
+	})
 }
 
-// writeJSON answers with v. encoding/json escapes <, > and &, so that no reader can take a packet's text for HTML.
 func writeJSON(w http.ResponseWriter, status int, v any) {
+	write(w, status, "application/json", v)
+}
+
+// write answers with v. encoding/json escapes <, > and &, so that no reader can take a packet's text for HTML.
+func write(w http.ResponseWriter, status int, kind string, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		// A value of ours that JSON cannot hold (not a number, infinite) is our fault, and must not look like success.
-		b, status = []byte(`{"error":{"code":"internal","message":"the answer cannot be written as JSON"}}`), http.StatusInternalServerError
+		const detail = "the answer cannot be written as JSON"
+		writeError(w, fail(codeInternal, detail))
+		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Type", kind)
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(b, '\n')) // a client that went away is no error of ours

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -76,7 +77,11 @@ func (s *Server) addException(c *gin.Context) {
 		query = "preview=true"
 	}
 	var body exceptionBody
+	var by models.Actor
 	err := parseQuery(query, map[string]setter{"preview": boolean(&preview)})
+	if err == nil && !preview {
+		by, err = s.decider(c)
+	}
 	if err == nil {
 		err = readBody(c, &body)
 	}
@@ -95,7 +100,10 @@ func (s *Server) addException(c *gin.Context) {
 		s.answer(c, http.StatusOK, p, err)
 		return
 	}
-	e, err = s.opts.Store.AddException(ctx, e, models.Actor{})
+	if e, err = s.opts.Store.AddException(ctx, e, by); err == nil {
+		s.decided(c, by, models.ActionExceptionAdded, e.ID)
+		c.Header("Location", "/api/v1/exceptions/"+e.ID)
+	}
 	s.answer(c, http.StatusCreated, e, err)
 }
 
@@ -114,7 +122,11 @@ func (s *Server) changeException(c *gin.Context) {
 		Reason  *string         `json:"reason"`
 		Expires json.RawMessage `json:"expires"` // null is never, absent is as before
 	}
-	id, err := s.identified(c, &body)
+	by, err := s.decider(c)
+	id := ""
+	if err == nil {
+		id, err = s.identified(c, &body)
+	}
 	if err != nil {
 		s.abort(c, err)
 		return
@@ -139,22 +151,30 @@ func (s *Server) changeException(c *gin.Context) {
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
 	defer cancel()
-	e, err := s.opts.Store.ChangeException(ctx, id, change, models.Actor{})
+	e, err := s.opts.Store.ChangeException(ctx, id, change, by)
+	if err == nil {
+		s.decided(c, by, models.ActionExceptionChanged, id)
+	}
 	s.answer(c, http.StatusOK, e, err)
 }
 
 func (s *Server) removeException(c *gin.Context) {
-	id, err := s.identified(c, nil)
+	by, err := s.decider(c)
+	id := ""
+	if err == nil {
+		id, err = s.identified(c, nil)
+	}
 	if err != nil {
 		s.abort(c, err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
 	defer cancel()
-	if err := s.opts.Store.RemoveException(ctx, id, models.Actor{}); err != nil {
+	if err := s.opts.Store.RemoveException(ctx, id, by); err != nil {
 		s.abort(c, err)
 		return
 	}
+	s.decided(c, by, models.ActionExceptionRemoved, id)
 	c.Header("Cache-Control", "no-store")
 	c.Status(http.StatusNoContent)
 	c.Writer.WriteHeaderNow()
@@ -165,7 +185,11 @@ func (s *Server) changeAlert(c *gin.Context) {
 	var body struct {
 		Triage models.Triage `json:"triage"`
 	}
-	id, err := s.identified(c, &body)
+	by, err := s.decider(c)
+	id := ""
+	if err == nil {
+		id, err = s.identified(c, &body)
+	}
 	if err == nil {
 		if bad := oneOf(new(models.Triage), models.Triages())(string(body.Triage)); bad != nil {
 			err = &models.FieldError{Field: "triage", Problem: quote(string(body.Triage)) + " is not accepted: " + bad.Error()}
@@ -177,10 +201,11 @@ func (s *Server) changeAlert(c *gin.Context) {
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
 	defer cancel()
-	if err := s.opts.Store.SetTriage(ctx, id, body.Triage, models.Actor{}); err != nil {
+	if err := s.opts.Store.SetTriage(ctx, id, body.Triage, by); err != nil {
 		s.abort(c, err)
 		return
 	}
+	s.decided(c, by, models.ActionTriage, id)
 	a, err := s.opts.Store.Alert(ctx, id)
 	s.answer(c, http.StatusOK, a, err)
 }
@@ -206,7 +231,20 @@ func readBody(c *gin.Context, into any) error {
 	if err != nil || kind != "application/json" {
 		return fail(codeNotJSON, "send JSON, with the header Content-Type: application/json")
 	}
-	d := json.NewDecoder(c.Request.Body)
+	if encoding := c.GetHeader("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return fail(codeEncoded, "Content-Encoding "+quote(encoding)+" is not understood here: send the body as it is")
+	}
+	content, err := io.ReadAll(c.Request.Body)
+	if err != nil {
+		if e := asAPIError(err); e.code == codeTooLarge {
+			return e
+		}
+		return fail(codeBadBody, "the body has not come whole")
+	}
+	if !bytes.HasPrefix(bytes.TrimLeft(content, " \t\r\n"), []byte("{")) { // null would be taken for an object without fields
+		return fail(codeBadBody, "the body must be a JSON object; its fields are: "+strings.Join(fieldNames(into), ", "))
+	}
+	d := json.NewDecoder(bytes.NewReader(content))
 	d.DisallowUnknownFields()
 	err = d.Decode(into)
 	if err == nil {
@@ -216,11 +254,8 @@ func readBody(c *gin.Context, into any) error {
 		return fail(codeBadBody, "the body must be one JSON object, and nothing after it")
 	}
 	var wrong *json.UnmarshalTypeError
-	if e := asAPIError(err); e.code == codeTooLarge {
-		return e
-	}
 	if errors.As(err, &wrong) && wrong.Field != "" {
-		return fail(codeBadBody, fmt.Sprintf("%s: a %s is not accepted", wrong.Field, wrong.Value))
+		return failField(codeBadBody, wrong.Field, fmt.Sprintf("%s: a %s is not accepted", wrong.Field, wrong.Value))
 	}
 	fields := strings.Join(fieldNames(into), ", ")
 	if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {

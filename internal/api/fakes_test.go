@@ -28,7 +28,8 @@ type memoryStore struct {
 	alerts []models.Alert
 	conns  []models.Connection
 	made   []models.Exception
-	err    error // returned by everything
+	by     models.Actor // of the latest decision
+	err    error        // returned by everything
 	block  chan struct{}
 }
 
@@ -77,12 +78,13 @@ func (s *memoryStore) Alerts(ctx context.Context, q models.AlertQuery) (models.P
 	})
 }
 
-func (s *memoryStore) SetTriage(ctx context.Context, id string, t models.Triage, _ models.Actor) error {
+func (s *memoryStore) SetTriage(ctx context.Context, id string, t models.Triage, by models.Actor) error {
 	if err := s.wait(ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.by = by
 	for i := range s.alerts {
 		if s.alerts[i].ID == id {
 			s.alerts[i].Triage = t
@@ -115,12 +117,13 @@ func (s *memoryStore) PreviewException(ctx context.Context, e models.Exception, 
 	return p, err
 }
 
-func (s *memoryStore) AddException(ctx context.Context, e models.Exception, _ models.Actor) (models.Exception, error) {
+func (s *memoryStore) AddException(ctx context.Context, e models.Exception, by models.Actor) (models.Exception, error) {
 	if err := errors.Join(s.wait(ctx), e.Normalize(), models.NormalizeReason(&e.Reason)); err != nil {
 		return e, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.by = by
 	if len(s.made) == models.MaxExceptions {
 		return e, models.ErrTooManyExceptions
 	}
@@ -129,12 +132,13 @@ func (s *memoryStore) AddException(ctx context.Context, e models.Exception, _ mo
 	return e, nil
 }
 
-func (s *memoryStore) ChangeException(ctx context.Context, id string, c models.ExceptionChange, _ models.Actor) (models.Exception, error) {
+func (s *memoryStore) ChangeException(ctx context.Context, id string, c models.ExceptionChange, by models.Actor) (models.Exception, error) {
 	if err := s.wait(ctx); err != nil {
 		return models.Exception{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.by = by
 	i := slices.IndexFunc(s.made, func(e models.Exception) bool { return e.ID == id })
 	if i < 0 {
 		return models.Exception{}, models.ErrNotFound
@@ -148,12 +152,13 @@ func (s *memoryStore) ChangeException(ctx context.Context, id string, c models.E
 	return s.made[i], models.NormalizeReason(&s.made[i].Reason)
 }
 
-func (s *memoryStore) RemoveException(ctx context.Context, id string, _ models.Actor) error {
+func (s *memoryStore) RemoveException(ctx context.Context, id string, by models.Actor) error {
 	if err := s.wait(ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.by = by
 	i := slices.IndexFunc(s.made, func(e models.Exception) bool { return e.ID == id })
 	if i < 0 {
 		return models.ErrNotFound

@@ -108,13 +108,24 @@ func (s *Server) secureHeaders(c *gin.Context) {
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if s.encrypted() && named(c.Request.Host) {
+		h.Set("Strict-Transport-Security", "max-age=2592000")
+	}
+}
+
+// named says whether a host is a name that belongs to one machine: HSTS (RFC 6797) holds for all ports of a host, and localhost is
+// everybody's. Addresses are none of its business.
+func named(host string) bool {
+	host = strings.ToLower(hostOnly(host))
+	_, err := netip.ParseAddr(host)
+	return err != nil && host != "localhost"
 }
 
 // contentSecurityPolicy lets the page open the WebSocket on either port of the host it came from; not every browser takes
 // 'self' for ws: too. The host has been checked before.
 func (s *Server) contentSecurityPolicy(r *http.Request) string {
 	scheme := " ws://"
-	if s.fingerprint != "" {
+	if s.encrypted() {
 		scheme = " wss://"
 	}
 	var connect strings.Builder

@@ -117,9 +117,9 @@ func startSecret(t *testing.T) *fixture {
 
 func TestTokenIsDemanded(t *testing.T) {
 	f := startSecret(t)
-	cookie := func(end time.Time) string { return sessionCookie + "=" + f.auth.newSession(end) }
+	cookie := func(end time.Time) string { return sessionCookie + "=" + f.auth.newSession(end, mayDecide) }
 	hour := time.Now().Add(time.Hour)
-	other := newAuthenticator("another-token-of-old")
+	other := newAuthenticator("another-token-of-old", "")
 	for _, c := range []struct {
 		name   string
 		header []string
@@ -134,7 +134,7 @@ func TestTokenIsDemanded(t *testing.T) {
 		{"session", []string{"Cookie", cookie(hour)}, 200},
 		{"session that has ended", []string{"Cookie", cookie(time.Now().Add(-time.Second))}, 401},
 		{"session that was made longer", []string{"Cookie", strings.Replace(cookie(hour), "=", "=9", 1)}, 401},
-		{"session of another token", []string{"Cookie", sessionCookie + "=" + other.newSession(hour)}, 401},
+		{"session of another token", []string{"Cookie", sessionCookie + "=" + other.newSession(hour, mayDecide)}, 401},
 		{"session that is none", []string{"Cookie", sessionCookie + "=" + secret}, 401},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -158,10 +158,10 @@ func TestTokenIsDemanded(t *testing.T) {
 
 func TestSession(t *testing.T) {
 	f := startSecret(t)
-	if a := f.do(t, "POST", "/api/v1/session", `{"token":"wrong"}`); a.status != 401 || a.header.Get("Set-Cookie") != "" {
+	if a := f.do(t, "POST", "/api/v1/session", `{"token":"wrong"}`, "Content-Type", "application/json"); a.status != 401 || a.header.Get("Set-Cookie") != "" {
 		t.Errorf("wrong token: %d %v", a.status, a.header)
 	}
-	a := f.do(t, "POST", "/api/v1/session", `{"token":"`+secret+`"}`)
+	a := f.do(t, "POST", "/api/v1/session", `{"token":"`+secret+`"}`, "Content-Type", "application/json")
 	set := a.header.Get("Set-Cookie")
 	if a.status != 204 || !strings.Contains(set, "HttpOnly") || !strings.Contains(set, "SameSite=Strict") || strings.Contains(set, secret) {
 		t.Fatalf("%d %q", a.status, set)
@@ -177,7 +177,7 @@ func TestSession(t *testing.T) {
 
 func TestWebSocketTakesTheTokenInFourWays(t *testing.T) {
 	f := startSecret(t)
-	session := sessionCookie + "=" + f.auth.newSession(time.Now().Add(time.Hour))
+	session := sessionCookie + "=" + f.auth.newSession(time.Now().Add(time.Hour), mayDecide)
 	for _, c := range []struct {
 		name     string
 		header   http.Header
@@ -347,7 +347,7 @@ func TestTLS(t *testing.T) {
 	trusting := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
 	defer trusting.CloseIdleConnections()
 	f.http.Transport = trusting
-	a := f.do(t, "POST", "/api/v1/session", `{"token":"`+secret+`"}`)
+	a := f.do(t, "POST", "/api/v1/session", `{"token":"`+secret+`"}`, "Content-Type", "application/json")
 	if set := a.header.Get("Set-Cookie"); !strings.Contains(set, "Secure") {
 		t.Errorf("cookie %q", set)
 	}
@@ -417,5 +417,52 @@ func TestOwnFilesAreUsedAndBeyondLoopbackTLSIsOn(t *testing.T) {
 	defer func() { _ = s.Close() }()
 	if s.Fingerprint() == "" || !strings.HasPrefix(s.URL(), "https://") {
 		t.Errorf("%s without TLS", s.URL())
+	}
+}
+
+// TestACertificateThatChangesIsReadAgain without a restart; one that cannot be read leaves the one before.
+func TestACertificateThatChangesIsReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, certName), filepath.Join(dir, keyName)
+	if err := makeCertificate(dir, []string{"127.0.0.1"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	f := start(t, func(o *Options) { o.TLS = TLS{CertFile: certFile, KeyFile: keyFile} })
+	served := func() string {
+		t.Helper()
+		conn, err := tls.Dial("tcp", f.Addrs()[0].String(), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // which one it is, is the question
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		return fingerprint(tls.Certificate{Certificate: [][]byte{conn.ConnectionState().PeerCertificates[0].Raw}})
+	}
+	look := func() { // as a second later
+		f.cert.mu.Lock()
+		f.cert.looked = time.Time{}
+		f.cert.mu.Unlock()
+	}
+	first := served()
+	if first != f.Fingerprint() {
+		t.Errorf("%s is served, %s is told", first, f.Fingerprint())
+	}
+	if err := os.WriteFile(certFile, []byte("half a cert"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	if served() != first {
+		t.Error("a damaged file has changed the certificate")
+	}
+	if err := makeCertificate(dir, []string{"127.0.0.1", "new.example"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	if second := served(); second == first || second != f.Fingerprint() {
+		t.Errorf("after the change %s is served, %s is told; before it was %s", second, f.Fingerprint(), first)
+	}
+	for host, want := range map[string]bool{"netlyra.example": true, "127.0.0.1": false, "localhost": false, "[::1]:8090": false} {
+		if named(host) != want {
+			t.Errorf("%s: HSTS %v", host, named(host))
+		}
 	}
 }

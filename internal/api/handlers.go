@@ -92,6 +92,10 @@ func (s *Server) measured() []Reason {
 			all = append(all, Reason{"interface_" + i.Link, fmt.Sprintf("interface %s is %s: no packets come from it", i.Name, i.Link)})
 		}
 	}
+	if n, whence := s.refusals.wrongTokens(); n >= manyWrongTokens {
+		all = append(all, Reason{"wrong_tokens", fmt.Sprintf("%d wrong tokens were tried in the last two minutes, the latest from %s: "+
+			"if that is no client of yours, somebody tries to get in", n, whence)})
+	}
 	if n := s.drops.recent(st); n > 0 {
 		all = append(all, Reason{"drops", fmt.Sprintf("%d lost in the last minute; stats has them by stage and reason", n)})
 	}

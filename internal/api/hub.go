@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,10 +47,12 @@ type hub struct {
 
 	mu       sync.Mutex
 	clients  map[*client]struct{}
-	incoming [][]byte // data of alerts, not yet made into messages
-	missed   uint64   // alerts that incoming had no room for, not yet told to the clients
-	decided  bool     // alerts have left the list or come back, not yet told to the clients
-	ended    bool     // no client is taken any more
+	waiting  map[*client]struct{} // have not shown the token yet: they take no place
+	of       map[netip.Addr]int   // clients, by whom they belong to
+	incoming [][]byte             // data of alerts, not yet made into messages
+	missed   uint64               // alerts that incoming had no room for, not yet told to the clients
+	decided  bool                 // alerts have left the list or come back, not yet told to the clients
+	ended    bool                 // no client is taken any more
 
 	count        atomic.Int64 // of clients
 	droppedFull  atomic.Uint64
@@ -81,7 +84,7 @@ type ringEntry struct {
 
 func newHub(o hubOptions) *hub {
 	return &hub{
-		hubOptions: o, wake: make(chan struct{}, 1), clients: map[*client]struct{}{},
+		hubOptions: o, wake: make(chan struct{}, 1), clients: map[*client]struct{}{}, waiting: map[*client]struct{}{}, of: map[netip.Addr]int{},
 		rows: newMirror(), blocks: map[uint64]*message{},
 	}
 }
@@ -141,26 +144,53 @@ func (h *hub) drops() []models.Drop {
 	}
 }
 
-// join takes a client in, unless there are too many or the server ends; one that is taken in has to leave.
-func (h *hub) join(c *client) (leaveReason, bool) {
+// join takes a client in, unless there are too many or the server ends; one that is taken in has to leave. One that has not shown
+// the token waits without a place.
+func (h *hub) join(c *client, authorized bool) leaveReason {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.ended {
-		return leaveShutdown, false
+	switch {
+	case h.ended:
+		return leaveShutdown
+	case !authorized:
+		h.waiting[c] = struct{}{}
+	case h.fullLocked(c.from):
+		return leaveFull
+	default:
+		h.seatLocked(c)
 	}
-	if len(h.clients) >= h.max {
-		return leaveFull, false
-	}
-	h.clients[c] = struct{}{}
 	h.members.Add(1)
+	return leaveNot
+}
+
+// take gives a place to a client that has waited.
+func (h *hub) take(c *client) leaveReason {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fullLocked(c.from) {
+		return leaveFull
+	}
+	delete(h.waiting, c)
+	h.seatLocked(c)
+	return leaveNot
+}
+
+func (h *hub) seatLocked(c *client) {
+	h.clients[c] = struct{}{}
+	h.of[c.from]++
 	h.counted()
-	return 0, true
 }
 
 func (h *hub) leave(c *client, why leaveReason) {
 	h.metrics.closed.WithLabelValues(why.label()).Inc()
 	h.mu.Lock()
-	delete(h.clients, c)
+	delete(h.waiting, c)
+	if _, there := h.clients[c]; there {
+		delete(h.clients, c)
+		if h.of[c.from]--; h.of[c.from] == 0 {
+			delete(h.of, c.from)
+		}
+	}
 	h.counted()
 	h.mu.Unlock()
 	h.members.Done()
@@ -171,7 +201,20 @@ func (h *hub) counted() {
 	h.metrics.clients.Set(float64(len(h.clients)))
 }
 
-func (h *hub) full() bool { return h.count.Load() >= int64(h.max) }
+func (h *hub) full(from netip.Addr) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.fullLocked(from)
+}
+
+// fullLocked leaves half of the places to other addresses. Behind loopback there may be many: a tunnel or a proxy.
+func (h *hub) fullLocked(from netip.Addr) bool {
+	most := max(1, h.max/2)
+	if from.IsLoopback() {
+		most = h.max
+	}
+	return len(h.clients) >= h.max || h.of[from] >= most
+}
 
 // run serves the clients until ctx ends, then bids them farewell.
 func (h *hub) run(ctx context.Context) error {
@@ -194,6 +237,9 @@ func (h *hub) end() {
 	h.mu.Lock()
 	h.ended = true
 	for c := range h.clients {
+		c.stop(leaveShutdown)
+	}
+	for c := range h.waiting {
 		c.stop(leaveShutdown)
 	}
 	h.mu.Unlock()

@@ -53,11 +53,11 @@ func newMetrics() *metrics {
 	}
 }
 
-func (m *metrics) register(r prometheus.Registerer, stats func() models.Stats) error {
+func (m *metrics) register(r prometheus.Registerer, stats func() models.Stats, others ...prometheus.Collector) error {
 	var errs []error
-	for _, c := range []prometheus.Collector{
+	for _, c := range append(others,
 		m.requests, m.seconds, m.clients, m.messages, m.bytes, m.merged, m.dropped, m.closed, newStatsCollector(stats),
-	} {
+	) {
 		errs = append(errs, r.Register(c))
 	}
 	return errors.Join(errs...)

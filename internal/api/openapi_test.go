@@ -284,8 +284,8 @@ func TestErrorCodesAreDescribed(t *testing.T) {
 	}
 	// code_client_gone is never read by anybody.
 	want := []code{
-		codeBadParameter, codeBadCursor, codeBadBody, codeUnauthorized, codeBadOrigin, codeNotFound, codeNoRoute, codeBadMethod,
-		codeTooLarge, codeBadHost, codeNoUpgrade, codeNotJSON, codeLimit, codeBusy, codeStore, codeTimeout, codeInternal,
+		codeBadParameter, codeBadCursor, codeBadBody, codeUnauthorized, codeWrongToken, codeWrongTooOften, codeNotPermitted, codeBadOrigin, codeNotFound, codeNoRoute, codeBadMethod,
+		codeTooLarge, codeBadHost, codeNoUpgrade, codeNotJSON, codeEncoded, codeLimit, codeBusy, codeStore, codeTimeout, codeDatabaseBusy, codeNotReady, codeInternal,
 	}
 	for _, c := range want {
 		if !slices.Contains(described, string(c)) {

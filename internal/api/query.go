@@ -50,12 +50,12 @@ func setOne(name string, values []string, set map[string]setter) error {
 	case !known:
 		return fail(codeBadParameter, fmt.Sprintf("%s: there is no such parameter here; there are: %s", quote(name), accepted(set)))
 	case len(values) > 1:
-		return fail(codeBadParameter, name+": given more than once")
+		return failField(codeBadParameter, name, name+": given more than once")
 	case values[0] == "":
-		return fail(codeBadParameter, name+": empty; leave the parameter out instead")
+		return failField(codeBadParameter, name, name+": empty; leave the parameter out instead")
 	}
 	if err := f(values[0]); err != nil {
-		return fail(codeBadParameter, fmt.Sprintf("%s: %s is not accepted: %s", name, quote(values[0]), err.Error()))
+		return failField(codeBadParameter, name, fmt.Sprintf("%s: %s is not accepted: %s", name, quote(values[0]), err.Error()))
 	}
 	return nil
 }

@@ -216,7 +216,7 @@ func TestExceptionsAreReadStrictly(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := f.do(t, "POST", "/api/v1/exceptions", c.body, "Content-Type", "application/json")
-			var got errorBody
+			var got problem
 			if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.status != 400 || !strings.Contains(got.Error.Message, c.want) {
 				t.Errorf("%d %s, want %s", a.status, a.body, c.want)
 			}
@@ -261,7 +261,7 @@ func TestUnknownRoutesAndMethods(t *testing.T) {
 		t.Run(c.method+" "+c.path, func(t *testing.T) {
 			a := f.do(t, c.method, c.path, "")
 			if a.status != c.status || !strings.Contains(a.body, c.want) || a.header.Get("Allow") != c.allow ||
-				!strings.HasPrefix(a.header.Get("Content-Type"), "application/json") || strings.Contains(a.body, "<b>") {
+				a.header.Get("Content-Type") != "application/problem+json" || strings.Contains(a.body, "<b>") {
 				t.Errorf("%d %v %s", a.status, a.header, a.body)
 			}
 		})
@@ -459,10 +459,10 @@ func TestPage(t *testing.T) {
 		{"/favicon.svg", 200, "image/svg+xml", "no-cache"},
 		{"/assets/app-3f2a.js", 200, "text/javascript", "public, max-age=31536000, immutable"},
 		{"/assets/app-3f2a.css", 200, "text/css", "public, max-age=31536000, immutable"},
-		{"/assets/", 404, "application/json", "no-store"},
-		{"/assets/app-0000.js", 404, "application/json", "no-store"},
-		{"/..%2f..%2fetc/passwd", 404, "application/json", "no-store"},
-		{"/%00", 404, "application/json", "no-store"},
+		{"/assets/", 404, "application/problem+json", "no-store"},
+		{"/assets/app-0000.js", 404, "application/problem+json", "no-store"},
+		{"/..%2f..%2fetc/passwd", 404, "application/problem+json", "no-store"},
+		{"/%00", 404, "application/problem+json", "no-store"},
 	} {
 		t.Run(c.path, func(t *testing.T) {
 			a := f.get(t, c.path)

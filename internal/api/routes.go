@@ -15,8 +15,6 @@ import (
 var openAPI []byte
 
 const (
-	errorCodeKey = "netlyra_error"
-
 	// maxStoreRequests bounds what may wait for the database at a time; more are told to come back.
 	maxStoreRequests = 32
 )

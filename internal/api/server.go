@@ -94,7 +94,9 @@ type Options struct {
 	Listen       string   // "" means 127.0.0.1:8090
 	WSListen     string   // "" means 127.0.0.1:8091; "off": only /ws on Listen
 	AllowedHosts []string // names in the Host header beside localhost, loopback and the listen addresses
-	Token        string   // "": no authentication, loopback only; else at least 16 characters
+	Token        string   // "": no authentication, loopback only; else one that CheckToken takes
+	ReadToken    string   // lets read, but not decide; needs Token; "": there is none
+	Deciders     []int    // local users who may decide where there is no Token; nil: root and who runs this
 	TLS          TLS
 	MaxClients   int             // WebSocket clients at a time; 0 means 64
 	Version      string          // of the program
@@ -111,24 +113,28 @@ const (
 	defaultWSListen = "127.0.0.1:8091"
 	wsOff           = "off"
 	defaultClients  = 64
-	minToken        = 16
 
 	shutdownTime = 3 * time.Second
 )
 
 // Server is the API with its listeners bound.
 type Server struct {
-	opts        Options
-	log         *slog.Logger
-	started     time.Time
-	main        endpoint
-	ws          endpoint // listener nil: off
-	hosts       hostGuard
-	auth        authenticator
-	hub         *hub
-	metrics     *metrics
-	drops       dropWatch
-	fingerprint string
+	opts     Options
+	log      *slog.Logger
+	started  time.Time
+	main     endpoint
+	ws       endpoint // listener nil: off
+	hosts    hostGuard
+	auth     authenticator
+	guesses  *guesses
+	places   *places
+	refusals *refusals
+	sockets  *sockets
+	deciders map[int]string // names by uid
+	hub      *hub
+	metrics  *metrics
+	drops    dropWatch
+	cert     *certKeeper // nil: no TLS
 }
 
 // endpoint is one listener and what it serves.
@@ -145,7 +151,11 @@ func New(o Options) (*Server, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, log: o.Log, started: time.Now(), auth: newAuthenticator(o.Token)}
+	s := &Server{
+		opts: o, log: o.Log, started: time.Now(), auth: newAuthenticator(o.Token, o.ReadToken), guesses: newGuesses(),
+		refusals: newRefusals(o.Log), sockets: openSockets(), deciders: deciderNames(o.Deciders),
+	}
+	s.places = newPlaces(func(whence string) { s.refusals.add(reasonStrangers, whence, nil) })
 	if err := s.bind(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -174,9 +184,7 @@ func (o *Options) check() error {
 	if o.Store == nil || o.Live == nil || o.Registry == nil || o.Log == nil {
 		errs = append(errs, errors.New("api: Options needs Store, Live, Registry and Log"))
 	}
-	if o.Token != "" && len(o.Token) < minToken {
-		errs = append(errs, fmt.Errorf("api: the token has %d characters: use at least %d", len(o.Token), minToken))
-	}
+	errs = append(errs, o.checkTokens())
 	if (o.TLS.CertFile == "") != (o.TLS.KeyFile == "") {
 		errs = append(errs, errors.New("api: a certificate needs its key: give both files or none"))
 	}
@@ -186,6 +194,25 @@ func (o *Options) check() error {
 	errs = append(errs, o.checkListen("--listen", &o.Listen))
 	if o.WSListen != wsOff {
 		errs = append(errs, o.checkListen("--ws-listen", &o.WSListen))
+	}
+	return errors.Join(errs...)
+}
+
+func (o *Options) checkTokens() error {
+	var errs []error
+	for _, t := range []struct{ name, token string }{{"the token", o.Token}, {"the token for reading", o.ReadToken}} {
+		if t.token == "" {
+			continue
+		}
+		if err := CheckToken(t.token); err != nil {
+			errs = append(errs, fmt.Errorf("api: %s: %w", t.name, err))
+		}
+	}
+	switch {
+	case o.ReadToken != "" && o.Token == "":
+		errs = append(errs, errors.New("api: a token for reading needs one for deciding beside it"))
+	case o.ReadToken != "" && o.ReadToken == o.Token:
+		errs = append(errs, errors.New("api: the token for reading is that for deciding: use two different ones"))
 	}
 	return errors.Join(errs...)
 }
@@ -225,6 +252,10 @@ func (s *Server) bind() error {
 		}
 	}
 	s.hosts = newHostGuard(s.opts.AllowedHosts, s.listeners())
+	s.main.listener = s.places.listener(s.main.listener)
+	if s.ws.listener != nil {
+		s.ws.listener = s.places.listener(s.ws.listener)
+	}
 	return s.encrypt()
 }
 
@@ -264,12 +295,11 @@ func (s *Server) encrypt() error {
 	if !need {
 		return nil
 	}
-	cert, err := t.certificate(s.hosts.names(), time.Now())
-	if err != nil {
+	var err error
+	if s.cert, err = keepCertificate(t, s.hosts.names(), s.log); err != nil {
 		return err
 	}
-	s.fingerprint = fingerprint(cert)
-	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	config := &tls.Config{GetCertificate: s.cert.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
 	s.main.listener = tls.NewListener(s.main.listener, config)
 	if s.ws.listener != nil {
 		s.ws.listener = tls.NewListener(s.ws.listener, config)
@@ -280,7 +310,7 @@ func (s *Server) encrypt() error {
 // build makes everything that serves.
 func (s *Server) build() error {
 	s.metrics = newMetrics()
-	if err := s.metrics.register(s.opts.Registry, s.stats); err != nil {
+	if err := s.metrics.register(s.opts.Registry, s.stats, s.refusals.total, s.places.gauge); err != nil {
 		return fmt.Errorf("api: metrics: %w", err)
 	}
 	var epoch [8]byte
@@ -311,7 +341,9 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 // three seconds.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	defer func() { _ = s.sockets.close() }() // read only: nothing to lose
 	g.Go(func() error { return s.hub.run(ctx) })
+	g.Go(func() error { return s.refusals.run(ctx) })
 	g.Go(func() error { return s.drops.run(ctx, s.stats) })
 	g.Go(func() error { return s.serve(ctx, s.main) })
 	if s.ws.listener != nil {
@@ -324,8 +356,8 @@ func (s *Server) serve(ctx context.Context, e endpoint) error {
 	failed := make(chan error, 1)
 	go func() { failed <- e.server.Serve(e.listener) }()
 	attrs := []slog.Attr{slog.String("flag", e.flag), slog.String("address", e.listener.Addr().String())}
-	if s.fingerprint != "" {
-		attrs = append(attrs, slog.String("certificate_sha256", s.fingerprint))
+	if s.encrypted() {
+		attrs = append(attrs, slog.String("certificate_sha256", s.Fingerprint()))
 	}
 	s.log.LogAttrs(ctx, slog.LevelInfo, "listening", attrs...)
 	select {
@@ -345,7 +377,7 @@ func (s *Server) serve(ctx context.Context, e endpoint) error {
 
 // Close releases the listeners of a Server that will not be run.
 func (s *Server) Close() error {
-	var errs []error
+	errs := []error{s.sockets.close()}
 	for _, l := range []net.Listener{s.main.listener, s.ws.listener} {
 		if l != nil {
 			errs = append(errs, l.Close())
@@ -366,14 +398,22 @@ func (s *Server) Addrs() []net.Addr {
 // URL is where the page is, with the address as it was bound.
 func (s *Server) URL() string {
 	scheme := "http"
-	if s.fingerprint != "" {
+	if s.encrypted() {
 		scheme = "https"
 	}
 	return scheme + "://" + s.main.listener.Addr().String() + "/"
 }
 
 // Fingerprint is the SHA-256 of the certificate in use, upper-case hex with colons, as browsers show it; "" without TLS.
-func (s *Server) Fingerprint() string { return s.fingerprint }
+func (s *Server) Fingerprint() string {
+	if s.cert == nil {
+		return ""
+	}
+	return s.cert.fingerprint()
+}
+
+// encrypted says whether the listeners speak TLS.
+func (s *Server) encrypted() bool { return s.cert != nil }
 
 // PublishAlert sends a revision of an alert to the WebSocket clients. It is called after the store has committed it, never
 // blocks, and keeps no reference to a.

@@ -318,9 +318,7 @@ func TestAClientWithoutTokenHasFiveSeconds(t *testing.T) {
 		if _, err := c.read(); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
 			t.Error(err)
 		}
-		for s.hub.count.Load() > 0 {
-			time.Sleep(10 * time.Millisecond)
-		}
+		synctest.Wait()
 		if closedBecause(s, leaveNoToken) != 1 {
 			t.Error("it was not counted as one without token")
 		}

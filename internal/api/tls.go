@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,11 +13,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -53,6 +56,81 @@ func (t TLS) certificate(names []string, now time.Time) (tls.Certificate, error)
 		return cert, fmt.Errorf("api: make an own certificate in %s: %w", t.Dir, err)
 	}
 	return tls.LoadX509KeyPair(certFile, keyFile)
+}
+
+// certKeeper holds the certificate in use, and reads it again when its files have changed.
+type certKeeper struct {
+	certFile, keyFile string
+	log               *slog.Logger
+
+	mu      sync.Mutex
+	cert    *tls.Certificate
+	changed [2]fileState // of the files that cert was read from, or that could not be read
+	looked  time.Time
+}
+
+// fileState tells one content of a file from the next.
+type fileState struct {
+	modified time.Time
+	size     int64
+}
+
+// certEvery is how often the files are looked at, at most.
+const certEvery = time.Second
+
+func keepCertificate(t TLS, names []string, log *slog.Logger) (*certKeeper, error) {
+	k := &certKeeper{certFile: t.CertFile, keyFile: t.KeyFile, log: log}
+	if t.CertFile == "" {
+		k.certFile, k.keyFile = filepath.Join(t.Dir, certName), filepath.Join(t.Dir, keyName)
+	}
+	cert, err := t.certificate(names, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	k.cert, k.changed, k.looked = &cert, k.state(), time.Now()
+	return k, nil
+}
+
+func (k *certKeeper) state() (all [2]fileState) {
+	for i, path := range []string{k.certFile, k.keyFile} {
+		if info, err := os.Stat(path); err == nil { // what is not there has no state, and is not read
+			all[i] = fileState{info.ModTime(), info.Size()}
+		}
+	}
+	return all
+}
+
+// get is tls.Config.GetCertificate. Files that do not fit together are left alone until they change again: a new certificate is
+// often there before its key.
+func (k *certKeeper) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	if now.Sub(k.looked) < certEvery {
+		return k.cert, nil
+	}
+	k.looked = now
+	state := k.state()
+	if state == k.changed || state[0] == (fileState{}) || state[1] == (fileState{}) {
+		return k.cert, nil
+	}
+	k.changed = state
+	cert, err := tls.LoadX509KeyPair(k.certFile, k.keyFile)
+	if err != nil {
+		k.log.LogAttrs(context.Background(), slog.LevelWarn, "the certificate has changed but cannot be read; the one before stays in use",
+			slog.String("file", k.certFile), slog.Any("error", err))
+		return k.cert, nil //nolint:nilerr // it has been reported, and there is a certificate
+	}
+	k.cert = &cert
+	k.log.LogAttrs(context.Background(), slog.LevelInfo, "the certificate has changed",
+		slog.String("file", k.certFile), slog.String("certificate_sha256", fingerprint(cert)))
+	return k.cert, nil
+}
+
+func (k *certKeeper) fingerprint() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return fingerprint(*k.cert)
 }
 
 func goodFor(leaf *x509.Certificate, names []string, now time.Time) bool {

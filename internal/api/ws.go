@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 	"github.com/gin-gonic/gin"
@@ -34,12 +35,16 @@ const (
 	leavePing
 	leaveProtocol
 	leaveNoToken
+	leaveWrongToken
+	leaveWrongTooOften
 	leaveFull
+	leaveFlood
+	leaveTooLarge
 )
 
 // label is the metric's.
 func (l leaveReason) label() string {
-	return [...]string{"none", "client", "shutdown", "no_ack", "write", "ping", "protocol", "token", "full"}[l]
+	return [...]string{"none", "client", "shutdown", "no_ack", "write", "ping", "protocol", "token", "wrong_token", "too_many_wrong_tokens", "full", "flood", "too_large"}[l]
 }
 
 // bye is what the client is told. 1013, "try again later", is in IANA's registry of close codes, not in RFC 6455.
@@ -56,9 +61,17 @@ func (l leaveReason) bye() (websocket.StatusCode, string) {
 	case leaveFull:
 		return websocket.StatusTryAgainLater, "there are too many clients"
 	case leaveProtocol:
-		return websocket.StatusPolicyViolation, "that message is not one of those in docs/asyncapi.yaml"
+		return websocket.StatusPolicyViolation, "a message is not as /asyncapi.yaml says"
 	case leaveNoToken:
-		return websocket.StatusPolicyViolation, "the first message did not bring the right token"
+		return websocket.StatusPolicyViolation, "the first message did not bring the token within 5 s: say hello with it"
+	case leaveWrongToken:
+		return websocket.StatusPolicyViolation, "that is not a token of this server"
+	case leaveWrongTooOften:
+		return websocket.StatusTryAgainLater, "too many wrong tokens came from this address"
+	case leaveFlood:
+		return websocket.StatusPolicyViolation, "too many messages came: one for each that was sent, and 20 a second beside, are enough"
+	case leaveTooLarge:
+		return websocket.StatusMessageTooBig, "a message had more than 8 KiB"
 	case leaveNot, leaveGone:
 	}
 	return websocket.StatusNormalClosure, "goodbye"
@@ -67,32 +80,58 @@ func (l leaveReason) bye() (websocket.StatusCode, string) {
 // webSocket takes a client in and stays until it has left.
 func (s *Server) webSocket(c *gin.Context) {
 	r := c.Request
-	authorized := s.auth.allows(r, time.Now())
 	switch {
 	case !strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
-		s.abort(c, fail(codeNoUpgrade, "this is a WebSocket: connect with ws:// or wss://; docs/asyncapi.yaml tells what it says"))
+		s.abort(c, fail(codeNoUpgrade, "this is a WebSocket: connect with ws:// or wss://; /asyncapi.yaml tells what it says"))
 		return
 	case !s.hosts.allowsOrigin(r):
 		s.abort(c, fail(codeBadOrigin, "this WebSocket is open to this server's own page and to programs, not to "+quote(r.Header.Get("Origin"))))
 		return
-	case !authorized && (r.Header.Get("Authorization") != "" || offeredProtocol(r) != ""):
-		s.checkAuth(c) // the wrong token: no second chance on the same connection
+	}
+	_, err := s.enter(r)
+	if err != nil && err.code != codeUnauthorized {
+		s.abort(c, err) // the wrong token: no second chance on the same connection
 		return
-	case s.hub.full():
+	}
+	authorized := err == nil
+	from := sourceOf(r.RemoteAddr)
+	if authorized && s.hub.full(from) {
 		s.abort(c, fail(codeBusy, "there are too many WebSocket clients; close one or try again later"))
 		return
 	}
+	s.accept(c, authorized, from)
+}
+
+// accept makes a WebSocket of the request.
+func (s *Server) accept(c *gin.Context, authorized bool, from netip.Addr) {
+	r := c.Request
 	conn, err := websocket.Accept(c.Writer, r, acceptOptions(r))
 	if err != nil {
 		return // it has answered
 	}
 	raw := underlying(r)
 	boundSendBuffer(raw)
-	client := newClient(conn, s.hub)
+	client := newClient(conn, s.hub, from)
 	if !authorized {
-		client.admit = s.auth.token
+		client.admit = func(token string) leaveReason { return s.admit(r, token) }
 	}
 	s.attend(r.Context(), client, raw)
+}
+
+// admit takes the token of a first message.
+func (s *Server) admit(r *http.Request, token string) leaveReason {
+	_, err := s.try(r, token)
+	switch {
+	case err == nil && s.seatGuest(r):
+		return leaveNot
+	case err == nil:
+		return leaveFull
+	}
+	s.refusals.add(string(err.code), sourceOf(r.RemoteAddr).String(), nil)
+	if err.code == codeWrongTooOften {
+		return leaveWrongTooOften
+	}
+	return leaveWrongToken
 }
 
 func acceptOptions(r *http.Request) *websocket.AcceptOptions {
@@ -111,10 +150,13 @@ func acceptOptions(r *http.Request) *websocket.AcceptOptions {
 // underlying is the TCP connection of a request, below TLS.
 func underlying(r *http.Request) net.Conn {
 	conn, _ := r.Context().Value(connKey{}).(net.Conn) // withConn has put it there
-	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		return t.NetConn()
+	for {
+		t, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = t.NetConn()
 	}
-	return conn
 }
 
 // boundSendBuffer keeps the kernel from holding megabytes for a client that does not read: auto-tuning would.
@@ -129,7 +171,7 @@ func (s *Server) attend(ctx context.Context, c *client, raw net.Conn) {
 	// net/http does not define what becomes of the context of a hijacked request.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	if why, ok := s.hub.join(c); !ok {
+	if why := s.hub.join(c, c.admit == nil); why != leaveNot {
 		s.farewell(ctx, c, raw, why)
 		return
 	}
@@ -142,7 +184,7 @@ func (s *Server) converse(ctx context.Context, cancel context.CancelFunc, c *cli
 	if c.admit == nil {
 		c.send(s.hub.hello())
 	}
-	c.conn.SetReadLimit(maxClientMessage)
+	c.conn.SetReadLimit(-1) // read has its own bound, and says what was wrong
 	var running sync.WaitGroup
 	running.Go(func() { c.read(ctx) })
 	running.Go(func() { c.ping(ctx) })
@@ -159,6 +201,9 @@ func (s *Server) converse(ctx context.Context, cancel context.CancelFunc, c *cli
 // farewell tells the client why, and closes. What takes longer than a second is cut off.
 func (s *Server) farewell(ctx context.Context, c *client, raw net.Conn, why leaveReason) {
 	code, text := why.bye()
+	if c.detail != "" {
+		text += ": " + c.detail
+	}
 	if why == leaveSlow {
 		_ = c.conn.CloseNow() // nothing more goes through
 		return
@@ -168,5 +213,19 @@ func (s *Server) farewell(ctx context.Context, c *client, raw net.Conn, why leav
 	if why != leaveGone {
 		_ = c.writeOne(ctx, s.hub.aside(typeBye, byeData{int(code), text}).b) // if it fails, closing still is to be tried
 	}
-	_ = c.conn.Close(code, text) // an error says that the client has gone, which is what is wanted
+	_ = c.conn.Close(code, cutText(text, maxCloseReason)) // an error says that the client has gone, which is what is wanted
+}
+
+// maxCloseReason is what a close frame has room for beside its code, in bytes (RFC 6455, section 5.5).
+const maxCloseReason = 123
+
+// cutText shortens a text to n bytes at most, and leaves its characters whole.
+func cutText(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }

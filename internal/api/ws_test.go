@@ -461,20 +461,30 @@ func TestSubscription(t *testing.T) {
 
 func TestBadMessagesEndTheConnection(t *testing.T) {
 	f := start(t, nil)
-	for _, bad := range []string{`{`, `[]`, `{"type":"shout"}`, `{"type":"sub","topics":["packets"]}`, `{"type":"ack","seq":-1}`, `""`} {
+	for bad, want := range map[string]string{
+		`{`: "not JSON", `[]`: "not a JSON object", `{"type":"shout"}`: `"shout"`, `{"type":"sub","topics":["packets"]}`: `"packets"`,
+		`{"type":"ack","seq":-1}`: "seq: a number -1", `""`: "not a JSON object", `{"type":"` + strings.Repeat("é", 300) + `"}`: "type",
+	} {
 		t.Run(bad, func(t *testing.T) {
 			p := dial(t, f.wsURL(), nil)
 			p.say("%s", bad)
 			bye, err := p.toTheEnd()
-			if bye.Code != 1008 || websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
-				t.Errorf("%+v, %v", bye, err)
+			if bye.Code != 1008 || websocket.CloseStatus(err) != websocket.StatusPolicyViolation || !strings.Contains(bye.Reason, want) {
+				t.Errorf("%+v, %v, want %s", bye, err, want)
 			}
 		})
 	}
 	p := dial(t, f.wsURL(), nil)
 	p.say(`{"type":"sub","x":"%s"}`, strings.Repeat("x", maxClientMessage))
-	if _, err := p.toTheEnd(); websocket.CloseStatus(err) != websocket.StatusMessageTooBig {
-		t.Errorf("long message: %v", err)
+	if bye, err := p.toTheEnd(); websocket.CloseStatus(err) != websocket.StatusMessageTooBig || bye.Code != 1009 || !strings.Contains(bye.Reason, "8 KiB") {
+		t.Errorf("long message: %+v, %v", bye, err)
+	}
+	p = dial(t, f.wsURL(), nil)
+	if err := p.conn.Write(t.Context(), websocket.MessageBinary, []byte(`{"type":"hello"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if bye, err := p.toTheEnd(); bye.Code != 1008 || !strings.Contains(bye.Reason, "binary") {
+		t.Errorf("binary message: %+v, %v", bye, err)
 	}
 }
 
