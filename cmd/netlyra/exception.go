@@ -69,7 +69,7 @@ func (p *program) addException(ctx context.Context, c *config.ExceptionAdd) erro
 
 func (p *program) previewException(ctx context.Context, c *config.ExceptionPreview) error {
 	var preview models.ExceptionPreview
-	if err := ask(ctx, &c.Remote, http.MethodPost, "exceptions?preview=true", exceptionBody(&c.Incidents), &preview); err != nil {
+	if err := ask(ctx, &c.Remote, http.MethodPost, "exceptions/preview", exceptionBody(&c.Incidents), &preview); err != nil {
 		return err
 	}
 	var b strings.Builder

@@ -363,8 +363,11 @@ func (l liveState) Stats() models.Stats {
 	return s
 }
 
-func (l liveState) Generation() uint64               { return l.w.pipe.Generation() }
-func (l liveState) Connections() []models.Connection { return l.w.pipe.Connections() }
+func (l liveState) Generation() uint64 { return l.w.pipe.Generation() }
+
+func (l liveState) LiveConnections(_ context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
+	return api.SelectLive(l.w.pipe.Connections(), q)
+}
 
 func (l liveState) ConnectionChanges(since uint64, limit int) api.ConnectionChanges {
 	c := l.w.pipe.Changes(since, limit)

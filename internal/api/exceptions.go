@@ -34,26 +34,64 @@ func (s *Server) listExceptions(c *gin.Context) {
 		s.abort(c, err)
 		return
 	}
-	writePage(c, models.Page[models.Exception]{Items: all})
+	rows := make([]exceptionRow, len(all))
+	for i := range all {
+		rows[i] = rowOf(all[i])
+	}
+	writePage(c, models.Page[exceptionRow]{Items: rows})
 }
 
-// exceptionBody is what a client may say about an exception.
+func (s *Server) getException(c *gin.Context) {
+	id, err := s.identified(c, nil)
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
+	defer cancel()
+	e, err := s.opts.Store.Exception(ctx, id)
+	s.answer(c, http.StatusOK, rowOf(e), err)
+}
+
+// exceptionBody is what a client may say about an exception. A field that is there says something: an empty one is a mistake.
 type exceptionBody struct {
-	Host     string          `json:"host"`
-	Peer     string          `json:"peer"`
-	Port     int64           `json:"port"`
-	Proto    string          `json:"proto"`
-	Category models.Category `json:"category"`
-	Sensor   string          `json:"sensor"`
-	Reason   string          `json:"reason"`
-	Expires  *string         `json:"expires"`
+	Host     *string `json:"host"`
+	Peer     *string `json:"peer"`
+	Port     *int64  `json:"port"`
+	Proto    *string `json:"proto"`
+	Category *string `json:"category"`
+	Sensor   *string `json:"sensor"`
+	Reason   *string `json:"reason"`
+	Expires  *string `json:"expires"`
 }
 
 func (b *exceptionBody) exception() (models.Exception, error) {
-	e := models.Exception{Host: b.Host, Peer: b.Peer, Proto: b.Proto, Category: b.Category, Sensor: b.Sensor, Reason: b.Reason}
-	if b.Port != 0 {
-		if err := portNumber(&e.Port)(fmt.Sprint(b.Port)); err != nil {
-			return e, &models.FieldError{Field: "port", Problem: fmt.Sprintf("%d is not accepted: %s", b.Port, err.Error())}
+	var e models.Exception
+	var category string
+	for _, f := range []struct {
+		name string
+		from *string
+		into *string
+	}{
+		{"host", b.Host, &e.Host},
+		{"peer", b.Peer, &e.Peer},
+		{"proto", b.Proto, &e.Proto},
+		{"category", b.Category, &category},
+		{"sensor", b.Sensor, &e.Sensor},
+		{"reason", b.Reason, &e.Reason},
+	} {
+		switch {
+		case f.from == nil:
+		case *f.from == "":
+			return e, &models.FieldError{Field: f.name, Problem: "empty; leave the field out instead"}
+		default:
+			*f.into = *f.from
+		}
+	}
+	e.Category = models.Category(category)
+	if b.Port != nil {
+		if err := portNumber(&e.Port)(fmt.Sprint(*b.Port)); err != nil {
+			return e, &models.FieldError{Field: "port", Problem: fmt.Sprintf("%d is not accepted: %s", *b.Port, err.Error())}
 		}
 	}
 	if b.Expires == nil {
@@ -69,25 +107,12 @@ func expiry(text string, into *models.Micros) error {
 	return nil
 }
 
-// addException stores an exception, or with preview tells what it would hide and stores nothing.
+// addException stores an exception.
 func (s *Server) addException(c *gin.Context) {
-	preview := false
-	query := c.Request.URL.RawQuery
-	if query == "preview" || query == "preview=" {
-		query = "preview=true"
-	}
-	var body exceptionBody
-	var by models.Actor
-	err := parseQuery(query, map[string]setter{"preview": boolean(&preview)})
-	if err == nil && !preview {
-		by, err = s.decider(c)
-	}
-	if err == nil {
-		err = readBody(c, &body)
-	}
+	by, err := s.decider(c)
 	var e models.Exception
 	if err == nil {
-		e, err = body.exception()
+		e, err = s.readException(c)
 	}
 	if err != nil {
 		s.abort(c, err)
@@ -95,16 +120,39 @@ func (s *Server) addException(c *gin.Context) {
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
 	defer cancel()
-	if preview {
-		p, err := s.opts.Store.PreviewException(ctx, e, previewItems)
-		s.answer(c, http.StatusOK, p, err)
-		return
-	}
 	if e, err = s.opts.Store.AddException(ctx, e, by); err == nil {
 		s.decided(c, by, models.ActionExceptionAdded, e.ID)
+		s.store.poke()
 		c.Header("Location", "/api/v1/exceptions/"+e.ID)
 	}
-	s.answer(c, http.StatusCreated, e, err)
+	s.answer(c, http.StatusCreated, rowOf(e), err)
+}
+
+// previewException tells what an exception would hide and stores nothing. It needs no reason yet.
+func (s *Server) previewException(c *gin.Context) {
+	e, err := s.readException(c)
+	if err == nil && e.Reason != "" {
+		err = models.NormalizeReason(&e.Reason)
+	}
+	if err != nil {
+		s.abort(c, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
+	defer cancel()
+	p, err := s.opts.Store.PreviewException(ctx, e, previewItems)
+	s.answer(c, http.StatusOK, previewBody{p, warningsOf(&e)}, err)
+}
+
+func (s *Server) readException(c *gin.Context) (models.Exception, error) {
+	if err := parseQuery(c.Request.URL.RawQuery, nil); err != nil {
+		return models.Exception{}, err
+	}
+	var body exceptionBody
+	if err := readBody(c, &body); err != nil {
+		return models.Exception{}, err
+	}
+	return body.exception()
 }
 
 // answer writes v, or the error if there is one.
@@ -154,8 +202,9 @@ func (s *Server) changeException(c *gin.Context) {
 	e, err := s.opts.Store.ChangeException(ctx, id, change, by)
 	if err == nil {
 		s.decided(c, by, models.ActionExceptionChanged, id)
+		s.store.poke()
 	}
-	s.answer(c, http.StatusOK, e, err)
+	s.answer(c, http.StatusOK, rowOf(e), err)
 }
 
 func (s *Server) removeException(c *gin.Context) {
@@ -175,6 +224,7 @@ func (s *Server) removeException(c *gin.Context) {
 		return
 	}
 	s.decided(c, by, models.ActionExceptionRemoved, id)
+	s.store.poke()
 	c.Header("Cache-Control", "no-store")
 	c.Status(http.StatusNoContent)
 	c.Writer.WriteHeaderNow()

@@ -28,6 +28,9 @@ type memoryStore struct {
 	alerts []models.Alert
 	conns  []models.Connection
 	made   []models.Exception
+	hosts  []models.Host
+	points []models.SeriesPoint
+	told   []models.Decision
 	by     models.Actor // of the latest decision
 	err    error        // returned by everything
 	block  chan struct{}
@@ -74,6 +77,9 @@ func (s *memoryStore) Alerts(ctx context.Context, q models.AlertQuery) (models.P
 			(q.From == 0 || a.TS >= q.From) && (q.To == 0 || a.TS < q.To) &&
 			a.Score >= q.MinScore && (q.State == "" || a.State == q.State) &&
 			(len(q.Categories) == 0 || slices.Contains(q.Categories, a.Category)) &&
+			(len(q.Severities) == 0 || slices.Contains(q.Severities, a.Severity)) &&
+			(q.Sensor == "" || a.Sensor == q.Sensor) && (q.CommunityID == "" || a.CommunityID == q.CommunityID) &&
+			(q.Text == "" || holds(a.Summary, q.Text) || holds(a.SrcIP, q.Text) || holds(a.DstIP, q.Text) || holds(a.ID, q.Text)) &&
 			(q.Triage == models.TriageAll || q.Triage == a.Triage || q.Triage == "" && a.Triage != models.TriageHidden)
 	})
 }
@@ -174,6 +180,57 @@ func (s *memoryStore) Connections(ctx context.Context, q models.ConnectionQuery)
 	return slice(s.conns, q.Cursor, q.Limit, func(c *models.Connection) bool { return matches(c, &q) })
 }
 
+func (s *memoryStore) Hosts(ctx context.Context, q models.HostQuery) (models.Page[models.Host], error) {
+	if err := s.wait(ctx); err != nil {
+		return models.Page[models.Host]{}, err
+	}
+	return slice(s.hosts, q.Cursor, q.Limit, func(h *models.Host) bool {
+		return (!q.Prefix.IsValid() || within(q.Prefix, h.IP)) && (q.Text == "" || holds(h.IP, q.Text) || holds(h.MAC, q.Text)) && h.LastTS >= q.Since
+	})
+}
+
+func (s *memoryStore) Host(ctx context.Context, ip string) (models.Host, error) {
+	if err := s.wait(ctx); err != nil {
+		return models.Host{}, err
+	}
+	for _, h := range s.hosts {
+		if h.IP == ip {
+			return h, nil
+		}
+	}
+	return models.Host{}, models.ErrNotFound
+}
+
+func (s *memoryStore) Series(ctx context.Context, q models.SeriesQuery) ([]models.SeriesPoint, error) {
+	var points []models.SeriesPoint
+	for _, p := range s.points {
+		if p.Step == q.Step && p.TS >= q.From && p.TS < q.To {
+			points = append(points, p)
+		}
+	}
+	return points, s.wait(ctx)
+}
+
+func (s *memoryStore) Decisions(ctx context.Context, q models.DecisionQuery) (models.Page[models.Decision], error) {
+	if err := s.wait(ctx); err != nil {
+		return models.Page[models.Decision]{}, err
+	}
+	return slice(s.told, q.Cursor, q.Limit, func(d *models.Decision) bool { return q.Object == "" || q.Object == d.Object })
+}
+
+func (s *memoryStore) Exception(ctx context.Context, id string) (models.Exception, error) {
+	all, err := s.Exceptions(ctx)
+	if err != nil {
+		return models.Exception{}, err
+	}
+	for _, e := range all {
+		if e.ID == id {
+			return e, nil
+		}
+	}
+	return models.Exception{}, models.ErrNotFound
+}
+
 // slice pages through all; its cursors are offsets.
 func slice[T any](all []T, cursor models.Cursor, limit int, keep func(*T) bool) (models.Page[T], error) {
 	var p models.Page[T]
@@ -225,14 +282,14 @@ func (l *memoryLive) Generation() uint64 {
 	return l.gen
 }
 
-func (l *memoryLive) Connections() []models.Connection {
+func (l *memoryLive) LiveConnections(_ context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var all []models.Connection
 	for _, c := range l.conns {
 		all = append(all, c)
 	}
-	return all
+	return SelectLive(all, q)
 }
 
 func (l *memoryLive) ConnectionChanges(since uint64, limit int) ConnectionChanges {
@@ -342,10 +399,17 @@ func populated() *memoryStore {
 		if i%3 == 0 {
 			a.SrcIP, a.DstPort, a.Proto, a.Score = "2001:db8::7", 53, "UDP", .81
 			a.State, a.Category, a.Triage = models.AlertClosed, models.CategoryFlood, models.TriageAcknowledged
+			a.Severity, a.Sensor, a.CommunityID, a.Summary = models.SeverityLow, "s2", "1:abc=", "A flood of SYN."
+			c.Sensor, c.CommunityID, c.Alert, c.SNI = "s2", "1:abc=", a.ID, "Flood.example"
 			c.SrcIP, c.DstPort, c.Proto, c.State, c.Score = "2001:db8::7", 53, "UDP", "active", .81
 			c.VLAN, c.SrcMAC, c.End = 7, "02:00:00:00:00:01", models.ConnIdle
 		}
 		s.alerts, s.conns = append(s.alerts, a), append(s.conns, c)
+		s.hosts = append(s.hosts, models.Host{IP: fmt.Sprintf("192.0.2.%d", i), MAC: "02:00:00:00:00:07", FirstTS: ts - minute, LastTS: ts, PacketsSent: 1, BytesSent: 64})
+		s.told = append(s.told, models.Decision{ID: int64(120 - i), TS: ts, Who: "alice", Whence: "127.0.0.1", Action: models.ActionTriage, Object: a.ID, Detail: "acknowledged"})
+	}
+	for _, ts := range []int64{0, 60, 180} {
+		s.points = append(s.points, models.SeriesPoint{Step: 60, TS: int64(t0)/1e6 + ts, Packets: 7, Bytes: 700, TCPBytes: 500, UDPBytes: 150, OtherBytes: 50, Connections: 2, Drops: 1})
 	}
 	return s
 }

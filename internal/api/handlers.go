@@ -75,7 +75,7 @@ func (s *Server) reasons() []Reason {
 	for _, r := range all {
 		reported[r.Code] = true
 	}
-	for _, r := range s.measured() {
+	for _, r := range append(s.measured(), s.store.reasons()...) {
 		if !reported[r.Code] {
 			all = append(all, r)
 		}
@@ -96,8 +96,8 @@ func (s *Server) measured() []Reason {
 		all = append(all, Reason{"wrong_tokens", fmt.Sprintf("%d wrong tokens were tried in the last two minutes, the latest from %s: "+
 			"if that is no client of yours, somebody tries to get in", n, whence)})
 	}
-	if n := s.drops.recent(st); n > 0 {
-		all = append(all, Reason{"drops", fmt.Sprintf("%d lost in the last minute; stats has them by stage and reason", n)})
+	if lost := s.drops.recent(st); lost != "" {
+		all = append(all, Reason{"drops", "lost in the last minute: " + lost + "; stats has them by stage and reason"})
 	}
 	return all
 }
@@ -108,22 +108,6 @@ func (s *Server) getStats(c *gin.Context) {
 		return
 	}
 	writeJSON(c.Writer, http.StatusOK, s.stats())
-}
-
-func (s *Server) listAlerts(c *gin.Context) {
-	q, err := parseAlertQuery(c.Request.URL.RawQuery)
-	if err != nil {
-		s.abort(c, err)
-		return
-	}
-	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
-	defer cancel()
-	page, err := s.opts.Store.Alerts(ctx, q)
-	if err != nil {
-		s.abort(c, err)
-		return
-	}
-	writePage(c, page)
 }
 
 func (s *Server) getAlert(c *gin.Context) {
@@ -144,47 +128,6 @@ func (s *Server) getAlert(c *gin.Context) {
 		return
 	}
 	writeJSON(c.Writer, http.StatusOK, a)
-}
-
-// connectionRow is a connection with its id as text: it is a 63-bit number, which JavaScript would round.
-type connectionRow struct {
-	ID string `json:"id"`
-	models.Connection
-}
-
-func (s *Server) listConnections(c *gin.Context) {
-	q, err := parseConnectionQuery(c.Request.URL.RawQuery)
-	if err != nil {
-		s.abort(c, err)
-		return
-	}
-	page, err := s.connections(c.Request.Context(), q)
-	if err != nil {
-		s.abort(c, err)
-		return
-	}
-	rows := make([]connectionRow, len(page.Items))
-	for i, conn := range page.Items {
-		rows[i] = connectionRow{strconv.FormatInt(conn.ID, 10), conn}
-	}
-	writePage(c, models.Page[connectionRow]{Items: rows, Next: page.Next})
-}
-
-func (s *Server) connections(ctx context.Context, q connectionQuery) (models.Page[models.Connection], error) {
-	if q.live {
-		return liveConnections(s.opts.Live.Connections(), q.ConnectionQuery)
-	}
-	ctx, cancel := context.WithTimeout(ctx, storeTime)
-	defer cancel()
-	return s.opts.Store.Connections(ctx, q.ConnectionQuery)
-}
-
-// writePage answers with a list; an empty one is [], not null, whoever made it.
-func writePage[T any](c *gin.Context, p models.Page[T]) {
-	if p.Items == nil {
-		p.Items = []T{}
-	}
-	writeJSON(c.Writer, http.StatusOK, p)
 }
 
 type connKey struct{}

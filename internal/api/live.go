@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"netlyra/internal/models"
 )
@@ -29,9 +30,9 @@ func readLiveCursor(c models.Cursor) (int64, error) {
 	return id, nil
 }
 
-// liveConnections answers a query from the connections in the table, newest first by ID as the store does. A connection that
-// rests or moves between two pages comes exactly once, as its ID does not change.
-func liveConnections(all []models.Connection, q models.ConnectionQuery) (models.Page[models.Connection], error) {
+// SelectLive answers a query from the connections in the table, newest first by ID as the store does. A connection that rests or
+// moves between two pages comes exactly once, as its ID does not change. Sorted by bytes there is one page, the largest.
+func SelectLive(all []models.Connection, q models.ConnectionQuery) (models.Page[models.Connection], error) {
 	var page models.Page[models.Connection]
 	below := int64(0)
 	if q.Cursor != "" {
@@ -41,15 +42,28 @@ func liveConnections(all []models.Connection, q models.ConnectionQuery) (models.
 		}
 	}
 	var hits []*models.Connection
+	total := uint64(0)
 	for i := range all {
-		if c := &all[i]; (q.Cursor == "" || c.ID < below) && matches(c, &q) {
-			hits = append(hits, c)
+		if c := &all[i]; matches(c, &q) {
+			total++
+			if q.Cursor == "" || c.ID < below {
+				hits = append(hits, c)
+			}
 		}
 	}
-	slices.SortFunc(hits, func(a, b *models.Connection) int { return cmp.Compare(b.ID, a.ID) })
+	page.Total = &total
+	byBytes := q.Sort == models.SortBytes
+	slices.SortFunc(hits, func(a, b *models.Connection) int {
+		if byBytes {
+			return cmp.Or(cmp.Compare(b.BytesUp+b.BytesDown, a.BytesUp+a.BytesDown), cmp.Compare(b.ID, a.ID))
+		}
+		return cmp.Compare(b.ID, a.ID)
+	})
 	if len(hits) > q.Limit {
 		hits = hits[:q.Limit]
-		page.Next = liveCursor(hits[q.Limit-1].ID)
+		if !byBytes {
+			page.Next = liveCursor(hits[q.Limit-1].ID)
+		}
 	}
 	for _, c := range hits {
 		page.Items = append(page.Items, *c)
@@ -71,5 +85,12 @@ func matches(c *models.Connection, q *models.ConnectionQuery) bool {
 		(len(q.States) == 0 || slices.Contains(q.States, c.State)) &&
 		(q.From == 0 || c.LastTS >= q.From) &&
 		(q.To == 0 || c.FirstTS < q.To) &&
+		(q.Sensor == "" || c.Sensor == q.Sensor) &&
+		(q.CommunityID == "" || c.CommunityID == q.CommunityID) &&
+		(q.Alert == "" || c.Alert == q.Alert) &&
+		(q.Text == "" || holds(c.SNI, q.Text) || holds(c.SrcIP, q.Text) || holds(c.DstIP, q.Text)) &&
 		c.Score >= q.MinScore
 }
+
+// holds says whether a part of s is part, whatever the letter case.
+func holds(s, part string) bool { return strings.Contains(strings.ToLower(s), strings.ToLower(part)) }

@@ -2,13 +2,14 @@ package api
 
 import (
 	"encoding/json"
+	"math"
 	"strconv"
 	"time"
 
 	"netlyra/internal/models"
 )
 
-// The types of messages from server to client. docs/asyncapi.yaml specifies them.
+// The types of messages from server to client. internal/api/asyncapi.yaml specifies them.
 const (
 	typeHello      = "hello"
 	typeSnapshot   = "snapshot"
@@ -106,8 +107,8 @@ func (d rowBlock) columns() []byte {
 
 // rowSize is about how many bytes a row takes; names from packets may need escaping, six bytes for one at worst.
 func rowSize(c *models.Connection) int {
-	const numbers = 130
-	size := numbers + len(c.SrcIP) + len(c.DstIP) + len(c.State) + len(c.Proto)
+	const numbers = 170
+	size := numbers + len(c.SrcIP) + len(c.DstIP) + len(c.State) + len(c.Proto) + len(c.Alert)
 	if !plain(c.SNI) {
 		return size + 6*len(c.SNI)
 	}
@@ -143,8 +144,18 @@ func columns() []column {
 		number("packets_down", func(c C) uint64 { return c.PacketsDown }),
 		number("bytes_up", func(c C) uint64 { return c.BytesUp }),
 		number("bytes_down", func(c C) uint64 { return c.BytesDown }),
+		text("alert", func(c C) string { return c.Alert }),
+		rateColumn("rate_up", func(c C) float64 { return c.RateUp }),
+		rateColumn("rate_down", func(c C) float64 { return c.RateDown }),
 		{"score", func(b []byte, c C) []byte { return strconv.AppendFloat(b, finite(c.Score), 'g', 6, 64) }},
 	}
+}
+
+// rateColumn writes whole bytes a second.
+func rateColumn(name string, of func(*models.Connection) float64) column {
+	return column{name, func(b []byte, c *models.Connection) []byte {
+		return strconv.AppendFloat(b, math.Round(finite(of(c))), 'f', -1, 64)
+	}}
 }
 
 // appendExact writes n as a number, or as text where JavaScript would round it.

@@ -16,6 +16,7 @@ func TestColumnsHoldTheRows(t *testing.T) {
 	a, b := exampleConnection(math.MaxInt64), exampleConnection(-5)
 	a.BytesUp, a.PacketsDown, a.SNI = maxExact, maxExact+1, "\u2028<script>\"\\\x00é\xff"
 	b.Score, b.Proto, b.State, b.SNI = .8125, "47", "active", ""
+	b.Alert, b.RateUp, b.RateDown = "0f3a", 1234.4, math.Inf(1)
 	var got map[string]any
 	if err := json.Unmarshal(rowBlock{gen: 9, omitted: 3, rows: []*models.Connection{&a, &b}, gone: []int64{7, math.MinInt64}}.columns(), &got); err != nil {
 		t.Fatal(err)
@@ -28,6 +29,7 @@ func TestColumnsHoldTheRows(t *testing.T) {
 		"sni": list("\u2028<script>\"\\\x00é\ufffd", ""), "first_ts_us": list(float64(t0), float64(t0)),
 		"last_ts_us": list(float64(t0+minute), float64(t0+minute)), "packets_up": list(10., 10.), "packets_down": list("9007199254740993", 20.),
 		"bytes_up": list(float64(maxExact), 1000.), "bytes_down": list(20000., 20000.), "score": list(0., .8125),
+		"alert": list("", "0f3a"), "rate_up": list(0., 1234.), "rate_down": list(0., 0.),
 		"gone": list("7", "-9223372036854775808"),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -58,7 +58,7 @@ func TestEveryRouteIsDescribedAndEveryDescriptionIsARoute(t *testing.T) {
 	}
 	var served []string
 	for _, r := range f.routes(true).Routes() {
-		served = append(served, r.Method+" "+strings.ReplaceAll(r.Path, ":id", "{id}"))
+		served = append(served, r.Method+" "+strings.NewReplacer(":id", "{id}", ":ip", "{ip}").Replace(r.Path))
 	}
 	sort.Strings(described)
 	sort.Strings(served)
@@ -106,7 +106,7 @@ func exchanges() []exchange {
 		{name: "alerts with all filters", status: 200, path: "/api/v1/alerts?host=192.0.2.7&port=443&proto=tcp&from=2026-01-30T00:00:00Z" +
 			"&to=2026-02-01T00:00:00%2B01:00&min_score=0.8&state=open&category=port_scan&triage=new&limit=500"},
 		{name: "no alerts", path: "/api/v1/alerts?host=203.0.113.1", status: 200},
-		{name: "alerts, second page", path: "/api/v1/alerts?limit=1&cursor=1", status: 200},
+		{name: "alerts by lists", path: "/api/v1/alerts?category=flood,beacon&severity=low,high&sensor=s1&text=x&community_id=1:x&sort=severity", status: 200},
 		{name: "alerts, bad cursor", path: "/api/v1/alerts?cursor=x", status: 400, code: "bad_cursor"},
 		{name: "alerts, bad state", path: "/api/v1/alerts?state=ajar", status: 400, code: "bad_parameter", anyRequest: true},
 		{name: "alerts without store", path: "/api/v1/alerts", status: 503, code: "store_unavailable", before: unavailable},
@@ -132,11 +132,11 @@ func exchanges() []exchange {
 			"proto":"TCP","category":"beacon","sensor":"s1","reason":"r","expires":"2126-01-31T13:45:00+01:00"}`,
 		},
 		{name: "exception for ever", method: "POST", path: exceptions, body: `{"host":"192.0.2.7","reason":"r","expires":null}`, status: 201},
-		{name: "preview", method: "POST", path: exceptions + "?preview=true", body: `{"host":"192.0.2.7"}`, status: 200},
-		{name: "preview of nothing", method: "POST", path: exceptions + "?preview=true", body: `{"host":"203.0.113.7"}`, status: 200},
-		{name: "preview, bad host", method: "POST", path: exceptions + "?preview=true", body: `{"host":"printer"}`, status: 400, code: "bad_body"},
-		{name: "preview, bad parameter", method: "POST", path: exceptions + "?preview=maybe", body: `{}`, status: 400, code: "bad_parameter", anyRequest: true},
-		{name: "exception about nothing", method: "POST", path: exceptions, body: `{"reason":"r"}`, status: 400, code: "bad_body"},
+		{name: "preview", method: "POST", path: exceptions + "/preview", body: `{"host":"192.0.2.7"}`, status: 200},
+		{name: "preview of nothing", method: "POST", path: exceptions + "/preview", body: `{"host":"203.0.113.7"}`, status: 200},
+		{name: "preview, bad host", method: "POST", path: exceptions + "/preview", body: `{"host":"printer"}`, status: 400, code: "bad_body", anyRequest: true},
+		{name: "preview, bad parameter", method: "POST", path: exceptions + "/preview?x=1", body: `{"port":22}`, status: 400, code: "bad_parameter"},
+		{name: "exception about nothing", method: "POST", path: exceptions, body: `{"reason":"r"}`, status: 400, code: "bad_body", anyRequest: true},
 		{name: "exception, bad port", method: "POST", path: exceptions, body: `{"port":70000,"reason":"r"}`, status: 400, code: "bad_body", anyRequest: true},
 		{name: "exception, port as text", method: "POST", path: exceptions, body: `{"port":"22","reason":"r"}`, status: 400, code: "bad_body", anyRequest: true},
 		{name: "exception, bad expiry", method: "POST", path: exceptions, body: `{"port":22,"reason":"r","expires":"tomorrow"}`, status: 400, code: "bad_body", anyRequest: true},
@@ -152,10 +152,10 @@ func exchanges() []exchange {
 		{name: "exception without store", method: "POST", path: exceptions, body: `{"port":22,"reason":"r"}`, status: 503, code: "store_unavailable", before: unavailable},
 		{name: "change", method: "PATCH", path: exceptions + "/e0", body: `{"reason":"q","expires":"2126-01-31T13:45:00Z"}`, status: 200, before: withException},
 		{name: "change to never", method: "PATCH", path: exceptions + "/e0", body: `{"expires":null}`, status: 200, before: withException},
-		{name: "change of nothing", method: "PATCH", path: exceptions + "/e0", body: `{}`, status: 400, code: "bad_body", before: withException},
+		{name: "change of nothing", method: "PATCH", path: exceptions + "/e0", body: `{}`, status: 400, code: "bad_body", anyRequest: true, before: withException},
 		{name: "change of the host", method: "PATCH", path: exceptions + "/e0", body: `{"host":"192.0.2.8"}`, status: 400, code: "bad_body", anyRequest: true},
 		{name: "change, bad expiry", method: "PATCH", path: exceptions + "/e0", body: `{"expires":7}`, status: 400, code: "bad_body", anyRequest: true},
-		{name: "change, no reason", method: "PATCH", path: exceptions + "/e0", body: `{"reason":" "}`, status: 400, code: "bad_body", before: withException},
+		{name: "change, no reason", method: "PATCH", path: exceptions + "/e0", body: `{"reason":" "}`, status: 400, code: "bad_body", anyRequest: true, before: withException},
 		{name: "change of one that is not there", method: "PATCH", path: exceptions + "/none", body: `{"reason":"q"}`, status: 404, code: "not_found"},
 		{name: "change from another site", method: "PATCH", path: exceptions + "/e0", body: `{"reason":"q"}`, header: foreign, status: 403, code: "origin_not_allowed"},
 		{name: "remove", method: "DELETE", path: exceptions + "/e0", status: 204, before: withException},
@@ -164,6 +164,26 @@ func exchanges() []exchange {
 		{name: "remove with parameter", method: "DELETE", path: exceptions + "/e0?x=1", status: 400, code: "bad_parameter"},
 		{name: "remove from another site", method: "DELETE", path: exceptions + "/e0", header: foreign, status: 403, code: "origin_not_allowed"},
 		{name: "remove without store", method: "DELETE", path: exceptions + "/e0", status: 503, code: "store_unavailable", before: unavailable},
+		{name: "exception", path: exceptions + "/e0", status: 200, before: withException},
+		{name: "exception that is not there", path: exceptions + "/none", status: 404, code: "not_found"},
+		{name: "exception for a whole kind", method: "POST", path: exceptions, body: `{"category":"port_scan","reason":"r"}`, status: 201},
+		{name: "exception with a coded body", method: "POST", path: exceptions, body: `{"port":22,"reason":"r"}`, header: []string{"Content-Encoding", "gzip"}, status: 415, code: "encoding_not_supported"},
+		{name: "decisions", path: "/api/v1/decisions?object=0000000000000003", status: 200},
+		{name: "decisions, bad limit", path: "/api/v1/decisions?limit=0", status: 400, code: "bad_parameter", anyRequest: true},
+		{name: "hosts", path: "/api/v1/hosts?host=192.0.2.0/24&text=02:00&from=2026-01-01T00:00:00Z&sort=bytes&limit=7", status: 200},
+		{name: "hosts, bad sort", path: "/api/v1/hosts?sort=score", status: 400, code: "bad_parameter", anyRequest: true},
+		{name: "host", path: "/api/v1/hosts/192.0.2.7", status: 200},
+		{name: "host that was not seen", path: "/api/v1/hosts/203.0.113.7", status: 404, code: "not_found"},
+		{name: "series", path: "/api/v1/series?from=2026-01-31T12:00:00Z&to=2026-01-31T12:10:00Z&step=60", status: 200},
+		{name: "series of now", path: "/api/v1/series", status: 200},
+		{name: "series, bad step", path: "/api/v1/series?step=7", status: 400, code: "bad_parameter", anyRequest: true},
+		{name: "series, too long", path: "/api/v1/series?from=2020-01-31T12:00:00Z&step=1", status: 400, code: "bad_parameter"},
+		{name: "live", path: "/livez", status: 200},
+		{name: "live with parameter", path: "/livez?x=1", status: 400, code: "bad_parameter"},
+		{name: "not ready", path: "/readyz", status: 503, code: "not_ready", before: func(f *fixture) { f.live.stats.Interfaces[0].Link = "gone" }},
+		{name: "description of the WebSocket", path: "/asyncapi.yaml", status: 200},
+		{name: "description of the WebSocket, v1", path: "/api/v1/asyncapi.yaml", status: 200},
+		{name: "locked database", method: "PATCH", path: "/api/v1/alerts/ffff", body: `{"triage":"new"}`, status: 503, code: "database_busy", before: func(f *fixture) { f.store.err = fmt.Errorf("x: %w", models.ErrBusy) }},
 		{name: "connections", path: "/api/v1/connections", status: 200},
 		{name: "connections with all filters", status: 200, path: "/api/v1/connections?host=2001:DB8:0::7&port=53&proto=17&from=2026-01-30T00:00:00Z" +
 			"&to=2026-02-01T00:00:00Z&min_score=0.1&state=active&live=false&limit=7"},

@@ -24,8 +24,7 @@ func (s *Server) page(c *gin.Context) {
 	read := c.Request.Method == http.MethodGet
 	switch {
 	case name == "index.html" && !read:
-		c.Header("Allow", "GET")
-		s.abort(c, fail(codeBadMethod, c.Request.Method+" is not possible here; possible: GET"))
+		s.wrongMethod(c, http.MethodGet)
 	case name == "index.html" && s.opts.UI == nil:
 		c.String(http.StatusOK, noPage)
 	case s.opts.UI == nil || !read || strings.HasPrefix(name, "api/"):

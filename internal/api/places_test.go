@@ -349,7 +349,7 @@ func TestOnLoopbackDecisionsComeFromWhoMay(t *testing.T) {
 	if a := ask(nobody, "GET", "/api/v1/alerts", ""); a.status != 200 {
 		t.Errorf("nobody may read: %d", a.status)
 	}
-	if a := ask(nobody, "POST", "/api/v1/exceptions?preview", `{"port":22}`); a.status != 200 {
+	if a := ask(nobody, "POST", "/api/v1/exceptions/preview", `{"port":22}`); a.status != 200 {
 		t.Errorf("a preview decides nothing: %d", a.status)
 	}
 	for uid, who := range map[int]string{0: "root", someone: "uid 65533"} {

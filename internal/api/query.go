@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"netlyra/internal/models"
 )
@@ -85,11 +86,13 @@ func quote(s string) string {
 func parseAlertQuery(raw string) (models.AlertQuery, error) {
 	q := models.AlertQuery{Limit: models.DefaultPageLimit}
 	err := parseQuery(raw, map[string]setter{
-		"host": hostAddress(&q.Host), "port": portNumber(&q.Port), "proto": proto(&q.Proto),
+		"host": prefix(&q.Host), "port": portNumber(&q.Port), "proto": proto(&q.Proto),
 		"from": instant(&q.From), "to": instant(&q.To), "min_score": score(&q.MinScore),
 		"state": oneOf(&q.State, alertStates()), "category": listOf(&q.Categories, models.Categories()),
-		"triage": oneOf(&q.Triage, append(models.Triages(), models.TriageAll)),
-		"limit":  limit(&q.Limit), "cursor": cursor(&q.Cursor),
+		"severity": listOf(&q.Severities, models.Severities()), "sensor": text(&q.Sensor), "text": text(&q.Text),
+		"community_id": text(&q.CommunityID), "triage": oneOf(&q.Triage, append(models.Triages(), models.TriageAll)),
+		"sort":  oneOf(&q.Sort, []models.Sort{models.SortNewest, models.SortScore, models.SortSeverity}),
+		"limit": limit(&q.Limit), "cursor": cursor(&q.Cursor),
 	})
 	return q, errorOr(err, q.From, q.To)
 }
@@ -104,28 +107,62 @@ type connectionQuery struct {
 func parseConnectionQuery(raw string) (connectionQuery, error) {
 	q := connectionQuery{ConnectionQuery: models.ConnectionQuery{Limit: models.DefaultPageLimit}}
 	err := parseQuery(raw, map[string]setter{
-		"host": hostAddress(&q.Host), "port": portNumber(&q.Port), "proto": proto(&q.Proto),
+		"host": prefix(&q.Host), "port": portNumber(&q.Port), "proto": proto(&q.Proto),
 		"from": instant(&q.From), "to": instant(&q.To), "min_score": score(&q.MinScore),
-		"state": listOf(&q.States, models.ConnStateNames()), "live": boolean(&q.live),
+		"state": listOf(&q.States, models.ConnStateNames()), "sensor": text(&q.Sensor), "text": text(&q.Text),
+		"community_id": text(&q.CommunityID), "alert": text(&q.Alert), "live": boolean(&q.live),
+		"sort":  oneOf(&q.Sort, []models.Sort{models.SortNewest, models.SortBytes}),
 		"limit": limit(&q.Limit), "cursor": cursor(&q.Cursor),
 	})
 	return q, errorOr(err, q.From, q.To)
 }
 
+// parseHostQuery reads the filters of the list of hosts.
+func parseHostQuery(raw string) (models.HostQuery, error) {
+	q := models.HostQuery{Limit: models.DefaultPageLimit}
+	err := parseQuery(raw, map[string]setter{
+		"host": prefix(&q.Prefix), "text": text(&q.Text), "from": instant(&q.Since),
+		"sort":  oneOf(&q.Sort, []models.Sort{models.SortNewest, models.SortBytes, models.SortAddress}),
+		"limit": limit(&q.Limit), "cursor": cursor(&q.Cursor),
+	})
+	return q, err
+}
+
+// parseDecisionQuery reads the filters of the list of decisions.
+func parseDecisionQuery(raw string) (models.DecisionQuery, error) {
+	q := models.DecisionQuery{Limit: models.DefaultPageLimit}
+	err := parseQuery(raw, map[string]setter{"object": text(&q.Object), "limit": limit(&q.Limit), "cursor": cursor(&q.Cursor)})
+	return q, err
+}
+
 func errorOr(err error, from, to models.Micros) error {
 	if err == nil && from != 0 && to != 0 && to <= from {
-		return fail(codeBadParameter, "to: must be after from")
+		return failField(codeBadParameter, "to", "to: must be after from")
 	}
 	return err
 }
 
-func hostAddress(into *netip.Prefix) setter {
+func prefix(into *netip.Prefix) setter {
 	return func(v string) error {
-		a, err := netip.ParseAddr(v)
-		if err != nil || a.Zone() != "" {
-			return errors.New("use an IPv4 or IPv6 address, such as 192.0.2.7 or 2001:db8::7")
+		p, err := models.ParsePrefix(v)
+		if err != nil {
+			return errors.New("use an IPv4 or IPv6 address or a prefix, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/64")
 		}
-		*into = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen())
+		*into = p
+		return nil
+	}
+}
+
+// maxText bounds a text that is searched for, in characters.
+const maxText = 128
+
+// text reads free text; what cannot be in any name that is searched is refused, as it is a mistake.
+func text(into *string) setter {
+	return func(v string) error {
+		if utf8.RuneCountInString(v) > maxText || !models.Printable(v) {
+			return fmt.Errorf("use %d characters at most, without control characters", maxText)
+		}
+		*into = v
 		return nil
 	}
 }
@@ -152,14 +189,15 @@ func proto(into *string) setter {
 	}
 }
 
-// instant reads RFC 3339; before 1970 there was no packet, and 0 stands for no restriction.
+// instant reads RFC 3339. Before 1970 there was no packet, so that an earlier time restricts as its first microsecond does; 0 stands
+// for no restriction.
 func instant(into *models.Micros) setter {
 	return func(v string) error {
-		t, err := time.Parse(time.RFC3339Nano, v)
-		if err != nil || t.UnixMicro() <= 0 || t.Year() > 9999 {
-			return errors.New("use a time after 1970 in RFC 3339, such as 2026-01-31T13:45:00Z (write + as %2B)")
+		t, err := time.Parse(time.RFC3339Nano, strings.ToUpper(v))
+		if err != nil || t.Year() > 9999 {
+			return errors.New("use a time in RFC 3339, such as 2026-01-31T13:45:00Z (write + as %2B)")
 		}
-		*into = models.Micros(t.UnixMicro())
+		*into = max(1, models.Micros(t.UnixMicro()))
 		return nil
 	}
 }

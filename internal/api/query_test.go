@@ -85,7 +85,6 @@ func TestBadParametersAreNamedWithWhatIsAccepted(t *testing.T) {
 	}{
 		{"hosts=192.0.2.7", []string{`"hosts"`, "no such parameter", "host, limit, live"}},
 		{"host=example.org", []string{"host", `"example.org"`, "IPv4 or IPv6 address"}},
-		{"host=192.0.2.0/24", []string{"host", "address"}},
 		{"host=fe80::1%25eth0", []string{"host", "address"}},
 		{"host=192.0.2.7&host=192.0.2.8", []string{"host", "more than once"}},
 		{"host=", []string{"host", "empty"}},
@@ -98,7 +97,6 @@ func TestBadParametersAreNamedWithWhatIsAccepted(t *testing.T) {
 		{"from=yesterday", []string{"from", "RFC 3339"}},
 		{"from=2026-01-31", []string{"from", "RFC 3339"}},
 		{"from=2026-01-31T12:00:00+01:00", []string{"from", "%2B"}}, // an unescaped + is a space
-		{"to=1969-12-31T23:59:59Z", []string{"to", "after 1970"}},
 		{"from=2026-01-31T12:00:00Z&to=2026-01-31T12:00:00Z", []string{"to", "after from"}},
 		{"min_score=-0.1", []string{"min_score", "0 to 1"}},
 		{"min_score=1.01", []string{"min_score", "0 to 1"}},

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -61,6 +62,13 @@ func TestFiltersSelect(t *testing.T) {
 		{"alerts", "state=closed", third},
 		{"alerts", "category=flood", third},
 		{"alerts", "triage=new", rest},
+		{"alerts", "category=flood,beacon", third},
+		{"alerts", "category=flood,port_scan", all},
+		{"alerts", "severity=low,medium", third},
+		{"alerts", "sensor=s2", third},
+		{"alerts", "community_id=1:abc%3D", third},
+		{"alerts", "text=FLOOD+of", third},
+		{"alerts", "host=2001:db8::/32", third},
 		{"alerts", "from=2026-01-31T11:50:00Z", func(i int) bool { return i <= 10 }},
 		{"alerts", "to=2026-01-31T11:50:00Z", func(i int) bool { return i > 10 }},
 		{"alerts", "from=2026-01-31T11:30:00Z&to=2026-01-31T11:50:00Z&state=open", func(i int) bool { return i > 10 && i <= 30 && rest(i) }},
@@ -72,6 +80,12 @@ func TestFiltersSelect(t *testing.T) {
 		{"connections", "proto=tcp", rest},
 		{"connections", "min_score=0.5", third},
 		{"connections", "state=established", rest},
+		{"connections", "state=established,active", all},
+		{"connections", "sensor=s2", third},
+		{"connections", "community_id=1:abc%3D", third},
+		{"connections", "text=flood.EX", third},
+		{"connections", "host=2001:db8::/64", third},
+		{"connections", "alert=0000000000000003", func(i int) bool { return i == 3 }},
 		{"connections", "from=2026-01-31T11:50:00Z&to=2026-01-31T11:55:00Z", func(i int) bool { return i <= 10 && i > 4 }},
 	} {
 		t.Run(c.list+"?"+c.query, func(t *testing.T) {
@@ -133,7 +147,7 @@ func TestLiveConnections(t *testing.T) {
 		}
 		all = append(all, c)
 	}
-	p, err := liveConnections(all, models.ConnectionQuery{Port: 53, Proto: "UDP", Limit: 3})
+	p, err := SelectLive(all, models.ConnectionQuery{Port: 53, Proto: "UDP", Limit: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,12 +163,12 @@ func TestLiveConnections(t *testing.T) {
 	// One below has ended, a new one has come: the rest of the pages is as if nothing had happened.
 	all = slices.DeleteFunc(all, func(c models.Connection) bool { return c.ID == -3 })
 	all = append(all, models.Connection{ID: 90, SrcPort: 53, Proto: "UDP"})
-	p, err = liveConnections(all, models.ConnectionQuery{Port: 53, Proto: "UDP", Limit: 3, Cursor: p.Next})
+	p, err = SelectLive(all, models.ConnectionQuery{Port: 53, Proto: "UDP", Limit: 3, Cursor: p.Next})
 	if diff := cmp.Diff([]int64{-5}, ids(p)); diff != "" || err != nil || p.Next != "" {
 		t.Errorf("next %q, %v: %s", p.Next, err, diff)
 	}
 	for _, bad := range []models.Cursor{"7", "!", "bGl2ZSAx ", "bGl2ZSB4", "bGl2ZSAxIDI"} {
-		if _, err := liveConnections(all, models.ConnectionQuery{Limit: 1, Cursor: bad}); !errors.Is(err, models.ErrBadQuery) {
+		if _, err := SelectLive(all, models.ConnectionQuery{Limit: 1, Cursor: bad}); !errors.Is(err, models.ErrBadQuery) {
 			t.Errorf("cursor %q: %v", bad, err)
 		}
 	}
@@ -229,16 +243,239 @@ func TestExceptionsAreReadStrictly(t *testing.T) {
 
 func TestPreviewStoresNothing(t *testing.T) {
 	f := start(t, nil)
-	for _, query := range []string{"preview", "preview=", "preview=true"} {
-		a := f.do(t, "POST", "/api/v1/exceptions?"+query, `{"host":"192.0.2.7"}`, "Content-Type", "application/json")
-		var p models.ExceptionPreview
-		if err := json.Unmarshal([]byte(a.body), &p); err != nil || p.Count != 80 || len(p.Items) != previewItems {
-			t.Errorf("%s: %d, %v, %d with %d items", query, a.status, err, p.Count, len(p.Items))
-		}
+	preview := func(body string) answer {
+		t.Helper()
+		return f.do(t, "POST", "/api/v1/exceptions/preview", body, "Content-Type", "application/json")
+	}
+	a := preview(`{"host":"192.0.2.7"}`)
+	var p models.ExceptionPreview
+	if err := json.Unmarshal([]byte(a.body), &p); err != nil || p.Count != 80 || len(p.Items) != previewItems {
+		t.Errorf("%d, %v, %d with %d items", a.status, err, p.Count, len(p.Items))
 	}
 	if len(f.store.made) != 0 {
 		t.Errorf("made: %+v", f.store.made)
 	}
+	long := strings.Repeat("x", models.MaxExceptionReason+1)
+	for _, body := range []string{
+		`{"host":"192.0.2.7","reason":"` + long + `"}`, `{"host":"192.0.2.7","reason":" "}`, `{"port":22,"sensor":"a\u0007"}`, `{"port":22,"reason":"a\u202eb"}`,
+		`{"port":0}`, `{"host":""}`, `{}`, `null`, `{"port":22} x`,
+	} {
+		if a := preview(body); a.status != 400 {
+			t.Errorf("%.60s: %d %s", body, a.status, a.body)
+		}
+	}
+}
+
+// TestAnExceptionForAWholeKindIsWarnedOf where it is made, where it is seen, and in health.
+func TestAnExceptionForAWholeKindIsWarnedOf(t *testing.T) {
+	f := start(t, nil)
+	for body, warned := range map[string]bool{
+		`{"category":"port_scan","reason":"r"}`: true, `{"category":"port_scan","proto":"TCP","reason":"r"}`: true,
+		`{"category":"port_scan","host":"192.0.2.7","reason":"r"}`: false, `{"port":22,"reason":"r"}`: false,
+	} {
+		for _, path := range []string{"/api/v1/exceptions/preview", "/api/v1/exceptions"} {
+			a := f.do(t, "POST", path, body, "Content-Type", "application/json")
+			if strings.Contains(a.body, `"hides_category"`) != warned {
+				t.Errorf("%s %s: %s", path, body, a.body)
+			}
+			if path != "/api/v1/exceptions" {
+				continue
+			}
+			where := a.header.Get("Location")
+			if b := f.get(t, where); a.status != 201 || b.body != a.body {
+				t.Errorf("%d, %s has %s", a.status, where, b.body)
+			}
+		}
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		body := f.get(t, "/api/v1/health").body
+		if strings.Count(body, "exception_hides_category") == 2 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal(body)
+		}
+	}
+}
+
+func TestHosts(t *testing.T) {
+	f := start(t, nil)
+	if got := f.list(t, "/api/v1/hosts?host=192.0.2.64/26&text=:00:07&from=2026-01-31T10:50:00Z"); len(got.Items) != 7 || got.Items[0]["ip"] != "192.0.2.64" {
+		t.Errorf("%v", got)
+	}
+	if a := f.get(t, "/api/v1/hosts/192.0.2.9"); a.status != 200 || !strings.Contains(a.body, `"bytes_sent":64`) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	for _, path := range []string{"/api/v1/hosts/203.0.113.1", "/api/v1/hosts/printer", "/api/v1/hosts/fe80::1%25eth0"} {
+		if a := f.get(t, path); a.status != 404 {
+			t.Errorf("%s: %d", path, a.status)
+		}
+	}
+}
+
+func TestSeries(t *testing.T) {
+	f := start(t, nil)
+	a := f.get(t, "/api/v1/series?from=2026-01-31T12:00:30Z&to=2026-01-31T12:03:01Z&step=60")
+	want := `{"step":60,"from":"2026-01-31T12:00:00.000000Z","to":"2026-01-31T12:04:00.000000Z","packets":[7,7,null,7],"bytes":[700,700,null,700],` +
+		`"tcp_bytes":[500,500,null,500],"udp_bytes":[150,150,null,150],"other_bytes":[50,50,null,50],"connections":[2,2,null,2],"drops":[1,1,null,1]}` + "\n"
+	if a.status != 200 || a.body != want {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	now := time.Date(2026, 1, 31, 12, 0, 30, 0, time.UTC)
+	for raw, n := range map[string]int64{
+		"": 60, "step=1": 60, "from=2026-01-31T11:00:00Z&to=2026-01-31T12:00:00Z": 60, "from=2026-01-31T11:00:00Z&to=2026-01-31T12:00:00Z&step=3600": 1,
+		"from=2026-01-31T11:59:59.5Z&to=2026-01-31T12:00:00.1Z&step=10": 2, "from=2026-01-24T12:00:00Z&to=2026-01-31T12:00:00Z": 7 * 24 * 60,
+		"from=2026-01-01T12:00:00Z&step=1": -1, "step=7": -1, "from=2026-02-01T12:00:00Z": -1,
+	} {
+		q, err := parseSeriesQuery(raw, now)
+		if n < 0 && err != nil {
+			continue
+		}
+		if err != nil || (q.To-q.From)/q.Step != n || q.From%q.Step != 0 || q.To%q.Step != 0 {
+			t.Errorf("%s: %+v, %v, want %d steps", raw, q, err, n)
+		}
+	}
+}
+
+func TestDecisionsAreListed(t *testing.T) {
+	f := start(t, nil)
+	got := f.list(t, "/api/v1/decisions?limit=1")
+	if len(got.Items) != 1 || got.Items[0]["id"] != "120" || got.Items[0]["who"] != "alice" || got.Next == nil {
+		t.Errorf("%v", got)
+	}
+	if got := f.list(t, "/api/v1/decisions?object=0000000000000007"); len(got.Items) != 1 || got.Items[0]["object"] != "0000000000000007" {
+		t.Errorf("%v", got)
+	}
+}
+
+// TestACursorIsGoodForItsListOnly and for its filters; the limit may differ.
+func TestACursorIsGoodForItsListOnly(t *testing.T) {
+	f := start(t, nil)
+	next := func(path string) string {
+		t.Helper()
+		return url.QueryEscape(*f.list(t, path).Next)
+	}
+	alerts, live := next("/api/v1/alerts?limit=1&port=443"), next("/api/v1/connections?live=true&limit=1")
+	for path, want := range map[string]int{
+		"/api/v1/alerts?port=443&limit=7&cursor=" + alerts: 200, "/api/v1/alerts?port=443&cursor=" + alerts: 200,
+		"/api/v1/alerts?cursor=" + alerts: 400, "/api/v1/alerts?port=53&cursor=" + alerts: 400, "/api/v1/connections?port=443&cursor=" + alerts: 400,
+		"/api/v1/connections?live=true&cursor=" + live: 200, "/api/v1/connections?cursor=" + live: 400, "/api/v1/alerts?port=443&cursor=" + alerts + "x": 400,
+		"/api/v1/alerts?cursor=MQ": 400,
+	} {
+		if a := f.get(t, path); a.status != want || want == 400 && !strings.Contains(a.body, `"bad_cursor"`) {
+			t.Errorf("%s: %d, want %d: %.200s", path, a.status, want, a.body)
+		}
+	}
+}
+
+// TestTheNextPageIsInALinkHeader (RFC 8288) and so are all that follow.
+func TestTheNextPageIsInALinkHeader(t *testing.T) {
+	f := start(t, nil)
+	path, n := "/api/v1/alerts?limit=50&text=192.0.2", 0
+	for path != "" {
+		a := f.get(t, path)
+		var p page
+		if err := json.Unmarshal([]byte(a.body), &p); err != nil || a.status != 200 {
+			t.Fatalf("%d %v", a.status, err)
+		}
+		n += len(p.Items)
+		link := a.header.Get("Link")
+		if (link == "") != (p.Next == nil) || link != "" && !strings.HasSuffix(link, `>; rel="next"`) {
+			t.Fatalf("%q", link)
+		}
+		path, _, _ = strings.Cut(strings.TrimPrefix(link, "<"), ">")
+	}
+	if n != 120 {
+		t.Errorf("%d alerts", n)
+	}
+}
+
+func TestLiveConnectionsHaveATotal(t *testing.T) {
+	f := start(t, nil)
+	for i := range 30 {
+		c := exampleConnection(int64(i + 100))
+		c.BytesDown = uint64(i) * 1000
+		f.live.put(c)
+	}
+	a := f.get(t, "/api/v1/connections?live=true&limit=3")
+	if !strings.Contains(a.body, `"total":32}`) {
+		t.Errorf("%s", a.body)
+	}
+	if got := f.list(t, "/api/v1/connections?live=true&limit=2&sort=bytes").ids(); !slices.Equal(got, []string{"129", "128"}) {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	f := start(t, nil)
+	for path, want := range map[string]string{
+		"/api/v1/alerts": "GET, HEAD, OPTIONS", "/api/v1/alerts/x": "GET, HEAD, OPTIONS, PATCH", "/api/v1/session": "DELETE, OPTIONS, POST",
+		"/": "GET, HEAD, OPTIONS", "/metrics": "GET, HEAD, OPTIONS",
+	} {
+		if a := f.do(t, "OPTIONS", path, ""); a.status != 204 || a.header.Get("Allow") != want {
+			t.Errorf("%s: %d %q", path, a.status, a.header.Get("Allow"))
+		}
+	}
+	if a := f.do(t, "OPTIONS", "/nothing", ""); a.status != 404 {
+		t.Errorf("%d", a.status)
+	}
+	a := f.do(t, "POST", "/api/v1/exceptions", `{"port":22,"reason":"r"}`, "Content-Type", "application/json", "Content-Encoding", "gzip")
+	if a.status != 415 || a.header.Get("Accept-Encoding") != "identity" {
+		t.Errorf("%d %v", a.status, a.header)
+	}
+}
+
+func TestErrorsAreProblems(t *testing.T) {
+	f := start(t, nil)
+	a := f.get(t, "/api/v1/alerts?port=http")
+	var p problem
+	if err := json.Unmarshal([]byte(a.body), &p); err != nil {
+		t.Fatal(err)
+	}
+	want := problem{
+		Type: "about:blank", Title: "Bad Request", Status: 400, Detail: p.Error.Message, Field: "port",
+		Error: errorDetail{codeBadParameter, `port: "http" is not accepted: use a number from 1 to 65535`},
+	}
+	if diff := cmp.Diff(want, p); diff != "" || a.header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("%v %s", a.header, diff)
+	}
+}
+
+func TestProbes(t *testing.T) {
+	f := start(t, func(o *Options) { o.Token = secret })
+	ready := func(want int, why string) {
+		t.Helper()
+		f.poke(t)
+		a := f.get(t, "/readyz")
+		if a.status != want || !strings.Contains(a.body, why) || (want == 503) != (a.header.Get("Retry-After") != "") {
+			t.Errorf("%d %s, want %d %s", a.status, a.body, want, why)
+		}
+		if l := f.get(t, "/livez"); l.status != 200 {
+			t.Errorf("livez: %d", l.status)
+		}
+	}
+	ready(200, "ok")
+	f.store.mu.Lock()
+	f.store.err = errors.New("disk I/O error")
+	f.store.mu.Unlock()
+	ready(503, "store_unreadable")
+	f.store.mu.Lock()
+	f.store.err = nil
+	f.store.mu.Unlock()
+	f.live.mu.Lock()
+	f.live.stats.Interfaces = []models.Interface{{Name: "eth0", Link: "gone"}, {Name: "eth1", Link: "up"}}
+	f.live.mu.Unlock()
+	ready(200, "ok")
+	f.live.mu.Lock()
+	f.live.stats.Interfaces = []models.Interface{{Name: "eth0", Link: "gone"}, {Name: "eth1", Link: "down"}}
+	f.live.mu.Unlock()
+	ready(503, "interfaces_down")
+}
+
+// poke has the database asked at once.
+func (f *fixture) poke(t *testing.T) {
+	t.Helper()
+	f.Server.store.look(t.Context(), f.store)
 }
 
 func TestUnknownRoutesAndMethods(t *testing.T) {
@@ -254,9 +491,9 @@ func TestUnknownRoutesAndMethods(t *testing.T) {
 		{"GET", "/api/v2/health", 404, "no_such_route", ""},
 		{"GET", "/<b>", 404, "no_such_route", ""},
 		{"POST", "/nothing", 404, "no_such_route", ""},
-		{"POST", "/api/v1/alerts", 405, "method_not_allowed", "GET"},
-		{"GET", "/api/v1/session", 405, "method_not_allowed", "POST, DELETE"},
-		{"PUT", "/", 405, "method_not_allowed", "GET"},
+		{"POST", "/api/v1/alerts", 405, "method_not_allowed", "GET, HEAD, OPTIONS"},
+		{"GET", "/api/v1/session", 405, "method_not_allowed", "DELETE, OPTIONS, POST"},
+		{"PUT", "/", 405, "method_not_allowed", "GET, HEAD, OPTIONS"},
 	} {
 		t.Run(c.method+" "+c.path, func(t *testing.T) {
 			a := f.do(t, c.method, c.path, "")
@@ -335,12 +572,13 @@ func TestHealth(t *testing.T) {
 	reasons = []Reason{{"store_failing", "the disk is full"}}
 	f.live.mu.Lock()
 	f.live.stats.Interfaces = []models.Interface{{Name: "eth0", Link: "up"}, {Name: "eth1", Link: "gone"}, {Name: "eth2", Link: "down"}}
-	f.live.stats.Drops = append(f.live.stats.Drops, models.Drop{Stage: "kernel", Reason: "ring", Count: 41})
+	f.live.stats.Drops = append(f.live.stats.Drops, models.Drop{Stage: "kernel", Reason: "ring", Count: 41, Unit: models.DropPackets, Effect: models.DropUnseen},
+		models.Drop{Stage: "export", Reason: "hosts_at_once", Count: 1_910_000, Unit: models.DropRows, Effect: models.DropUnlisted})
 	f.live.mu.Unlock()
 	var codes []string
 	for _, r := range health().Reasons {
 		codes = append(codes, r.Code)
-		if r.Code == "drops" && !strings.Contains(r.Message, "41") {
+		if r.Code == "drops" && !strings.Contains(r.Message, ": 41 packets that nothing has looked at;") {
 			t.Errorf("drops: %s", r.Message)
 		}
 	}
@@ -353,30 +591,37 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestDropsCountForAMinute(t *testing.T) {
+func TestLossesCountForAMinute(t *testing.T) {
 	var d dropWatch
-	now := func(n uint64) models.Stats { return models.Stats{Drops: []models.Drop{{Count: n}}} }
-	if n := d.recent(now(5)); n != 0 {
-		t.Errorf("before the first sample: %d", n)
+	totals := func(n uint64) map[loss]uint64 {
+		return map[loss]uint64{{models.DropUnseen, models.DropPackets}: n, {models.DropUnjudged, models.DropRows}: 3}
 	}
+	check := func(when, want string) {
+		t.Helper()
+		got := d.recent(models.Stats{Drops: []models.Drop{
+			{Count: 100, Unit: models.DropPackets, Effect: models.DropUnseen},
+			{Count: 7, Unit: models.DropPackets, Effect: models.DropUnseen},
+			{Count: 3, Unit: models.DropRows, Effect: models.DropUnjudged},
+			{Count: 1e6, Unit: models.DropRows, Effect: models.DropUnlisted},
+			{Count: 1e6, Unit: models.DropRows, Effect: models.DropUnstored},
+		}})
+		if got != want {
+			t.Errorf("%s: %q, want %q", when, got, want)
+		}
+	}
+	check("before the first sample", "")
 	for range 30 {
-		d.sample(100)
+		d.sample(totals(100))
 	}
-	if n := d.recent(now(107)); n != 7 {
-		t.Errorf("at once: %d", n)
-	}
+	check("at once", "7 packets that nothing has looked at")
 	for range 45 {
-		d.sample(107)
+		d.sample(totals(107))
 	}
-	if n := d.recent(now(107)); n != 7 {
-		t.Errorf("after 45 s: %d", n)
-	}
+	check("after 45 s", "7 packets that nothing has looked at")
 	for range 16 {
-		d.sample(107)
+		d.sample(totals(107))
 	}
-	if n := d.recent(now(107)); n != 0 {
-		t.Errorf("after 61 s: %d", n)
-	}
+	check("after 61 s", "")
 }
 
 func TestAPanicIsAnAnswer(t *testing.T) {

@@ -3,6 +3,8 @@ package api
 import (
 	_ "embed"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -13,6 +15,11 @@ import (
 //
 //go:embed openapi.yaml
 var openAPI []byte
+
+// asyncAPI describes the WebSocket; a test holds the messages to it.
+//
+//go:embed asyncapi.yaml
+var asyncAPI []byte
 
 const (
 	// maxStoreRequests bounds what may wait for the database at a time; more are told to come back.
@@ -28,7 +35,7 @@ func (s *Server) routes(everything bool) *gin.Engine {
 	_ = e.SetTrustedProxies(nil) // no error without proxies; nothing here uses the client's address
 	e.Use(s.observe, s.recover, s.checkHost, s.secureHeaders, limitBody, s.checkCrossOrigin())
 	e.NoMethod(func(c *gin.Context) {
-		s.abort(c, fail(codeBadMethod, c.Request.Method+" is not possible here; possible: "+c.Writer.Header().Get("Allow")))
+		s.wrongMethod(c, c.Writer.Header().Get("Allow"))
 	})
 	e.GET("/ws", s.webSocket)
 	if !everything {
@@ -38,14 +45,18 @@ func (s *Server) routes(everything bool) *gin.Engine {
 		return e
 	}
 	e.NoRoute(s.page)
-	e.GET("/openapi.yaml", s.serveOpenAPI)
-	e.GET("/metrics", s.checkAuth, gin.WrapH(promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{})))
+	e.GET("/openapi.yaml", serveYAML(openAPI))
+	e.GET("/asyncapi.yaml", serveYAML(asyncAPI))
+	e.GET("/livez", s.livez)
+	e.GET("/readyz", s.readyz)
+	e.GET("/metrics", s.checkAuth, textOnly, gin.WrapH(promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{})))
 	s.apiRoutes(e.Group("/api/v1"))
 	return e
 }
 
 func (s *Server) apiRoutes(v1 *gin.RouterGroup) {
-	v1.GET("/openapi.yaml", s.serveOpenAPI)
+	v1.GET("/openapi.yaml", serveYAML(openAPI))
+	v1.GET("/asyncapi.yaml", serveYAML(asyncAPI))
 	v1.POST("/session", s.openSession)
 	v1.DELETE("/session", s.closeSession)
 	v1.GET("/health", s.checkAuth, s.health)
@@ -56,10 +67,39 @@ func (s *Server) apiRoutes(v1 *gin.RouterGroup) {
 	v1.PATCH("/alerts/:id", s.checkAuth, busy, s.changeAlert)
 	v1.GET("/exceptions", s.checkAuth, busy, s.listExceptions)
 	v1.POST("/exceptions", s.checkAuth, busy, s.addException)
+	v1.POST("/exceptions/preview", s.checkAuth, busy, s.previewException)
 	v1.PATCH("/exceptions/:id", s.checkAuth, busy, s.changeException)
 	v1.DELETE("/exceptions/:id", s.checkAuth, busy, s.removeException)
+	v1.GET("/exceptions/:id", s.checkAuth, busy, s.getException)
+	v1.GET("/decisions", s.checkAuth, busy, s.listDecisions)
+	v1.GET("/hosts", s.checkAuth, busy, s.listHosts)
+	v1.GET("/hosts/:ip", s.checkAuth, busy, s.getHost)
+	v1.GET("/series", s.checkAuth, busy, s.getSeries)
 	v1.GET("/connections", s.checkAuth, busy, s.listConnections)
 }
+
+// wrongMethod answers 405 with what is possible, and OPTIONS with that alone (RFC 9110, sections 9.3.7 and 10.2.1).
+func (s *Server) wrongMethod(c *gin.Context, possible string) {
+	methods := strings.Split(strings.ReplaceAll(possible, " ", ""), ",")
+	if slices.Contains(methods, http.MethodGet) {
+		methods = append(methods, http.MethodHead)
+	}
+	methods = append(methods, http.MethodOptions)
+	slices.Sort(methods)
+	allow := strings.Join(methods, ", ")
+	c.Header("Allow", allow)
+	if c.Request.Method == http.MethodOptions {
+		c.Header("Cache-Control", "no-store")
+		c.Status(http.StatusNoContent)
+		c.Writer.WriteHeaderNow()
+		c.Abort()
+		return
+	}
+	s.abort(c, fail(codeBadMethod, c.Request.Method+" is not possible here; possible: "+allow))
+}
+
+// textOnly has the metrics in the one format that is described, whatever else a client would take.
+func textOnly(c *gin.Context) { c.Request.Header.Del("Accept") }
 
 // headAsGet lets every GET be a HEAD too (RFC 9110, section 9.1); net/http leaves the body out.
 func headAsGet(next http.Handler) http.Handler {
@@ -97,7 +137,10 @@ func (s *Server) limitStore() gin.HandlerFunc {
 	}
 }
 
-func (s *Server) serveOpenAPI(c *gin.Context) {
-	c.Header("Cache-Control", "no-cache")
-	c.Data(http.StatusOK, "application/yaml; charset=utf-8", openAPI)
+// serveYAML answers with a description of this API.
+func serveYAML(b []byte) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		c.Header("Cache-Control", "no-cache")
+		c.Data(http.StatusOK, "application/yaml; charset=utf-8", b)
+	}
 }

@@ -2,7 +2,7 @@
 // over WebSocket, and the page.
 //
 // What it serves it reads through two interfaces of its own, Store (the past, and what people decide about it) and Live (the
-// present); alerts are pushed in with PublishAlert. docs/asyncapi.yaml specifies the WebSocket, openapi.yaml in this directory the rest.
+// present); alerts are pushed in with PublishAlert. internal/api/asyncapi.yaml specifies the WebSocket, openapi.yaml the rest.
 //
 // It trusts no web page: the Host header must name this server (DNS rebinding), the Origin of a WebSocket and of a
 // request that changes something must be this server's page, and beyond loopback a token and TLS are demanded.
@@ -39,13 +39,18 @@ type Store interface {
 	Alerts(ctx context.Context, q models.AlertQuery) (models.Page[models.Alert], error)
 	Alert(ctx context.Context, id string) (models.Alert, error)
 	Connections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error)
+	Hosts(ctx context.Context, q models.HostQuery) (models.Page[models.Host], error)
+	Host(ctx context.Context, ip string) (models.Host, error)
+	Series(ctx context.Context, q models.SeriesQuery) ([]models.SeriesPoint, error)
 }
 
 // Decisions is what the API has the database remember of what people decide. What exceptions say has not been checked: a
 // *models.FieldError is answered with 400, models.ErrTooManyExceptions with 409.
 type Decisions interface {
 	SetTriage(ctx context.Context, id string, t models.Triage, by models.Actor) error
+	Decisions(ctx context.Context, q models.DecisionQuery) (models.Page[models.Decision], error)
 	Exceptions(ctx context.Context) ([]models.Exception, error)
+	Exception(ctx context.Context, id string) (models.Exception, error)
 	PreviewException(ctx context.Context, e models.Exception, limit int) (models.ExceptionPreview, error)
 	AddException(ctx context.Context, e models.Exception, by models.Actor) (models.Exception, error)
 	ChangeException(ctx context.Context, id string, c models.ExceptionChange, by models.Actor) (models.Exception, error)
@@ -59,8 +64,8 @@ type Live interface {
 	Stats() models.Stats
 	// Generation rises whenever Stats or a connection has changed; it starts above 0.
 	Generation() uint64
-	// Connections lists the connections in the table, in any order.
-	Connections() []models.Connection
+	// LiveConnections lists the connections in the table that match, newest first by ID, with the total of all that do.
+	LiveConnections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error)
 	// ConnectionChanges tells what has changed after the generation since; at most limit rows. since 0 asks for all.
 	// Only one goroutine calls it, with the Generation of the answer before, up to 20 times a second while somebody
 	// listens.
@@ -134,6 +139,7 @@ type Server struct {
 	hub      *hub
 	metrics  *metrics
 	drops    dropWatch
+	store    *storeWatch
 	cert     *certKeeper // nil: no TLS
 }
 
@@ -154,6 +160,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		opts: o, log: o.Log, started: time.Now(), auth: newAuthenticator(o.Token, o.ReadToken), guesses: newGuesses(),
 		refusals: newRefusals(o.Log), sockets: openSockets(), deciders: deciderNames(o.Deciders),
+		store: newStoreWatch(),
 	}
 	s.places = newPlaces(func(whence string) { s.refusals.add(reasonStrangers, whence, nil) })
 	if err := s.bind(); err != nil {
@@ -344,6 +351,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer func() { _ = s.sockets.close() }() // read only: nothing to lose
 	g.Go(func() error { return s.hub.run(ctx) })
 	g.Go(func() error { return s.refusals.run(ctx) })
+	g.Go(func() error { return s.store.run(ctx, s.opts.Store) })
 	g.Go(func() error { return s.drops.run(ctx, s.stats) })
 	g.Go(func() error { return s.serve(ctx, s.main) })
 	if s.ws.listener != nil {

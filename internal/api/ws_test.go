@@ -181,10 +181,10 @@ func TestWebSocketTellsAllThatHappens(t *testing.T) {
 	}
 }
 
-// asyncAPI reads the schemas of docs/asyncapi.yaml, which are where and as OpenAPI has them.
-func asyncAPI(t *testing.T) *openapi3.T {
+// liveEvents reads the schemas of internal/api/asyncapi.yaml, which are where and as OpenAPI has them.
+func liveEvents(t *testing.T) *openapi3.T {
 	t.Helper()
-	const path = "../../docs/asyncapi.yaml"
+	const path = "asyncapi.yaml"
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -202,9 +202,9 @@ func asyncAPI(t *testing.T) *openapi3.T {
 	return doc
 }
 
-// TestMessagesAreAsDescribed holds every kind of message, both ways, to docs/asyncapi.yaml.
+// TestMessagesAreAsDescribed holds every kind of message, both ways, to internal/api/asyncapi.yaml.
 func TestMessagesAreAsDescribed(t *testing.T) {
-	doc := asyncAPI(t)
+	doc := liveEvents(t)
 	check := func(schema string, raw []byte) {
 		t.Helper()
 		var v any

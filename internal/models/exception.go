@@ -81,6 +81,9 @@ func (e *Exception) normalizeRest() error {
 	if e.Category != "" && !slices.Contains(Categories(), e.Category) {
 		return &FieldError{"category", fmt.Sprintf("%q is not accepted: use one of %s", string(e.Category), categoryList())}
 	}
+	if !Printable(e.Sensor) {
+		return &FieldError{"sensor", "a sensor's name has no control characters and none that turn the direction of writing"}
+	}
 	if len(e.Sensor) > maxSensorName {
 		return &FieldError{"sensor", fmt.Sprintf("a sensor's name has %d characters at most", maxSensorName)}
 	}
@@ -98,10 +101,18 @@ func NormalizeReason(reason *string) error {
 		return &FieldError{"reason", "say why this is normal, for whoever asks later"}
 	case utf8.RuneCountInString(*reason) > MaxExceptionReason:
 		return &FieldError{"reason", fmt.Sprintf("use %d characters at most", MaxExceptionReason)}
-	case !utf8.ValidString(*reason) || strings.ContainsFunc(*reason, unicode.IsControl):
+	case !Printable(*reason):
 		return &FieldError{"reason", "use one line of text"}
 	}
 	return nil
+}
+
+// Printable says whether a text is UTF-8 without control characters (which a terminal obeys) and without those that turn the direction
+// of writing (with which a text reads as another).
+func Printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
+	})
 }
 
 // normalizePrefix makes an address of a prefix that holds only one, and cuts off the bits that a prefix does not use.

@@ -32,8 +32,14 @@ func describe(e models.Exception) string {
 	}
 	var parts []string
 	for _, f := range []struct{ name, value string }{
-		{"host", e.Host}, {"peer", e.Peer}, {"port", port}, {"proto", e.Proto}, {"category", string(e.Category)},
-		{"sensor", e.Sensor}, {"expires", e.Expires.String()}, {"reason", e.Reason},
+		{"host", e.Host},
+		{"peer", e.Peer},
+		{"port", port},
+		{"proto", e.Proto},
+		{"category", string(e.Category)},
+		{"sensor", e.Sensor},
+		{"expires", e.Expires.String()},
+		{"reason", e.Reason},
 	} {
 		if f.value != "" {
 			parts = append(parts, f.name+" "+f.value)

@@ -1,4 +1,4 @@
-// Writes src/api/schema.ts: the types of internal/api/openapi.yaml and docs/asyncapi.yaml, which are the source of truth.
+// Writes src/api/schema.ts: the types of internal/api/openapi.yaml and internal/api/asyncapi.yaml, which are the source of truth.
 // With --check it writes nothing and fails if the file is not up to date.
 import { readFileSync, writeFileSync } from "node:fs";
 import { parse } from "yaml";
@@ -7,7 +7,7 @@ const root = new URL("../../", import.meta.url);
 const target = new URL("../src/api/schema.ts", import.meta.url);
 
 const openapi = load("internal/api/openapi.yaml");
-const asyncapi = load("docs/asyncapi.yaml");
+const asyncapi = load("internal/api/asyncapi.yaml");
 
 function load(path) {
   return parse(readFileSync(new URL(path, root), "utf8"));
@@ -88,7 +88,7 @@ function union(name, operation) {
 }
 
 const text = [
-  "// Made by scripts/types.mjs from internal/api/openapi.yaml and docs/asyncapi.yaml; `npm run types` writes it again.",
+  "// Made by scripts/types.mjs from internal/api/openapi.yaml and internal/api/asyncapi.yaml; `npm run types` writes it again.",
   "",
   ...declarations(openapi, (name) => name),
   ...declarations(asyncapi, messageName),

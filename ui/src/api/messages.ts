@@ -1,8 +1,8 @@
 // The border to the WebSocket: what comes in is unknown until it is decoded here. The server is our own and held to
-// docs/asyncapi.yaml by its tests, so the envelope is checked, and of the data what the page would stumble over.
+// internal/api/asyncapi.yaml by its tests, so the envelope is checked, and of the data what the page would stumble over.
 import type { Columns, ServerMessage } from "./schema.ts";
 
-/** A message is not what docs/asyncapi.yaml says. */
+/** A message is not what internal/api/asyncapi.yaml says. */
 export class ProtocolError extends Error {
   override name = "ProtocolError";
 }

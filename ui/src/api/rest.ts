@@ -34,7 +34,7 @@ export async function getExceptions(): Promise<readonly Exception[]> {
 
 /** What the exception would hide; nothing is stored. */
 export async function previewException(e: NewException): Promise<ExceptionPreview> {
-  return (await request("/api/v1/exceptions?preview=true", json("POST", e))) as ExceptionPreview;
+  return (await request("/api/v1/exceptions/preview", json("POST", e))) as ExceptionPreview;
 }
 
 export async function addException(e: NewException): Promise<void> {

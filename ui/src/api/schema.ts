@@ -1,9 +1,18 @@
-// Made by scripts/types.mjs from internal/api/openapi.yaml and docs/asyncapi.yaml; `npm run types` writes it again.
+// Made by scripts/types.mjs from internal/api/openapi.yaml and internal/api/asyncapi.yaml; `npm run types` writes it again.
 
+/** a problem of RFC 9457; `error` says the same with a code for programs */
 export type Error = {
+  readonly type: "about:blank";
+  /** of the status */
+  readonly title: string;
+  readonly status: number;
+  /** for people */
+  readonly detail: string;
+  /** the parameter, or the field of the body, that is wrong */
+  readonly field?: string;
   readonly error: {
     /** for programs */
-    readonly code: "bad_parameter" | "bad_cursor" | "bad_body" | "unauthorized" | "origin_not_allowed" | "not_found" | "no_such_route" | "method_not_allowed" | "body_too_large" | "host_not_allowed" | "websocket_required" | "json_required" | "limit_reached" | "busy" | "store_unavailable" | "query_timeout" | "internal";
+    readonly code: "bad_parameter" | "bad_cursor" | "bad_body" | "unauthorized" | "wrong_token" | "too_many_wrong_tokens" | "not_permitted" | "origin_not_allowed" | "not_found" | "no_such_route" | "method_not_allowed" | "body_too_large" | "host_not_allowed" | "websocket_required" | "json_required" | "encoding_not_supported" | "limit_reached" | "busy" | "store_unavailable" | "query_timeout" | "database_busy" | "not_ready" | "internal";
     /** for people */
     readonly message: string;
   };
@@ -24,6 +33,17 @@ export type Health = {
   /** the other port with /ws; 0: none */
   readonly websocket_port: number;
 };
+
+/** an IPv4 or IPv6 address, or a prefix */
+export type Prefix = string;
+
+/** an IPv4 or IPv6 address, or a prefix that does not hold all */
+export type SomePrefix = string;
+
+/** a name in any letter case, or a number */
+export type ProtoName = string;
+
+export type SearchText = string;
 
 /** capture time in RFC 3339, UTC, microseconds; null for none */
 export type Micros = string | null;
@@ -122,6 +142,9 @@ export type Alert = {
   readonly triage?: Triage;
   /** the exception that hides it */
   readonly hidden_by?: string;
+  readonly decided_ts?: Micros;
+  /** who has decided about it */
+  readonly decided_by?: string;
 };
 
 export type AlertPage = {
@@ -130,10 +153,10 @@ export type AlertPage = {
 };
 
 /** an address or a prefix: one end of the incident, whichever; all its known addresses must be in it */
-export type ExceptionHost = string;
+export type ExceptionHost = SomePrefix;
 
 /** as host, for the other end */
-export type ExceptionPeer = string;
+export type ExceptionPeer = SomePrefix;
 
 /** why it is normal, for people; one line */
 export type ExceptionReason = string;
@@ -144,15 +167,22 @@ export type Expires = string | null;
 export type NewException = {
   readonly host?: ExceptionHost;
   readonly peer?: ExceptionPeer;
-  /** source or destination port; 0: any */
+  /** source or destination port */
   readonly port?: number;
-  /** TCP, UDP, ICMP, ICMPv6, ARP, SCTP or a number */
-  readonly proto?: string;
+  readonly proto?: ProtoName;
   readonly category?: Category;
   readonly sensor?: string;
   readonly reason?: ExceptionReason;
   readonly expires?: Expires;
 };
+
+/** what is rarely meant; absent where there is none */
+export type Warnings = readonly ({
+  /** for programs */
+  readonly code: "hides_category";
+  /** for people */
+  readonly message: string;
+})[];
 
 /** something that is normal here; a field that is absent matches all */
 export type Exception = {
@@ -170,6 +200,7 @@ export type Exception = {
   readonly expires: Expires;
   /** incidents that it has hidden so far */
   readonly hits: number;
+  readonly warnings?: Warnings;
 };
 
 export type ExceptionPage = {
@@ -182,6 +213,7 @@ export type ExceptionPreview = {
   readonly count: number;
   /** the newest of them */
   readonly items: readonly (Alert)[];
+  readonly warnings?: Warnings;
 };
 
 /** the cursor of the page that follows; null at the end */
@@ -223,13 +255,78 @@ export type Connection = {
   readonly sni?: string;
   /** TLS client fingerprint */
   readonly ja4?: string;
-  /** of the highest alert that names it; 0: none */
+  /** of the incident that it belongs to; 0: none */
   readonly score: number;
+  /** id of that incident */
+  readonly alert?: string;
+  /** bytes/s over the last second of capture time; 0 where the connection is not live */
+  readonly rate_up: number;
+  readonly rate_down: number;
 };
 
 export type ConnectionPage = {
   readonly items: readonly (Connection)[];
   readonly next: Next;
+  /** of all pages, where that is known: with live=true */
+  readonly total?: number;
+};
+
+/** what somebody has decided */
+export type Decision = {
+  readonly id: string;
+  /** wall clock */
+  readonly ts: string;
+  /** a local user, or token */
+  readonly who: string;
+  /** the address that asked */
+  readonly whence: string;
+  readonly action: "triage" | "exception_added" | "exception_changed" | "exception_removed";
+  /** the id of the alert or the exception */
+  readonly object: string;
+  /** what was decided */
+  readonly detail: string;
+};
+
+export type DecisionPage = {
+  readonly items: readonly (Decision)[];
+  readonly next: Next;
+};
+
+/** an address that has been seen */
+export type Host = {
+  readonly ip: string;
+  /** hardware address; empty: not known */
+  readonly mac: string;
+  readonly first_ts: Micros;
+  readonly last_ts: Micros;
+  readonly packets_sent: number;
+  readonly packets_received: number;
+  /** on the wire */
+  readonly bytes_sent: number;
+  /** on the wire */
+  readonly bytes_received: number;
+};
+
+export type HostPage = {
+  readonly items: readonly (Host)[];
+  readonly next: Next;
+};
+
+export type Column = readonly (number | null)[];
+
+/** traffic by step; the i-th values are of the step that begins i steps after from */
+export type Series = {
+  /** seconds */
+  readonly step: 1 | 10 | 60 | 3600;
+  readonly from: Micros;
+  readonly to: Micros;
+  readonly packets: Column;
+  readonly bytes: Column;
+  readonly tcp_bytes: Column;
+  readonly udp_bytes: Column;
+  readonly other_bytes: Column;
+  readonly connections: Column;
+  readonly drops: Column;
 };
 
 /** numbers by name */
@@ -243,6 +340,7 @@ export type Stats = {
   /** the interfaces or the file */
   readonly source: string;
   readonly last_packet_ts: Micros;
+  readonly clock_ts: Micros;
   readonly uptime_seconds: number;
   readonly packets: number;
   /** on the wire */
@@ -264,6 +362,8 @@ export type Stats = {
   readonly late_packets: number;
   /** times that capture time was set back by more than 10 s */
   readonly clock_jumps: number;
+  /** packets whose time is far from that of their neighbours, judged at the neighbours' time */
+  readonly time_outliers: number;
   /** traffic by protocol */
   readonly by_proto: {
     readonly [name: string]: {
@@ -285,9 +385,11 @@ export type Stats = {
     readonly stage: string;
     readonly reason: string;
     readonly count: number;
+    readonly unit: "packet" | "slot" | "row" | "alert" | "message" | "client";
+    /** what follows: packets that nothing looked at, packets or connections that the detector does not know of, rows that are not in the database, a list or page that is incomplete */
+    readonly effect: "unseen" | "unjudged" | "unstored" | "unlisted";
   })[];
-  /** packets that could not be decoded, by reason */
-  readonly malformed: Counts | null;
+  readonly malformed: Counts;
   /** revisions; raised = stored + suppressed + dropped + those on their way */
   readonly alerts: {
     readonly raised: number;
@@ -433,6 +535,11 @@ export type Columns = {
   readonly packets_down: readonly (Count)[];
   readonly bytes_up: readonly (Count)[];
   readonly bytes_down: readonly (Count)[];
+  /** id of the incident that it belongs to; empty: none */
+  readonly alert: readonly (string)[];
+  /** bytes/s over the last second of capture time */
+  readonly rate_up: readonly (number)[];
+  readonly rate_down: readonly (number)[];
   readonly score: readonly (number)[];
   /** have left the table */
   readonly gone: readonly (string)[];
@@ -460,8 +567,8 @@ export type ByeMessage = {
   readonly ts_us: TS;
   readonly data: {
     /** of the close frame that follows */
-    readonly code: 1001 | 1008 | 1013;
-    /** for people */
+    readonly code: 1001 | 1008 | 1009 | 1013;
+    /** for people: what was wrong with a message, where it was that; the close frame has the first 123 bytes */
     readonly reason: string;
   };
 };

@@ -1,4 +1,4 @@
-// The connection to the server's live events, as docs/asyncapi.yaml specifies it: opened, resumed and acknowledged here, and
+// The connection to the server's live events, as internal/api/asyncapi.yaml specifies it: opened, resumed and acknowledged here, and
 // opened again after a wait when it breaks.
 import { decode, ProtocolError } from "./messages.ts";
 import { APIError, getHealth } from "./rest.ts";

@@ -3,7 +3,7 @@ import type { Alert, Columns, Stats } from "../api/schema.ts";
 
 export function stats(over: Partial<Stats> = {}): Stats {
   return {
-    sensor: "s", source: "eth0", last_packet_ts: null, uptime_seconds: 60, packets: 0, bytes: 0, packet_rate: 0, byte_rate: 0,
+    sensor: "s", source: "eth0", last_packet_ts: null, clock_ts: null, time_outliers: 0, uptime_seconds: 60, packets: 0, bytes: 0, packet_rate: 0, byte_rate: 0,
     decoded: 0, non_ip: 0, fragments: { first: 0, later: 0 }, late_packets: 0, clock_jumps: 0, by_proto: {},
     connections: { active: 0, opened: 0, expired: 0, evicted: 0, unstored: 0 }, drops: [], malformed: {},
     alerts: { raised: 0, stored: 0, suppressed: 0, dropped: 0 },
@@ -37,7 +37,7 @@ export function columns(rows: readonly RowValues[], over: Partial<Columns> = {})
     gen: 1, full: false, omitted: 0, id: rows.map((r) => r.id), src_ip: all("192.0.2.1"), dst_ip: all("192.0.2.2"),
     src_port: all(1000), dst_port: all(443), proto: all("TCP"), state: all("established" as const), sni: all(""),
     first_ts_us: all(0), last_ts_us: rows.map((r) => (r.last ?? 0) * 1000), packets_up: all(1), packets_down: all(1),
-    bytes_up: rows.map((r) => r.bytes ?? 0), bytes_down: all(0), score: all(0), gone: [],
+    bytes_up: rows.map((r) => r.bytes ?? 0), bytes_down: all(0), alert: all(""), rate_up: all(0), rate_down: all(0), score: all(0), gone: [],
     ...over,
   };
 }

@@ -119,7 +119,7 @@ describe("model", () => {
   test("so many readings take no memory", () => {
     const m = new Model();
     m.apply(hello());
-    for (let i = 0; i < 600; i++) m.apply(statsMessage(stats({ drops: [{ stage: "k", reason: "r", count: i }] }), { at: 10_000 + i * 16 }));
+    for (let i = 0; i < 600; i++) m.apply(statsMessage(stats({ drops: [{ stage: "k", reason: "r", count: i, unit: "packet" as const, effect: "unseen" as const }] }), { at: 10_000 + i * 16 }));
     expect(m.recentLosses()).toBe(599);
   });
 });

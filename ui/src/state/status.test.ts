@@ -21,8 +21,8 @@ describe("freshness", () => {
 
 describe("notices", () => {
   const drops = [
-    { stage: "kernel", reason: "ring_full", count: 12_000 },
-    { stage: "api", reason: "ws_client_slow", count: 0 },
+    { stage: "kernel", reason: "ring_full", count: 12_000, unit: "packet" as const, effect: "unseen" as const },
+    { stage: "api", reason: "ws_client_slow", count: 0, unit: "packet" as const, effect: "unseen" as const },
   ];
   test("losses come with stage and reason", () => {
     const [n] = notices(stats({ drops }), null, 500);
