@@ -448,8 +448,7 @@ func (c *client) take(kind websocket.MessageType, b []byte, inPace bool) (why le
 
 // whatIsWrong says it about JSON that cannot be read.
 func whatIsWrong(err error) string {
-	var kind *json.UnmarshalTypeError
-	if errors.As(err, &kind) {
+	if kind, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		if kind.Field == "" {
 			return "it is not a JSON object"
 		}

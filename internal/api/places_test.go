@@ -37,7 +37,7 @@ func startTLS(t *testing.T, log io.Writer) *fixture {
 
 func (f *fixture) dialTLS(t *testing.T, header http.Header) (*websocket.Conn, *http.Response, error) {
 	t.Helper()
-	conn, resp, err := websocket.Dial(t.Context(), "wss://"+f.Addrs()[1].String()+"/ws", &websocket.DialOptions{HTTPClient: f.http, HTTPHeader: header}) //nolint:bodyclose // the library closes it
+	conn, resp, err := websocket.Dial(t.Context(), "wss://"+f.Addrs()[1].String()+"/ws", &websocket.DialOptions{HTTPClient: f.http, HTTPHeader: header})
 	if err == nil {
 		conn.SetReadLimit(1 << 20)
 		t.Cleanup(func() { _ = conn.CloseNow() })

@@ -119,7 +119,7 @@ func (k *certKeeper) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if err != nil {
 		k.log.LogAttrs(context.Background(), slog.LevelWarn, "the certificate has changed but cannot be read; the one before stays in use",
 			slog.String("file", k.certFile), slog.Any("error", err))
-		return k.cert, nil //nolint:nilerr // it has been reported, and there is a certificate
+		return k.cert, nil
 	}
 	k.cert = &cert
 	k.log.LogAttrs(context.Background(), slog.LevelInfo, "the certificate has changed",

@@ -107,7 +107,7 @@ describe("model", () => {
   test("losses of the last minute are counted from what this page has seen", () => {
     const m = new Model();
     m.apply(hello());
-    const lost = (count: number, at: number) => m.apply(statsMessage(stats({ drops: [{ stage: "kernel", reason: "ring_full", count }] }), { at }));
+    const lost = (count: number, at: number) => m.apply(statsMessage(stats({ drops: [{ stage: "kernel", reason: "ring_full", count, unit: "packet", effect: "unseen" }] }), { at }));
     lost(1000, 10_000);
     expect(m.recentLosses()).toBe(0);
     for (let s = 1; s <= 30; s++) lost(1000 + s, 10_000 + s * 1000);
