@@ -365,8 +365,8 @@ func (l liveState) Stats() models.Stats {
 
 func (l liveState) Generation() uint64 { return l.w.pipe.Generation() }
 
-func (l liveState) LiveConnections(_ context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
-	return api.SelectLive(l.w.pipe.Connections(), q)
+func (l liveState) LiveConnections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
+	return l.w.pipe.Query(ctx, q)
 }
 
 func (l liveState) ConnectionChanges(since uint64, limit int) api.ConnectionChanges {

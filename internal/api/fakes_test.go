@@ -289,7 +289,7 @@ func (l *memoryLive) LiveConnections(_ context.Context, q models.ConnectionQuery
 	for _, c := range l.conns {
 		all = append(all, c)
 	}
-	return SelectLive(all, q)
+	return selectLive(all, q)
 }
 
 func (l *memoryLive) ConnectionChanges(since uint64, limit int) ConnectionChanges {

@@ -147,7 +147,7 @@ func TestLiveConnections(t *testing.T) {
 		}
 		all = append(all, c)
 	}
-	p, err := SelectLive(all, models.ConnectionQuery{Port: 53, Proto: "UDP", Limit: 3})
+	p, err := selectLive(all, models.ConnectionQuery{Port: 53, Proto: "UDP", Limit: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,12 +163,12 @@ func TestLiveConnections(t *testing.T) {
 	// One below has ended, a new one has come: the rest of the pages is as if nothing had happened.
 	all = slices.DeleteFunc(all, func(c models.Connection) bool { return c.ID == -3 })
 	all = append(all, models.Connection{ID: 90, SrcPort: 53, Proto: "UDP"})
-	p, err = SelectLive(all, models.ConnectionQuery{Port: 53, Proto: "UDP", Limit: 3, Cursor: p.Next})
+	p, err = selectLive(all, models.ConnectionQuery{Port: 53, Proto: "UDP", Limit: 3, Cursor: p.Next})
 	if diff := cmp.Diff([]int64{-5}, ids(p)); diff != "" || err != nil || p.Next != "" {
 		t.Errorf("next %q, %v: %s", p.Next, err, diff)
 	}
 	for _, bad := range []models.Cursor{"7", "!", "bGl2ZSAx ", "bGl2ZSB4", "bGl2ZSAxIDI"} {
-		if _, err := SelectLive(all, models.ConnectionQuery{Limit: 1, Cursor: bad}); !errors.Is(err, models.ErrBadQuery) {
+		if _, err := selectLive(all, models.ConnectionQuery{Limit: 1, Cursor: bad}); !errors.Is(err, models.ErrBadQuery) {
 			t.Errorf("cursor %q: %v", bad, err)
 		}
 	}

@@ -138,6 +138,19 @@ func (t *Table) View(dst []Record, limit int, keep func(*models.ConnSlot) bool) 
 	return dst
 }
 
+// Live appends the records of the connections in the table that keep returns true for.
+func (t *Table) Live(dst []Record, keep func(*Record) bool) []Record {
+	for e := uint32(1); e <= t.used; e++ {
+		if !t.entries[e].live() {
+			continue
+		}
+		if r := t.view(e, models.ConnOpen); keep(&r) {
+			dst = append(dst, r)
+		}
+	}
+	return dst
+}
+
 // find looks up the entry of a slot's connection; none if it has ended since.
 func (t *Table) find(s *models.ConnSlot) uint32 {
 	p := models.Packet{PacketMeta: models.PacketMeta{

@@ -161,6 +161,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	for i, w := range p.workers {
 		packetPath.Go(func() {
 			defer close(w.out)
+			defer close(w.ended)
 			if p.reader != nil {
 				w.chunks()
 			} else {

@@ -2,9 +2,11 @@ package pipeline
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -300,11 +302,11 @@ func TestTheViewForgetsWhatMustHaveEnded(t *testing.T) {
 		{ID: 3, Proto: "TCP", State: "established", LastTS: 9000 * second},
 	}, 9000*second)
 	v.expire(1100 * second)
-	if cs := v.connections(); len(cs) != 1 || cs[0].ID != 2 {
+	if cs := rowsOf(&v); len(cs) != 1 || cs[0].ID != 2 {
 		t.Errorf("%+v", cs)
 	}
 	v.clear()
-	if cs := v.connections(); len(cs) != 0 {
+	if cs := rowsOf(&v); len(cs) != 0 {
 		t.Errorf("%+v", cs)
 	}
 }
@@ -358,7 +360,7 @@ func TestTheViewTellsWhatChanged(t *testing.T) {
 	for i := range int64(2 * viewRows) {
 		v.update([]models.Connection{c(100+i, models.Micros(100+i), "")}, 100+i)
 	}
-	if n := len(v.connections()); n > viewRows {
+	if n := len(rowsOf(&v)); n > viewRows {
 		t.Errorf("%d rows, at most %d", n, viewRows)
 	}
 	if s := v.since(got.Generation, 10); len(s.Rows) != 10 || s.Omitted == 0 {
@@ -375,11 +377,11 @@ func TestRatesAreThoseOfTheLastSecond(t *testing.T) {
 		return models.Connection{ID: id, Proto: "TCP", State: "established", FirstTS: first, LastTS: last, BytesUp: up, BytesDown: down, PacketsUp: 9, PacketsDown: 9}
 	}
 	rates := func(id int64) [2]float64 {
-		up, down, ok := v.find(id)
+		c, ok := v.find(id)
 		if !ok {
 			t.Fatalf("connection %d is not in the view", id)
 		}
-		return [2]float64{up, down}
+		return [2]float64{c.RateUp, c.RateDown}
 	}
 	at := int64(1000 * second)
 	v.update([]models.Connection{conn(1, 1, models.Micros(at), 1e9, 1e9), conn(2, models.Micros(at-second/2), models.Micros(at), 300, 700)}, at)
@@ -401,4 +403,84 @@ func TestRatesAreThoseOfTheLastSecond(t *testing.T) {
 	if rows := v.since(generation, 10).Rows; len(rows) != 2 {
 		t.Errorf("%d rows are known to have changed, want both that fell silent", len(rows))
 	}
+}
+
+func rowsOf(v *view) (cs []models.Connection) {
+	for _, r := range v.rows {
+		cs = append(cs, r.conn)
+	}
+	return cs
+}
+
+// All live connections can be asked for, in pages, more than the live view holds; and none once the program has ended.
+func TestQueryListsAllLiveConnections(t *testing.T) {
+	const n = 2*viewRows + 7
+	frames := make([]models.Frame, 0, n)
+	for i := range n {
+		frames = append(frames, models.Frame{TS: 1e15 + int64(i), Link: models.LinkIPv4, WireLen: 48, Data: udp(uint16(1+i%60_000), uint16(53+i%2))})
+	}
+	two := func() (sources []Source) {
+		for part := range slices.Chunk(frames, n/2+1) {
+			sources = append(sources, &scripted{closed: make(chan struct{}), batches: []models.Batch{{Frames: part, Watermark: 1e15 + n}}})
+		}
+		return sources
+	}
+	p, err := New(Options{Sensor: "s", Sources: two(), Live: true, DetectorOff: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	for p.Stats().Connections.Active < n {
+		time.Sleep(time.Millisecond)
+	}
+	seen := map[int64]bool{}
+	q := models.ConnectionQuery{Limit: 500}
+	for {
+		page, err := p.Query(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if page.Total == nil || *page.Total != n {
+			t.Fatalf("the total is %v, want %d", page.Total, n)
+		}
+		for _, c := range page.Items {
+			if seen[c.ID] {
+				t.Errorf("connection %d comes twice", c.ID)
+			}
+			seen[c.ID] = true
+		}
+		if page.Next == "" {
+			break
+		}
+		q.Cursor = page.Next
+	}
+	if len(seen) != n {
+		t.Errorf("%d connections in all pages, want %d", len(seen), n)
+	}
+	page, err := p.Query(t.Context(), models.ConnectionQuery{Port: 54, Host: netip.MustParsePrefix("10.0.0.0/24"), Proto: "UDP", Limit: 1, Sort: models.SortBytes})
+	if err != nil || len(page.Items) != 1 || *page.Total != n/2 || page.Items[0].DstPort != 54 {
+		t.Errorf("%+v, %v", page, err)
+	}
+	for _, bad := range []models.ConnectionQuery{{Cursor: "x"}, {Alert: "a"}, {MinScore: .5}} {
+		if _, err := p.Query(t.Context(), bad); !errors.Is(err, models.ErrBadQuery) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if page, err := p.Query(t.Context(), models.ConnectionQuery{}); err != nil || *page.Total != 0 {
+		t.Errorf("after the end: %+v, %v", page, err)
+	}
+}
+
+// udp is a datagram of 20 bytes from 10.0.0.1 to 10.0.0.2.
+func udp(src, dst uint16) []byte {
+	b := []byte{0x45, 0, 0, 48, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2}
+	b = binary.BigEndian.AppendUint16(b, src)
+	b = binary.BigEndian.AppendUint16(b, dst)
+	return append(b, 0, 28, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20)
 }

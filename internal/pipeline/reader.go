@@ -142,6 +142,7 @@ func (w *worker) chunks() {
 			w.turn(c.slot, c.do)
 		}
 		w.publish(len(c.packets) > 0)
+		w.reply()
 		w.recycle <- c
 	}
 	w.finish()

@@ -149,9 +149,6 @@ func memory() uint64 {
 	return samples[0].Value.Uint64() - samples[1].Value.Uint64()
 }
 
-// Connections lists the connections of the live view, in no order.
-func (p *Pipeline) Connections() []models.Connection { return p.export.view.connections() }
-
 // Changes lists what has changed in the live view after a generation, at most limit rows; generation 0 asks for all.
 func (p *Pipeline) Changes(since uint64, limit int) Changes { return p.export.view.since(since, limit) }
 

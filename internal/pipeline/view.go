@@ -174,24 +174,14 @@ func (r *viewRow) standing() models.Micros {
 	return r.conn.LastTS
 }
 
-// find gives what the view adds to a connection: its rates. It is false for one that is not in the view.
-func (v *view) find(id int64) (up, down float64, ok bool) {
+// find gives a connection as the view knows it, with its rates. It is false for one that is not in the view.
+func (v *view) find(id int64) (c models.Connection, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if r := v.rows[id]; r != nil {
-		return r.conn.RateUp, r.conn.RateDown, true
+		return r.conn, true
 	}
-	return 0, 0, false
-}
-
-func (v *view) connections() []models.Connection {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	cs := make([]models.Connection, 0, len(v.rows))
-	for _, r := range v.rows {
-		cs = append(cs, r.conn)
-	}
-	return cs
+	return models.Connection{}, false
 }
 
 // since lists what has changed after a generation, the latest first, at most limit rows.

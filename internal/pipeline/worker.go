@@ -31,7 +31,9 @@ type worker struct {
 	dns     []models.Question    // of the open slot
 	unheard uint64               // DNS messages of the open slot that there was no room for
 
-	in      chan *chunk // from a reader that deals out
+	asks    chan *ask
+	ended   chan struct{} // closed when the worker has ended
+	in      chan *chunk   // from a reader that deals out
 	recycle chan<- *chunk
 	free    chan *slotResult
 	idle    []*slotResult // have come back through free
@@ -108,6 +110,7 @@ func newWorker(o Options, i int) (*worker, error) {
 	w := &worker{
 		live: o.Live, judged: !o.DetectorOff, table: table, changed: o.Outputs.Changed,
 		free: make(chan *slotResult, slotsInFlight), out: make(chan *slotResult, slotsInFlight), in: make(chan *chunk, chunksInFlight),
+		asks: make(chan *ask, maxAsks), ended: make(chan struct{}),
 	}
 	w.clock.now = o.Now
 	if o.EvidenceBytes > 0 && o.Workers == len(o.Sources) {
@@ -126,6 +129,7 @@ func (w *worker) read(src Source) error {
 		w.frames(w.batch.Frames)
 		w.passed(w.batch.Watermark)
 		w.publish(len(w.batch.Frames) > 0)
+		w.reply()
 		if err != nil {
 			w.finish()
 			return endOfSource(err)

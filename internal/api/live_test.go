@@ -30,9 +30,9 @@ func readLiveCursor(c models.Cursor) (int64, error) {
 	return id, nil
 }
 
-// SelectLive answers a query from the connections in the table, newest first by ID as the store does. A connection that rests or
+// selectLive answers a query from the connections in the table, newest first by ID as the store does. A connection that rests or
 // moves between two pages comes exactly once, as its ID does not change. Sorted by bytes there is one page, the largest.
-func SelectLive(all []models.Connection, q models.ConnectionQuery) (models.Page[models.Connection], error) {
+func selectLive(all []models.Connection, q models.ConnectionQuery) (models.Page[models.Connection], error) {
 	var page models.Page[models.Connection]
 	below := int64(0)
 	if q.Cursor != "" {

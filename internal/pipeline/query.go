@@ -1,0 +1,159 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"netlyra/internal/flow"
+	"netlyra/internal/models"
+)
+
+// ask is a question about the connections in the tables, which only the workers can read.
+type ask struct {
+	keep   func(*flow.Record) bool
+	answer chan []flow.Record
+}
+
+// maxAsks bounds the questions that wait for a worker.
+const maxAsks = 8
+
+// reply answers the questions that wait, between two batches.
+func (w *worker) reply() {
+	for {
+		select {
+		case a := <-w.asks:
+			a.answer <- w.table.Live(nil, a.keep)
+		default:
+			return
+		}
+	}
+}
+
+// Query lists the connections in the tables that match, newest first by ID or, sorted by bytes, the largest, with the total of all that
+// match. Workers answer between two batches, so that packets wait some milliseconds at most for a table of a quarter of a million. A
+// file that has ended has none. The error wraps models.ErrBadQuery for a cursor from elsewhere and for filters by what is known of stored
+// connections only.
+func (p *Pipeline) Query(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
+	page := models.Page[models.Connection]{Items: []models.Connection{}}
+	below, err := liveCursor(q.Cursor)
+	switch {
+	case err != nil:
+		return page, err
+	case q.Alert != "" || q.MinScore > 0:
+		return page, fmt.Errorf("pipeline: %w: alert and min_score select stored connections; leave them out, or live", models.ErrBadQuery)
+	case q.Sensor != "" && q.Sensor != p.options.Sensor:
+		total := uint64(0)
+		page.Total = &total
+		return page, nil
+	}
+	limit := cmp.Or(q.Limit, models.DefaultPageLimit)
+	first := func(a, b *flow.Record) int { return cmp.Compare(b.ID, a.ID) }
+	if q.Sort == models.SortBytes {
+		first = func(a, b *flow.Record) int {
+			return cmp.Or(cmp.Compare(b.Bytes[0]+b.Bytes[1], a.Bytes[0]+a.Bytes[1]), cmp.Compare(b.ID, a.ID))
+		}
+	}
+	var all []flow.Record
+	total := uint64(0)
+	for _, w := range p.workers {
+		rs, err := p.ask(ctx, w, func(r *flow.Record) bool { return p.matches(r, &q) })
+		if err != nil {
+			return page, err
+		}
+		for i := range rs {
+			if !matchesText(&rs[i], &q) {
+				continue
+			}
+			total++
+			if below == 0 || rs[i].ID < below {
+				all = append(all, rs[i])
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b flow.Record) int { return first(&a, &b) })
+	if len(all) > limit {
+		all = all[:limit]
+		if q.Sort != models.SortBytes {
+			page.Next = cursorOf(all[limit-1].ID)
+		}
+	}
+	for i := range all {
+		c := p.export.connection(&all[i])
+		if row, ok := p.export.view.find(c.ID); ok {
+			c.RateUp, c.RateDown, c.Alert, c.Score = row.RateUp, row.RateDown, row.Alert, row.Score
+		}
+		page.Items = append(page.Items, c)
+	}
+	page.Total = &total
+	return page, nil
+}
+
+// ask puts a question to a worker and waits for the answer; there is none from one that has ended.
+func (p *Pipeline) ask(ctx context.Context, w *worker, keep func(*flow.Record) bool) ([]flow.Record, error) {
+	a := &ask{keep, make(chan []flow.Record, 1)}
+	select {
+	case w.asks <- a:
+	case <-w.ended:
+		return nil, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case rs := <-a.answer:
+		return rs, nil
+	case <-w.ended:
+		return nil, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// matches applies the filters that cost next to nothing. The worker runs it.
+func (p *Pipeline) matches(r *flow.Record, q *models.ConnectionQuery) bool {
+	return (!q.Host.IsValid() || within(q.Host, r.Orig) || within(q.Host, r.Resp)) &&
+		(q.Port == 0 || r.Proto.HasPorts() && (r.OrigPort == q.Port || r.RespPort == q.Port)) &&
+		(q.Proto == "" || r.Proto.String() == q.Proto) &&
+		(len(q.States) == 0 || slices.Contains(q.States, r.State.String())) &&
+		(q.From == 0 || models.Micros(p.options.FileTime(r.Last)) >= q.From) &&
+		(q.To == 0 || models.Micros(p.options.FileTime(r.First)) < q.To)
+}
+
+func within(p netip.Prefix, a models.Addr) bool { return p.Contains(a.Netip()) }
+
+// matchesText applies those that need the texts of a connection. Who asks runs it.
+func matchesText(r *flow.Record, q *models.ConnectionQuery) bool {
+	if q.CommunityID != "" && flow.CommunityID(r.Orig, r.Resp, r.OrigPort, r.RespPort, r.Proto) != q.CommunityID {
+		return false
+	}
+	if q.Text == "" {
+		return true
+	}
+	text := strings.ToLower(q.Text)
+	return strings.Contains(strings.ToLower(r.Hello.SNI), text) || strings.Contains(r.Orig.String(), text) || strings.Contains(r.Resp.String(), text)
+}
+
+const cursorPrefix = "live "
+
+func cursorOf(id int64) models.Cursor {
+	return models.Cursor(base64.RawURLEncoding.EncodeToString([]byte(cursorPrefix + strconv.FormatInt(id, 10))))
+}
+
+// liveCursor reads a cursor; 0 is the start.
+func liveCursor(c models.Cursor) (below int64, err error) {
+	if c == "" {
+		return 0, nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(string(c))
+	if text, ok := strings.CutPrefix(string(b), cursorPrefix); ok && err == nil {
+		if below, err = strconv.ParseInt(text, 10, 64); err == nil && below > 0 {
+			return below, nil
+		}
+	}
+	return 0, fmt.Errorf("pipeline: %w: the cursor is not of a page of live connections", models.ErrBadQuery)
+}
