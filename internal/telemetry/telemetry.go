@@ -3,6 +3,8 @@
 package telemetry
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,6 +27,17 @@ func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
 		return slog.New(slog.NewJSONHandler(w, o)), nil
 	}
 	return nil, fmt.Errorf("log format %q: text and json exist", format)
+}
+
+// LostLine is the line of a log in format that says how many lines before it were lost.
+func LostLine(format string, lines uint64) []byte {
+	var b bytes.Buffer
+	log, err := Logger(&b, "warn", format)
+	if err != nil {
+		return fmt.Appendf(nil, "log lines lost: %d\n", lines)
+	}
+	log.LogAttrs(context.Background(), slog.LevelWarn, "log lines lost", slog.Uint64("lines", lines))
+	return b.Bytes()
 }
 
 // Registry is a Prometheus registry with what the Go runtime and the process say of themselves.
