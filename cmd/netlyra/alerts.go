@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"netlyra/internal/bus"
 	"netlyra/internal/models"
 	"netlyra/internal/store"
+	"netlyra/internal/telemetry"
 )
 
 // keeper takes alerts from the bus, stores them, and then shows those that are not hidden: what a client has seen survives a power cut.
@@ -19,12 +21,21 @@ type keeper struct {
 	store   *store.Store
 	show    func(*models.Alert)
 	log     *slog.Logger
-	ending  func() bool        // the program has been asked to end
-	failed  bool               // the last attempt to store
-	pending map[string]pending // not stored yet, by id
-	stored  atomic.Uint64      // revisions, as are the others
+	ending  func() bool                // the program has been asked to end
+	unsaved *telemetry.Limiter         // the line about alerts that are not stored
+	failed  bool                       // the last attempt to store
+	pending map[string]pending         // not stored yet, by id
+	logged  map[string]models.Severity // of open incidents: the severity that the log has for them
+	stored  atomic.Uint64              // revisions, as are the others
 	hidden  atomic.Uint64
 	lost    atomic.Uint64
+}
+
+func newKeeper(s *store.Store, show func(*models.Alert), log *slog.Logger, ending func() bool) *keeper {
+	return &keeper{
+		store: s, show: show, log: log, ending: ending,
+		unsaved: telemetry.NewLimiter(time.Minute), pending: map[string]pending{}, logged: map[string]models.Severity{},
+	}
 }
 
 // pending is the newest revision of an alert, and how many it stands for.
@@ -43,7 +54,6 @@ const (
 
 // run keeps alerts until the bus has been closed and is empty.
 func (k *keeper) run(ctx context.Context, consumer bus.Consumer) error {
-	k.pending = map[string]pending{}
 	for {
 		alerts, err := k.poll(ctx, consumer)
 		if err == nil {
@@ -107,12 +117,14 @@ func (k *keeper) save(ctx context.Context, alerts []*models.Alert) {
 		clear(k.pending)
 	} else {
 		k.keep(alerts)
-		k.log.LogAttrs(ctx, slog.LevelError, "alerts not stored yet", slog.Int("alerts", len(k.pending)), slog.Any("error", err))
+		k.unsaved.Log(ctx, k.log, slog.LevelError, "alerts not stored yet", slog.Int("alerts", len(k.pending)), slog.Any("error", err))
 	}
 	for _, a := range alerts {
 		if a.Triage != models.TriageHidden {
 			k.show(a)
-			k.tell(ctx, a)
+			k.logAlert(ctx, a)
+		} else if a.State == models.AlertClosed {
+			delete(k.logged, a.ID)
 		}
 	}
 }
@@ -128,18 +140,37 @@ func (k *keeper) count(alerts []*models.Alert) {
 	}
 }
 
-// tell writes the first and the last revision of an incident to the log.
-func (k *keeper) tell(ctx context.Context, a *models.Alert) {
-	attrs := []slog.Attr{
-		slog.String("id", a.ID), slog.String("category", string(a.Category)), slog.String("severity", string(a.Severity)),
-		slog.Float64("score", a.Score), slog.String("summary", a.Summary),
-	}
+// logAlert logs an incident when it is raised, whenever its severity has risen, and when it closes.
+func (k *keeper) logAlert(ctx context.Context, a *models.Alert) {
+	before, known := k.logged[a.ID]
 	switch {
 	case a.State == models.AlertClosed:
-		k.log.LogAttrs(ctx, slog.LevelInfo, "alert closed", attrs...)
+		delete(k.logged, a.ID)
+		k.log.LogAttrs(ctx, slog.LevelInfo, "alert closed", alertAttrs(a)...)
 	case a.Rev == 1:
-		k.log.LogAttrs(ctx, slog.LevelWarn, "alert", attrs...)
+		k.logged[a.ID] = a.Severity
+		k.log.LogAttrs(ctx, slog.LevelWarn, "alert", alertAttrs(a)...)
+	case !known: // raised before this program started
+		k.logged[a.ID] = a.Severity
+	case severityRank(a.Severity) > severityRank(before):
+		k.logged[a.ID] = a.Severity
+		k.log.LogAttrs(ctx, slog.LevelWarn, "alert escalated", append(alertAttrs(a), slog.String("severity_before", string(before)))...)
 	}
+}
+
+// alertAttrs are the members of an alert's line in the log.
+func alertAttrs(a *models.Alert) []slog.Attr {
+	return []slog.Attr{
+		slog.String("id", a.ID), slog.String("category", string(a.Category)), slog.String("severity", string(a.Severity)),
+		slog.Float64("score", a.Score), slog.Uint64("count", a.Count),
+		slog.String("src_ip", a.SrcIP), slog.Int("src_port", int(a.SrcPort)), slog.String("dst_ip", a.DstIP), slog.Int("dst_port", int(a.DstPort)),
+		slog.String("proto", a.Proto), slog.String("sensor", a.Sensor), slog.String("summary", a.Summary),
+	}
+}
+
+// severityRank orders severities.
+func severityRank(s models.Severity) int {
+	return slices.Index(models.Severities(), s)
 }
 
 // keep puts alerts by for later; a newer revision takes the place of an older one.

@@ -59,7 +59,7 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &keeper{store: s, show: func(*models.Alert) { shown.Add(1) }, log: slog.New(slog.DiscardHandler), ending: func() bool { return false }}
+	k := newKeeper(s, func(*models.Alert) { shown.Add(1) }, slog.New(slog.DiscardHandler), func() bool { return false })
 	produce := func(host string, revs ...int64) {
 		t.Helper()
 		for _, rev := range revs {

@@ -34,9 +34,7 @@ type program struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	// The first signal asks for an orderly end; after it the default is back, so that a second one ends at once.
-	context.AfterFunc(ctx, stop)
+	ctx, stop := untilSignal(context.Background())
 	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}
 	status := p.run(ctx, os.Args[1:])
 	stop()
@@ -49,10 +47,41 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if errors.Is(err, config.ErrHelp) {
 		return exitOK
 	}
+	if err == nil && command == "run" {
+		return p.detached(ctx, cli)
+	}
 	if err == nil {
 		err = p.dispatch(ctx, cli, command)
 	}
 	return p.status(err)
+}
+
+// detached runs what must not wait for whoever reads standard error. The end of that reader, if it is one, asks for an orderly end.
+func (p *program) detached(ctx context.Context, cli *config.CLI) int {
+	signal.Ignore(syscall.SIGPIPE) // the write fails instead
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	out := telemetry.NewDetached(telemetry.DetachedOptions{
+		Output: p.stderr, Gone: end,
+		Lost: func(lines uint64) []byte { return telemetry.LostLine(cli.LogFormat, lines) },
+	})
+	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		_ = out.Run(writing) // returns nil
+	}()
+	p.stderr = out
+	log, err := telemetry.Logger(out, cli.LogLevel, cli.LogFormat)
+	if err != nil {
+		err = &config.UsageError{Err: err}
+	} else {
+		err = p.watch(ctx, &cli.Run, log, out)
+	}
+	status := p.status(err)
+	stop()
+	<-written
+	return status
 }
 
 func (p *program) dispatch(ctx context.Context, cli *config.CLI, command string) error {
@@ -62,8 +91,6 @@ func (p *program) dispatch(ctx context.Context, cli *config.CLI, command string)
 	}
 	name, rest, _ := strings.Cut(command, " ")
 	switch name {
-	case "run":
-		return p.watch(ctx, &cli.Run, log)
 	case "analyze":
 		return p.analyze(ctx, &cli.Analyze, log)
 	case "exception":

@@ -15,6 +15,7 @@ import (
 	"netlyra/internal/pipeline"
 	"netlyra/internal/state"
 	"netlyra/internal/store"
+	"netlyra/internal/telemetry"
 )
 
 // memory keeps what the detector has learned, on disk.
@@ -22,6 +23,7 @@ type memory struct {
 	file    *state.File
 	log     *slog.Logger
 	aside   []state.Aside
+	unsaved *telemetry.Limiter     // the line about what is not saved
 	problem atomic.Pointer[string] // of the last attempt to save; nil: it went well
 }
 
@@ -31,7 +33,7 @@ func openMemory(path string, log *slog.Logger) (*memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &memory{file: file, log: log}, nil
+	return &memory{file: file, log: log, unsaved: telemetry.NewLimiter(time.Minute)}, nil
 }
 
 // options is what the pipeline needs of it; nil where nothing is kept.
@@ -83,9 +85,7 @@ func (m *memory) save(b []byte) error {
 	}
 	problem := err.Error()
 	m.problem.Store(&problem)
-	if before == nil || *before != problem {
-		m.log.LogAttrs(context.Background(), slog.LevelError, "what has been learned is not saved, tried again later", slog.Any("error", err))
-	}
+	m.unsaved.Log(context.Background(), m.log, slog.LevelError, "what has been learned is not saved, tried again later", slog.Any("error", err))
 	return err
 }
 

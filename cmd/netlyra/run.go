@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -29,8 +31,8 @@ import (
 )
 
 // watch captures, detects, stores and serves until ctx ends.
-func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger) (err error) {
-	w := &watcher{config: c, log: log, end: ctx.Done()}
+func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, out *telemetry.Detached) (err error) {
+	w := &watcher{config: c, log: log, out: out, end: ctx.Done()}
 	filter, err := newPacketFilter(&c.Detection)
 	if err != nil {
 		return err
@@ -69,6 +71,7 @@ const drainTimeout = 2 * time.Second
 type watcher struct {
 	config   *config.Run
 	log      *slog.Logger
+	out      *telemetry.Detached // where log writes
 	sources  []pipeline.Source
 	name     string            // of what is watched
 	fileTime func(int64) int64 // of a file
@@ -99,6 +102,9 @@ func (w *watcher) run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(rest)
 	g.Go(func() error { return w.store.Run(rest) }) // what failed elsewhere is no reason to lose what is accepted
 	g.Go(func() error { return w.server.Run(gctx) })
+	if w.config.Read == "" {
+		g.Go(func() error { return w.watchLinks(gctx) })
+	}
 	g.Go(func() error {
 		w.closeCutOff(gctx)
 		return nil
@@ -302,7 +308,11 @@ func (w *watcher) ending() bool {
 	}
 }
 
-func (w *watcher) drops() []models.Drop { return append(w.bus.Drops(), w.store.Drops()...) }
+func (w *watcher) drops() []models.Drop {
+	return slices.Concat(w.bus.Drops(), w.store.Drops(), []models.Drop{
+		{Stage: "log", Reason: "unread", Count: w.out.Lost(), Unit: models.DropLines, Effect: models.DropUnlisted},
+	})
+}
 
 func (w *watcher) openServer() error {
 	c := w.config
@@ -327,7 +337,7 @@ func (w *watcher) openServer() error {
 	}
 	changed := w.server.Changed
 	w.changed.Store(&changed)
-	w.keeper = &keeper{store: w.store, show: w.server.PublishAlert, log: w.log, ending: w.ending}
+	w.keeper = newKeeper(w.store, w.server.PublishAlert, w.log, w.ending)
 	return nil
 }
 
@@ -345,6 +355,9 @@ func (w *watcher) health() []api.Reason {
 		reasons = append(reasons, api.Reason{Code: models.StoreExposed, Message: "Anybody on this machine may write into " + h.Exposed + ", where the database is."})
 	}
 	reasons = append(reasons, w.memory.health()...)
+	if problem := w.out.Problem(); problem != "" {
+		reasons = append(reasons, api.Reason{Code: "log_unread", Message: fmt.Sprintf("Lines of the log do not arrive: %s. Lines lost so far: %d.", problem, w.out.Lost())})
+	}
 	for _, l := range w.links() {
 		if l.Link == "gone" || l.Link == "down" {
 			reasons = append(reasons, api.Reason{Code: "interface_" + l.Link, Message: "The interface " + l.Name + " is " + l.Link + "."})

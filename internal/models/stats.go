@@ -70,6 +70,7 @@ const (
 	DropAlerts   DropUnit = "alert"
 	DropMessages DropUnit = "message"
 	DropClients  DropUnit = "client"
+	DropLines    DropUnit = "line" // of the log
 )
 
 // DropEffect is what follows from a Drop.
@@ -80,7 +81,7 @@ const (
 	DropUnseen   DropEffect = "unseen"   // packets that nothing has looked at
 	DropUnjudged DropEffect = "unjudged" // seen and counted, but unknown to the detector
 	DropUnstored DropEffect = "unstored" // judged and shown, but not in the database
-	DropUnlisted DropEffect = "unlisted" // a list or the page is incomplete; nothing is lost
+	DropUnlisted DropEffect = "unlisted" // a list, the page or the log is incomplete; nothing else is lost
 )
 
 // AlertStats counts revisions. Raised = Stored + Suppressed + Dropped + those still on their way.
