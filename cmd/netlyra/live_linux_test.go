@@ -324,11 +324,38 @@ func TestUnwritableDatabase(t *testing.T) {
 	}
 }
 
-// A database that cannot be read is set aside as it is, the page says so, and the program runs.
+// A file that is no database of netlyra is refused, and stays as it is.
+func TestForeignDatabase(t *testing.T) {
+	dir := t.TempDir()
+	database, content := filepath.Join(dir, "netlyra.db"), bytes.Repeat([]byte("not a database. "), 1024)
+	if err := os.WriteFile(database, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, said := fails(t, nil, "run", "--read", absolute(t, sample), "--listen", "127.0.0.1:0", "--ws-listen", "off", "--database", database)
+	if status != exitFailed || !strings.Contains(said, database) {
+		t.Errorf("exit status %d: %s", status, said)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	now, err2 := os.ReadFile(database)
+	if err != nil || err2 != nil || len(files) != 1 || !bytes.Equal(now, content) {
+		t.Errorf("the file has changed, or another is beside it: %v %v %v", files, err, err2)
+	}
+}
+
+// A database whose pages are damaged is set aside as it is, the page says so, and the program runs.
 func TestCorruptDatabase(t *testing.T) {
 	dir := t.TempDir()
-	database, damaged := filepath.Join(dir, "netlyra.db"), bytes.Repeat([]byte("not a database. "), 1024)
-	if err := os.WriteFile(database, damaged, 0o644); err != nil {
+	database := filepath.Join(dir, "netlyra.db")
+	startRun(t, nil, database, "--read", sample, "--speed", "max").terminate()
+	damaged, err := os.ReadFile(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const page = 4096
+	for i := page; i < len(damaged); i++ { // its header, with the application id, stays
+		damaged[i] = 0x5a
+	}
+	if err := os.WriteFile(database, damaged, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := startRun(t, nil, database, "--read", sample, "--speed", "max")
