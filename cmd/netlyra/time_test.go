@@ -109,23 +109,9 @@ func readCapture(t *testing.T, path string) (frames []models.Frame) {
 // incidents analyses packets, as a pcap file, and gives a line for each incident, sorted, and the summary.
 func incidents(t *testing.T, frames []models.Frame) (lines []string, s summary) {
 	t.Helper()
-	const headerBytes, recordBytes = 24, 16
-	b := make([]byte, headerBytes, headerBytes+len(frames)*(recordBytes+100))
-	binary.LittleEndian.PutUint32(b, 0xa1b2c3d4)
-	binary.LittleEndian.PutUint16(b[4:], 2)
-	binary.LittleEndian.PutUint16(b[6:], 4)
-	binary.LittleEndian.PutUint32(b[16:], 1<<18)
-	binary.LittleEndian.PutUint32(b[20:], uint32(models.LinkEthernet))
-	for i := range frames {
-		f := &frames[i]
-		for _, v := range []uint32{uint32(f.TS / 1e6), uint32(f.TS % 1e6), uint32(len(f.Data)), f.WireLen} {
-			b = binary.LittleEndian.AppendUint32(b, v)
-		}
-		b = append(b, f.Data...)
-	}
 	dir := t.TempDir()
 	file, out := filepath.Join(dir, "capture.pcap"), filepath.Join(dir, "summary.json")
-	if err := os.WriteFile(file, b, 0o600); err != nil {
+	if err := os.WriteFile(file, pcapOf(frames), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	stdout, stderr, status := netlyra(t, "analyze", "--quiet", "--format", "jsonl", "--summary", out, file)
@@ -149,4 +135,23 @@ func incidents(t *testing.T, frames []models.Frame) (lines []string, s summary) 
 		t.Fatal(err)
 	}
 	return lines, s
+}
+
+// pcapOf writes Ethernet frames as a pcap file.
+func pcapOf(frames []models.Frame) []byte {
+	const headerBytes, recordBytes = 24, 16
+	b := make([]byte, headerBytes, headerBytes+len(frames)*(recordBytes+100))
+	binary.LittleEndian.PutUint32(b, 0xa1b2c3d4)
+	binary.LittleEndian.PutUint16(b[4:], 2)
+	binary.LittleEndian.PutUint16(b[6:], 4)
+	binary.LittleEndian.PutUint32(b[16:], 1<<18)
+	binary.LittleEndian.PutUint32(b[20:], uint32(models.LinkEthernet))
+	for i := range frames {
+		f := &frames[i]
+		for _, v := range []uint32{uint32(f.TS / 1e6), uint32(f.TS % 1e6), uint32(len(f.Data)), f.WireLen} {
+			b = binary.LittleEndian.AppendUint32(b, v)
+		}
+		b = append(b, f.Data...)
+	}
+	return b
 }

@@ -484,3 +484,35 @@ func udp(src, dst uint16) []byte {
 	b = binary.BigEndian.AppendUint16(b, dst)
 	return append(b, 0, 28, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20)
 }
+
+// losing is a source that has lost packets.
+type losing struct {
+	scripted
+	lost uint64
+}
+
+func (l *losing) Stats() capture.Stats { return capture.Stats{Dropped: l.lost} }
+
+func TestTheSeriesHasLosses(t *testing.T) {
+	frame := models.Frame{TS: 1e15, Link: models.LinkIPv4, WireLen: 48, Data: udp(1, 2)}
+	src := &losing{scripted{closed: make(chan struct{}), batches: []models.Batch{{Frames: []models.Frame{frame}, Watermark: 1e15 + 5e6}}}, 41}
+	if err := src.Close(); err != nil { // ends when all is read
+		t.Fatal(err)
+	}
+	lost, seconds := uint64(0), map[int64]bool{}
+	p, err := New(Options{Sensor: "s", Sources: []Source{src}, Live: true, Outputs: Outputs{Series: func(ps []models.SeriesPoint) {
+		for _, p := range ps {
+			lost += p.Drops
+			seconds[p.TS] = true
+		}
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if lost != 41 || !seconds[1e9] {
+		t.Errorf("the series has %d lost packets, want 41; seconds %v", lost, seconds)
+	}
+}
