@@ -123,6 +123,7 @@ func (m *Memory) Drops() []models.Drop {
 			d.Unit, d.Effect = models.DropSlots, models.DropUnjudged
 		case TopicAlerts:
 			d.Unit = models.DropAlerts
+		default:
 		}
 		out = append(out, d)
 	}

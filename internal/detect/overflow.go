@@ -184,7 +184,8 @@ func (j *Judge) surplusAlert(k surplusKey, s *surplus, state models.AlertState) 
 			n, what, is, k.category.Words(), room),
 		Counterfactual: fmt.Sprintf("Each would be an incident of its own if fewer than %d incidents had been open at the same time.", room),
 		Facts: []models.Fact{
-			{Name: "sources", Value: float64(sources), Unit: "hosts"}, {Name: "targets", Value: float64(targets), Unit: "hosts"},
+			{Name: "sources", Value: float64(sources), Unit: "hosts"},
+			{Name: "targets", Value: float64(targets), Unit: "hosts"},
 			{Name: "seconds", Value: float64(s.last-s.opened) / secondMicros, Unit: "s"},
 		},
 		Reasons: []models.Reason{{

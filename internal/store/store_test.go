@@ -53,7 +53,7 @@ func run(t *testing.T, s *Store) (stop func()) {
 }
 
 // somebody is who decides in tests.
-var somebody = models.Actor{Who: "root", Whence: "127.0.0.1"} //nolint:gochecknoglobals // constant
+var somebody = models.Actor{Who: "root", Whence: "127.0.0.1"}
 
 func testAlert(id string, ts models.Micros) *models.Alert {
 	return &models.Alert{
