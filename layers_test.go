@@ -28,6 +28,7 @@ func mayImport() map[string][]string {
 		"bus":       leaf,
 		"store":     leaf,
 		"state":     {},
+		"sandbox":   {},
 		"api":       leaf,
 		"traffic":   leaf,
 		"pipeline":  {"models", "capture", "decode", "flow", "detect", "evidence"},

@@ -33,6 +33,8 @@ func unfilled() map[string]string {
 		"/api/v1/stats detector.actual_per_day": "what is learned raises nothing in its first hours; internal/bench",
 		"/api/v1/stats detector.learned_alerts": "likewise",
 		"/api/v1/stats drops.count":             overload,
+		"/api/v1/health sandbox.capabilities":   "only a program that watches an interface keeps one; cmd/netlyra, TestSandbox",
+		"/api/v1/health sandbox.missing":        "only where the kernel has not all of it; internal/sandbox, TestStatusSaysWhatIsMissing",
 		"/api/v1/exceptions next":               "there are 500 exceptions at most: they are one page, in the form of every list",
 	}
 }

@@ -32,7 +32,10 @@ import (
 
 // watch captures, detects, stores and serves until ctx ends.
 func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, out *telemetry.Detached) (err error) {
-	w := &watcher{config: c, log: log, out: out, end: ctx.Done()}
+	w := &watcher{config: c, log: log, out: out, end: ctx.Done(), deciders: deciders()} // who started it is known before the user changes
+	if err := w.changeUser(); err != nil {
+		return err
+	}
 	filter, err := newPacketFilter(&c.Detection)
 	if err != nil {
 		return err
@@ -58,6 +61,9 @@ func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, ou
 	}
 	defer func() { err = errors.Join(err, w.memory.close()) }()
 	if err := w.openPipeline(ctx); err != nil {
+		return errors.Join(err, w.server.Close())
+	}
+	if err := w.enterSandbox(ctx); err != nil {
 		return errors.Join(err, w.server.Close())
 	}
 	return w.run(ctx)
@@ -86,6 +92,8 @@ type watcher struct {
 	keeper   *keeper
 	memory   *memory         // nil: nothing is kept
 	cutOff   []*models.Alert // that nobody goes on with
+	sandbox  *api.Sandbox    // nil: it is off
+	deciders []int
 	end      <-chan struct{} // closed when the program is to end
 }
 
@@ -324,9 +332,9 @@ func (w *watcher) openServer() error {
 		page = nil
 	}
 	o := api.Options{
-		Listen: c.Listen, WSListen: c.WSListen, AllowedHosts: c.AllowedHosts, Token: c.Token, Deciders: deciders(),
+		Listen: c.Listen, WSListen: c.WSListen, AllowedHosts: c.AllowedHosts, Token: c.Token, Deciders: w.deciders,
 		TLS:     api.TLS{CertFile: c.TLSCert, KeyFile: c.TLSKey, Dir: filepath.Join(filepath.Dir(c.Database), "tls")},
-		Version: version(), Store: storeReader{w.store}, Live: liveState{w}, Health: w.health,
+		Version: version(), Store: storeReader{w.store}, Live: liveState{w}, Health: w.health, Sandbox: func() *api.Sandbox { return w.sandbox },
 		Registry: telemetry.Registry(), Log: w.log,
 	}
 	if page != nil {

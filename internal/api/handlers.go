@@ -46,6 +46,7 @@ type healthBody struct {
 	Version       string   `json:"version"`
 	UptimeSeconds float64  `json:"uptime_seconds"`
 	WebSocketPort int      `json:"websocket_port"` // where else /ws is; 0: only here
+	Sandbox       *Sandbox `json:"sandbox"`        // null: off
 }
 
 func (s *Server) health(c *gin.Context) {
@@ -58,6 +59,9 @@ func (s *Server) health(c *gin.Context) {
 	}
 	if len(h.Reasons) > 0 {
 		h.Status = "degraded"
+	}
+	if s.opts.Sandbox != nil {
+		h.Sandbox = s.opts.Sandbox()
 	}
 	if s.ws.listener != nil {
 		h.WebSocketPort, _ = strconv.Atoi(port(s.ws.listener.Addr())) // of a bound address: always a number

@@ -87,6 +87,16 @@ type Reason struct {
 	Message string `json:"message"`
 }
 
+// Sandbox is what the process has given up once everything was open.
+type Sandbox struct {
+	User         string   `json:"user"`         // whom it runs as
+	Capabilities []string `json:"capabilities"` // that it keeps
+	NoNewPrivs   bool     `json:"no_new_privs"`
+	Landlock     int      `json:"landlock"` // version of the kernel's interface; 0: files are not restricted
+	Seccomp      bool     `json:"seccomp"`
+	Missing      []string `json:"missing"` // parts that are not in force, and why
+}
+
 // TLS says how the listeners encrypt.
 type TLS struct {
 	CertFile, KeyFile string // PEM; both or none
@@ -107,6 +117,7 @@ type Options struct {
 	Version      string          // of the program
 	Store        Store           // the past
 	Live         Live            // the present
+	Sandbox      func() *Sandbox // what the process has given up; nil, and a nil answer: nothing is known of it
 	Health       func() []Reason // nil: only what Live.Stats tells; called for each request for health, must not block
 	UI           fs.FS           // index.html and assets/; nil: a note in its place
 	Registry     *prometheus.Registry

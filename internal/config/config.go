@@ -77,6 +77,9 @@ type Run struct {
 
 	State      string        `help:"Directory in which what has been learned is kept over restarts, a file for each sensor; off for none. With --read it must be given as a flag, so that a capture does not become part of what is normal here." default:"memory" placeholder:"DIR"`
 	StateEvery time.Duration `help:"How often what has been learned is saved." default:"5m"`
+
+	User    string `help:"Run as this user; needs root. The directories of the database and of the state must be that user's; missing ones are made." placeholder:"NAME"`
+	Sandbox string `help:"Give up what is not needed once everything is open (capabilities, files outside the own directories, starting programs): ${enum}. require ends the program where the kernel cannot do all of it." enum:"on,off,require" default:"on"`
 }
 
 // StateOff is the value of --state that keeps nothing.

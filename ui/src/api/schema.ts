@@ -32,6 +32,20 @@ export type Health = {
   readonly uptime_seconds: number;
   /** the other port with /ws; 0: none */
   readonly websocket_port: number;
+  /** what the process has given up; null where --sandbox is off */
+  readonly sandbox: {
+    /** whom it runs as */
+    readonly user: string;
+    /** that it keeps, such as net_raw */
+    readonly capabilities: readonly (string)[];
+    readonly no_new_privs: boolean;
+    /** version of the kernel's interface; 0: files are not restricted */
+    readonly landlock: number;
+    /** system calls are restricted */
+    readonly seccomp: boolean;
+    /** parts that are not in force, and why */
+    readonly missing: readonly (string)[];
+  } | null;
 };
 
 /** an IPv4 or IPv6 address, or a prefix */
@@ -124,6 +138,8 @@ export type Alert = {
   })[] | null;
   /** what would have had to be different for no alert */
   readonly counterfactual: string;
+  /** on which side the peers are; empty in alerts that an earlier version has stored */
+  readonly role: "" | "targets" | "sources";
   readonly peers: Top;
   readonly ports: Top;
   /** where the incident is one connection */
@@ -385,8 +401,8 @@ export type Stats = {
     readonly stage: string;
     readonly reason: string;
     readonly count: number;
-    readonly unit: "packet" | "slot" | "row" | "alert" | "message" | "client";
-    /** what follows: packets that nothing looked at, packets or connections that the detector does not know of, rows that are not in the database, a list or page that is incomplete */
+    readonly unit: "packet" | "slot" | "row" | "alert" | "message" | "client" | "line";
+    /** what follows: packets that nothing looked at, packets or connections that the detector does not know of, rows that are not in the database, a list, page or log that is incomplete */
     readonly effect: "unseen" | "unjudged" | "unstored" | "unlisted";
   })[];
   readonly malformed: Counts;

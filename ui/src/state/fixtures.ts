@@ -18,7 +18,7 @@ export function alert(over: Partial<Alert> = {}): Alert {
     ts: "2026-11-24T05:41:33.000001Z", src_ip: "192.0.2.66", dst_ip: "198.51.100.7", src_port: 0, dst_port: 0, proto: "TCP",
     score: 0.97, features: { entropy: 0, packet_rate: 1, byte_rate: 1 }, id: "a", rev: 1, last_ts: "2026-11-24T05:41:35.000001Z",
     count: 1, state: "open", sensor: "s", category: "port_scan", severity: "high", summary: "192.0.2.66 scans.", facts: null,
-    reasons: null, counterfactual: "", peers: { total: 0, top: null }, ports: { total: 0, top: null },
+    reasons: null, counterfactual: "", role: "", peers: { total: 0, top: null }, ports: { total: 0, top: null },
     detector: { name: "d", version: "1", learning: 0.4 }, capture_confidence: 1,
     ...over,
   };

@@ -37,7 +37,7 @@ describe("notices", () => {
   });
   test("what the program complains of is shown, once", () => {
     const health = {
-      status: "degraded" as const, version: "1", uptime_seconds: 1, websocket_port: 0,
+      status: "degraded" as const, version: "1", uptime_seconds: 1, websocket_port: 0, sandbox: null,
       reasons: [{ code: "store_failing", message: "the disk is full" }, { code: "drops", message: "x" }],
     };
     expect(notices(stats(), health, 0).map((n) => n.text)).toEqual(["the disk is full"]);

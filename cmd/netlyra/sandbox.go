@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+
+	"netlyra/internal/api"
+	"netlyra/internal/config"
+	"netlyra/internal/sandbox"
+)
+
+// changeUser makes the process that of --user.
+func (w *watcher) changeUser() error {
+	c := w.config
+	if c.User == "" {
+		return nil
+	}
+	dirs := []string{filepath.Dir(c.Database)}
+	if c.State != config.StateOff {
+		dirs = append(dirs, c.State)
+	}
+	if err := sandbox.ChangeUser(c.User, dirs); err != nil {
+		return &config.UsageError{Err: err}
+	}
+	return nil
+}
+
+// enterSandbox gives up what is not needed once everything is open, and says what is in force.
+func (w *watcher) enterSandbox(ctx context.Context) error {
+	c := w.config
+	if c.Sandbox == "off" {
+		w.log.LogAttrs(ctx, slog.LevelWarn, "sandbox is off: every privilege is kept")
+		return nil
+	}
+	write, read := w.ownPaths()
+	s := sandbox.Enter(sandbox.Options{KeepNetRaw: c.Read == "", Read: read, Write: write})
+	if c.Sandbox == "require" {
+		if err := s.Complete(); err != nil {
+			return err
+		}
+	}
+	w.sandbox = &api.Sandbox{
+		User: s.User, Capabilities: append([]string{}, s.Capabilities...), NoNewPrivs: s.NoNewPrivs, Landlock: s.Landlock, Seccomp: s.Seccomp,
+		Missing: append([]string{}, s.Missing...),
+	}
+	attrs := []slog.Attr{
+		slog.String("user", s.User), slog.Any("capabilities", s.Capabilities), slog.Bool("no_new_privs", s.NoNewPrivs),
+		slog.Int("landlock", s.Landlock), slog.Bool("seccomp", s.Seccomp),
+	}
+	if len(s.Notes) > 0 {
+		attrs = append(attrs, slog.Any("notes", s.Notes))
+	}
+	if len(s.Missing) > 0 {
+		w.log.LogAttrs(ctx, slog.LevelWarn, "sandbox is incomplete", append(attrs, slog.Any("missing", s.Missing))...)
+		return nil
+	}
+	w.log.LogAttrs(ctx, slog.LevelInfo, "sandboxed", attrs...)
+	return nil
+}
+
+// ownPaths are the directories that the program writes in, and what else it reads while it runs.
+func (w *watcher) ownPaths() (write, read []string) {
+	c := w.config
+	write = bothEnds(c.Database)
+	if w.memory != nil {
+		write = append(write, c.State)
+	}
+	// Counters and sockets; what shows that descriptors are left; names of users and of hosts; the local time.
+	read = []string{"/proc", "/sys", "/dev/null", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/hosts", "/etc/resolv.conf", "/etc/localtime", "/usr/share/zoneinfo"}
+	for _, path := range []string{c.TLSCert, c.TLSKey} { // a new certificate comes as a new file
+		if path != "" {
+			read = append(read, bothEnds(path)...)
+		}
+	}
+	if c.Read != "" && c.Read != "-" {
+		read = append(read, c.Read) // opened again for every round of --loop
+	}
+	return write, read
+}
+
+// bothEnds are the directories of a file, and of what it is a link to.
+func bothEnds(path string) []string {
+	dirs := []string{filepath.Dir(path)}
+	if target, err := filepath.EvalSymlinks(path); err == nil && filepath.Dir(target) != dirs[0] {
+		dirs = append(dirs, filepath.Dir(target))
+	}
+	return dirs
+}

@@ -1,0 +1,13 @@
+//go:build !linux
+
+package sandbox
+
+import "errors"
+
+// Enter gives nothing up: there is no such mechanism here.
+func Enter(Options) Status {
+	return Status{Missing: []string{"sandbox: only Linux has one"}}
+}
+
+// ChangeUser is not supported here.
+func ChangeUser(string, []string) error { return errors.New("changing the user needs Linux") }
