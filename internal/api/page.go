@@ -1,10 +1,6 @@
 package api
 
 import (
-	"errors"
-	"io"
-	"io/fs"
-	"mime"
 	"net/http"
 	"path"
 	"strings"
@@ -39,38 +35,10 @@ func (s *Server) noRoute(c *gin.Context) {
 }
 
 func (s *Server) file(c *gin.Context, name string) {
-	b, err := readFile(s.opts.UI, name)
-	if err != nil {
+	a, ok := s.pageFiles[name]
+	if !ok {
 		s.noRoute(c)
 		return
 	}
-	cache := "no-cache"
-	if strings.HasPrefix(name, "assets/") {
-		cache = "public, max-age=31536000, immutable" // the name has the content's hash
-	}
-	c.Header("Cache-Control", cache)
-	kind := mime.TypeByExtension(path.Ext(name))
-	if kind == "" {
-		kind = "application/octet-stream"
-	}
-	c.Data(http.StatusOK, kind, b)
-}
-
-func readFile(files fs.FS, name string) ([]byte, error) {
-	if !fs.ValidPath(name) {
-		return nil, fs.ErrNotExist
-	}
-	f, err := files.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // read only: nothing to lose
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.IsDir() {
-		return nil, errors.New("api: a directory")
-	}
-	return io.ReadAll(f)
+	a.serve(c)
 }

@@ -45,18 +45,18 @@ func (s *Server) routes(everything bool) *gin.Engine {
 		return e
 	}
 	e.NoRoute(s.page)
-	e.GET("/openapi.yaml", serveYAML(openAPI))
-	e.GET("/asyncapi.yaml", serveYAML(asyncAPI))
+	e.GET("/openapi.yaml", s.openAPI.serve)
+	e.GET("/asyncapi.yaml", s.asyncAPI.serve)
 	e.GET("/livez", s.livez)
 	e.GET("/readyz", s.readyz)
-	e.GET("/metrics", s.checkAuth, textOnly, gin.WrapH(promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{})))
+	e.GET("/metrics", s.checkAuth, textOnly, gin.WrapH(promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{DisableCompression: true})))
 	s.apiRoutes(e.Group("/api/v1"))
 	return e
 }
 
 func (s *Server) apiRoutes(v1 *gin.RouterGroup) {
-	v1.GET("/openapi.yaml", serveYAML(openAPI))
-	v1.GET("/asyncapi.yaml", serveYAML(asyncAPI))
+	v1.GET("/openapi.yaml", s.openAPI.serve)
+	v1.GET("/asyncapi.yaml", s.asyncAPI.serve)
 	v1.POST("/session", s.openSession)
 	v1.DELETE("/session", s.closeSession)
 	v1.GET("/health", s.checkAuth, s.health)
@@ -134,13 +134,5 @@ func (s *Server) limitStore() gin.HandlerFunc {
 		default:
 			s.abort(c, fail(codeBusy, "too many requests at a time; try again in a second"))
 		}
-	}
-}
-
-// serveYAML answers with a description of this API.
-func serveYAML(b []byte) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		c.Header("Cache-Control", "no-cache")
-		c.Data(http.StatusOK, "application/yaml; charset=utf-8", b)
 	}
 }

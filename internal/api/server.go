@@ -152,6 +152,9 @@ type Server struct {
 	drops    dropWatch
 	store    *storeWatch
 	cert     *certKeeper // nil: no TLS
+
+	pageFiles         map[string]*asset // by path
+	openAPI, asyncAPI *asset
 }
 
 // endpoint is one listener and what it serves.
@@ -337,9 +340,29 @@ func (s *Server) build() error {
 		live: s.opts.Live, stats: s.stats, epoch: hex.EncodeToString(epoch[:]), version: s.opts.Version,
 		max: s.opts.MaxClients, metrics: s.metrics,
 	})
-	s.main.server = s.httpServer(s.routes(true))
+	if err := s.loadAssets(); err != nil {
+		return err
+	}
+	packed, err := compress(s.routes(true))
+	if err != nil {
+		return err
+	}
+	s.main.server = s.httpServer(packed)
 	s.ws.server = s.httpServer(s.routes(false))
 	return nil
+}
+
+// loadAssets packs what does not change: the page and the descriptions.
+func (s *Server) loadAssets() (err error) {
+	const yaml = "application/yaml; charset=utf-8"
+	if s.openAPI, err = newAsset(yaml, cacheAsk, openAPI); err != nil {
+		return err
+	}
+	if s.asyncAPI, err = newAsset(yaml, cacheAsk, asyncAPI); err != nil {
+		return err
+	}
+	s.pageFiles, err = loadPage(s.opts.UI)
+	return err
 }
 
 func (s *Server) httpServer(h http.Handler) *http.Server {
