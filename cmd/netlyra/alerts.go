@@ -12,6 +12,8 @@ import (
 	"netlyra/internal/models"
 	"netlyra/internal/store"
 	"netlyra/internal/telemetry"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // keeper takes alerts from the bus, stores them, and then shows those that are not hidden: what a client has seen survives a power cut.
@@ -29,13 +31,36 @@ type keeper struct {
 	stored  atomic.Uint64              // revisions, as are the others
 	hidden  atomic.Uint64
 	lost    atomic.Uint64
+	raised  *prometheus.CounterVec // incidents
+	wrote   prometheus.Histogram   // times to store
 }
 
 func newKeeper(s *store.Store, show func(*models.Alert), log *slog.Logger, ending func() bool) *keeper {
-	return &keeper{
+	k := &keeper{
 		store: s, show: show, log: log, ending: ending,
 		unsaved: telemetry.NewLimiter(time.Minute), pending: map[string]pending{}, logged: map[string]models.Severity{},
+		raised: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "netlyra_alerts_total", Help: "Incidents raised, hidden ones included, by category and the severity at first.",
+		}, []string{"category", "severity"}),
+		wrote: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "netlyra_store_write_duration_seconds", Help: "Time to store alerts, failed attempts included.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+		}),
 	}
+	for _, c := range models.Categories() { // from 0, so that a rule sees the first rise
+		for _, s := range models.Severities() {
+			k.raised.WithLabelValues(string(c), string(s))
+		}
+	}
+	return k
+}
+
+// register gives the metrics of alerts and their database to a registry.
+func (k *keeper) register(r prometheus.Registerer) error {
+	size := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "netlyra_store_database_bytes", Help: "Size of the database on the disk, its log included.",
+	}, func() float64 { return float64(k.store.FileBytes()) })
+	return errors.Join(r.Register(k.raised), r.Register(k.wrote), r.Register(size))
 }
 
 // pending is the newest revision of an alert, and how many it stands for.
@@ -108,7 +133,9 @@ func (k *keeper) save(ctx context.Context, alerts []*models.Alert) {
 	err := errStillFailing
 	if !k.failed || !k.ending() || len(alerts) == 0 { // at the end, one wait for a database that fails is enough, and one last attempt
 		limited, stop := context.WithTimeout(ctx, saveWait)
+		start := time.Now()
 		err = k.store.SaveAlerts(limited, batch)
+		k.wrote.Observe(time.Since(start).Seconds())
 		stop()
 	}
 	k.failed = err != nil
@@ -120,6 +147,9 @@ func (k *keeper) save(ctx context.Context, alerts []*models.Alert) {
 		k.unsaved.Log(ctx, k.log, slog.LevelError, "alerts not stored yet", slog.Int("alerts", len(k.pending)), slog.Any("error", err))
 	}
 	for _, a := range alerts {
+		if a.Rev == 1 {
+			k.raised.WithLabelValues(string(a.Category), string(a.Severity)).Inc()
+		}
 		if a.Triage != models.TriageHidden {
 			k.show(a)
 			k.logAlert(ctx, a)

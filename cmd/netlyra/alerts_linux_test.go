@@ -12,6 +12,9 @@ import (
 	"netlyra/internal/bus"
 	"netlyra/internal/models"
 	"netlyra/internal/store"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // What came while the database could not be written is accounted for afterwards: every revision, hidden or not.
@@ -63,7 +66,7 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 	produce := func(host string, revs ...int64) {
 		t.Helper()
 		for _, rev := range revs {
-			a := &models.Alert{ID: host, Rev: rev, TS: 1, SrcIP: host, DstIP: "192.0.2.9", State: models.AlertOpen, Category: models.CategoryFlood}
+			a := &models.Alert{ID: host, Rev: rev, TS: 1, SrcIP: host, DstIP: "192.0.2.9", State: models.AlertOpen, Category: models.CategoryFlood, Severity: models.SeverityHigh}
 			if err := producer.Produce(ctx, bus.Record{Topic: bus.TopicAlerts, Key: "s", Value: bus.Alert{Alert: a}}); err != nil {
 				t.Fatal(err)
 			}
@@ -86,6 +89,35 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 	until(t, "account", func() bool { return k.hidden.Load() == 4 && k.stored.Load() == 3 })
 	if shown.Load() != 6 || k.lost.Load() != 0 {
 		t.Errorf("%d revisions shown and %d lost, want 6 and 0", shown.Load(), k.lost.Load())
+	}
+	reg := prometheus.NewPedanticRegistry()
+	if err := k.register(reg); err != nil {
+		t.Fatal(err)
+	}
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) != 0 {
+		t.Errorf("promlint: %v, %v", problems, err)
+	}
+	if n := testutil.ToFloat64(k.raised.WithLabelValues("flood", "high")); n != 2 {
+		t.Errorf("%v incidents counted, want 2, however many revisions", n)
+	}
+	if n := testutil.CollectAndCount(k.raised); n != len(models.Categories())*len(models.Severities()) {
+		t.Errorf("%d series of incidents", n)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		switch m := f.GetMetric()[0]; f.GetName() {
+		case "netlyra_store_database_bytes":
+			if m.GetGauge().GetValue() < 4096 {
+				t.Errorf("database of %v bytes", m.GetGauge().GetValue())
+			}
+		case "netlyra_store_write_duration_seconds":
+			if h := m.GetHistogram(); h.GetSampleCount() < 2 || h.GetSampleSum() <= 0 {
+				t.Errorf("%d writes in %v s", h.GetSampleCount(), h.GetSampleSum())
+			}
+		}
 	}
 	if err := b.Close(); err != nil {
 		t.Error(err)

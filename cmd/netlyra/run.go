@@ -346,7 +346,7 @@ func (w *watcher) openServer() error {
 	changed := w.server.Changed
 	w.changed.Store(&changed)
 	w.keeper = newKeeper(w.store, w.server.PublishAlert, w.log, w.ending)
-	return nil
+	return w.keeper.register(o.Registry)
 }
 
 // health lists why the program is not at its best.

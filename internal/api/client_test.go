@@ -17,7 +17,7 @@ import (
 type pace struct{ Blocked, Slow bool }
 
 func newTestClient() *client {
-	return newClient(nil, newHub(hubOptions{metrics: newMetrics(), live: newLive()}), netip.Addr{})
+	return newClient(nil, newHub(hubOptions{metrics: newMetrics("test"), live: newLive()}), netip.Addr{})
 }
 
 func update(seq uint64) []*message {

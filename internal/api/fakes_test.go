@@ -357,7 +357,7 @@ func exampleStats() models.Stats {
 			OpenIncidents: 1, Entities: map[string]uint64{"source": 7}, CapsHit: map[string]uint64{"sources": 0},
 		},
 		Interfaces: []models.Interface{{Name: "eth0", Link: "up"}},
-		LatencyMS:  []models.StageLatency{{Stage: "decode", P50: 2, P99: 5}}, MemoryBytes: 1 << 26,
+		LatencyMS:  []models.StageLatency{{Stage: "decode", P50: 2, P99: 5, Total: models.Latencies{Count: 4, Sum: 61, Within: [models.LatencyBounds]uint64{5: 1, 6: 2}}}}, MemoryBytes: 1 << 26,
 	}
 }
 

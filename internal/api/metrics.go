@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"math"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -21,10 +22,11 @@ type metrics struct {
 	merged   prometheus.Counter
 	dropped  *prometheus.CounterVec
 	closed   *prometheus.CounterVec
+	build    prometheus.Gauge
 }
 
-func newMetrics() *metrics {
-	return &metrics{
+func newMetrics(version string) *metrics {
+	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "netlyra_api_requests_total", Help: "HTTP requests answered, by route and status.",
 		}, []string{"route", "status"}),
@@ -50,13 +52,19 @@ func newMetrics() *metrics {
 		closed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "netlyra_api_ws_closed_clients_total", Help: "WebSocket clients that have left or were cut off, by reason.",
 		}, []string{"reason"}),
+		build: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "netlyra_build_info", Help: "1; the labels say which program this is.",
+			ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+		}),
 	}
+	m.build.Set(1)
+	return m
 }
 
 func (m *metrics) register(r prometheus.Registerer, stats func() models.Stats, others ...prometheus.Collector) error {
 	var errs []error
 	for _, c := range append(others,
-		m.requests, m.seconds, m.clients, m.messages, m.bytes, m.merged, m.dropped, m.closed, newStatsCollector(stats),
+		m.requests, m.seconds, m.clients, m.messages, m.bytes, m.merged, m.dropped, m.closed, m.build, newStatsCollector(stats),
 	) {
 		errs = append(errs, r.Register(c))
 	}
@@ -74,6 +82,7 @@ type statsCollector struct {
 	stats func() models.Stats
 	plain []statMetric
 	vecs  []statVec
+	stage *prometheus.Desc // histogram
 }
 
 // statMetric is one number of Stats.
@@ -91,7 +100,9 @@ type statVec struct {
 }
 
 func newStatsCollector(stats func() models.Stats) *statsCollector {
-	return &statsCollector{stats: stats, plain: plainStats(), vecs: vectorStats()}
+	return &statsCollector{stats: stats, plain: plainStats(), vecs: vectorStats(), stage: prometheus.NewDesc(
+		"netlyra_pipeline_latency_seconds", "Time from a packet's stamp to a stage: one packet of each batch, the first revision of each alert.",
+		[]string{"stage"}, nil)}
 }
 
 func counter(name, help string, get func(*models.Stats) uint64) statMetric {
@@ -259,6 +270,7 @@ func (c *statsCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, v := range c.vecs {
 		ch <- v.desc
 	}
+	ch <- c.stage
 }
 
 // Collect implements prometheus.Collector.
@@ -266,6 +278,14 @@ func (c *statsCollector) Collect(ch chan<- prometheus.Metric) {
 	st := c.stats()
 	for _, m := range c.plain {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, finite(m.get(&st)))
+	}
+	for name, l := range lastStages(st.LatencyMS) {
+		below, n := make(map[float64]uint64, models.LatencyBounds), uint64(0)
+		for i, here := range l.Total.Within {
+			n += here
+			below[models.LatencyBound(i)] = n
+		}
+		ch <- prometheus.MustNewConstHistogram(c.stage, l.Total.Count, l.Total.Sum, below, name)
 	}
 	for _, v := range c.vecs {
 		v.walk(&st, func(value float64, labels ...string) {

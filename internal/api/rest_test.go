@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -666,6 +667,11 @@ func TestMetrics(t *testing.T) {
 		`netlyra_api_requests_total{route="/api/v1/alerts/:id",status="404"} 1`,
 		`netlyra_api_requests_total{route="other",status="404"} 1`,
 		`netlyra_api_ws_clients 0`,
+		`netlyra_build_info{goversion="` + runtime.Version() + `",version="test"} 1`,
+		`netlyra_pipeline_latency_seconds_bucket{stage="decode",le="0.001"} 1`,
+		`netlyra_pipeline_latency_seconds_bucket{stage="decode",le="0.0025"} 3`,
+		`netlyra_pipeline_latency_seconds_bucket{stage="decode",le="+Inf"} 4`,
+		`netlyra_pipeline_latency_seconds_count{stage="decode"} 4`,
 	} {
 		if !strings.Contains(body, "\n"+want+"\n") {
 			t.Errorf("no %s", want)

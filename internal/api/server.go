@@ -330,7 +330,7 @@ func (s *Server) encrypt() error {
 
 // build makes everything that serves.
 func (s *Server) build() error {
-	s.metrics = newMetrics()
+	s.metrics = newMetrics(s.opts.Version)
 	if err := s.metrics.register(s.opts.Registry, s.stats, s.refusals.total, s.places.gauge); err != nil {
 		return fmt.Errorf("api: metrics: %w", err)
 	}

@@ -118,6 +118,47 @@ type StageLatency struct {
 	Stage string  `json:"stage"`
 	P50   float64 `json:"p50"` // ms
 	P99   float64 `json:"p99"`
+
+	Total Latencies `json:"-"` // since the start; for the metrics only
+}
+
+// LatencyBounds is the number of Latencies' bounds.
+const LatencyBounds = 16
+
+// Latencies counts times by their length, each once: the first bound that is not below it. Beyond the last only Count has it.
+type Latencies struct {
+	Count  uint64
+	Sum    float64 // s
+	Within [LatencyBounds]uint64
+}
+
+// LatencyBound is the i-th bound, in seconds, from 10 µs to half a minute.
+func LatencyBound(i int) float64 {
+	return [LatencyBounds]float64{
+		.00001, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30,
+	}[i]
+}
+
+// Add counts one time, in seconds. One below 0 (the clock was set back) is 0.
+func (l *Latencies) Add(seconds float64) {
+	seconds = max(seconds, 0)
+	l.Count++
+	l.Sum += seconds
+	for i := range l.Within {
+		if seconds <= LatencyBound(i) {
+			l.Within[i]++
+			return
+		}
+	}
+}
+
+// Join adds what another has counted.
+func (l *Latencies) Join(o *Latencies) {
+	l.Count += o.Count
+	l.Sum += o.Sum
+	for i, n := range o.Within {
+		l.Within[i] += n
+	}
 }
 
 // SeriesPoint is traffic in one step of time, as the store keeps it: 1 s for an hour, 1 min for 30 days. A step without a point is a gap: nobody watched.

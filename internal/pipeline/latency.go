@@ -14,7 +14,8 @@ type latency struct {
 	now    func() time.Time
 	mu     sync.Mutex // taken once per batch, never per packet
 	halves [2][latencyBuckets]uint32
-	since  int64 // start of the half that runs, seconds of the wall clock
+	since  int64            // start of the half that runs, seconds of the wall clock
+	total  models.Latencies // since the start
 }
 
 const (
@@ -39,10 +40,12 @@ func (l *latency) observe(ts int64) {
 		l.since = s
 	}
 	l.halves[0][b]++
+	l.total.Add(d / 1e6)
 }
 
 // stage reads the distribution.
 func (l *latency) stage(name string, others ...*latency) models.StageLatency {
+	s := models.StageLatency{Stage: name}
 	var sum [latencyBuckets]uint64
 	total := uint64(0)
 	for _, one := range append(others, l) {
@@ -52,9 +55,9 @@ func (l *latency) stage(name string, others ...*latency) models.StageLatency {
 			sum[b] += n
 			total += n
 		}
+		s.Total.Join(&one.total)
 		one.mu.Unlock()
 	}
-	s := models.StageLatency{Stage: name}
 	seen := uint64(0)
 	for b, n := range sum {
 		upper := latencyFirst * math.Pow(1.1, float64(b+1)) / 1000

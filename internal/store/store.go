@@ -188,6 +188,18 @@ func (s *Store) closeFiles() error {
 // "shutdown" for what could not be written before DrainTimeout ended.
 func (s *Store) Drops() []models.Drop { return s.queue.listDrops() }
 
+// FileBytes is the size of the database on the disk, its write-ahead log included; 0 while there is no file. It asks the file
+// system, not the database.
+func (s *Store) FileBytes() int64 {
+	var sum int64
+	for _, suffix := range []string{"", "-wal"} {
+		if info, err := os.Stat(s.opts.Path + suffix); err == nil {
+			sum += info.Size()
+		}
+	}
+	return sum
+}
+
 // Health says whether writing and reading work, and what has been set aside.
 func (s *Store) Health() models.StoreHealth { return s.health.get(s.opts.Now()) }
 
