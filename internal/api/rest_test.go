@@ -412,10 +412,14 @@ func TestOptions(t *testing.T) {
 	for path, want := range map[string]string{
 		"/api/v1/alerts": "GET, HEAD, OPTIONS", "/api/v1/alerts/x": "GET, HEAD, OPTIONS, PATCH", "/api/v1/session": "DELETE, OPTIONS, POST",
 		"/": "GET, HEAD, OPTIONS", "/metrics": "GET, HEAD, OPTIONS",
+		"/api/v1/exceptions/preview": "OPTIONS, POST", "/api/v1/exceptions/e0": "DELETE, GET, HEAD, OPTIONS, PATCH",
 	} {
 		if a := f.do(t, "OPTIONS", path, ""); a.status != 204 || a.header.Get("Allow") != want {
 			t.Errorf("%s: %d %q", path, a.status, a.header.Get("Allow"))
 		}
+	}
+	if a := f.get(t, "/api/v1/exceptions/preview"); a.status != 405 || a.header.Get("Allow") != "OPTIONS, POST" {
+		t.Errorf("a path of its own is read as an id: %d %v", a.status, a.header)
 	}
 	if a := f.do(t, "OPTIONS", "/nothing", ""); a.status != 404 {
 		t.Errorf("%d", a.status)

@@ -31,9 +31,17 @@ func (s *Server) routes(everything bool) *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.HandleMethodNotAllowed = true
+	fixed := map[string][]string{}
+	defer func() {
+		for _, r := range e.Routes() {
+			if !strings.Contains(r.Path, ":") {
+				fixed[r.Path] = append(fixed[r.Path], r.Method)
+			}
+		}
+	}()
 	e.RedirectTrailingSlash = false
 	_ = e.SetTrustedProxies(nil) // no error without proxies; nothing here uses the client's address
-	e.Use(s.observe, s.recover, s.checkHost, s.secureHeaders, limitBody, s.checkCrossOrigin())
+	e.Use(s.observe, s.recover, s.checkHost, s.secureHeaders, limitBody, s.checkCrossOrigin(), s.fixedPaths(fixed))
 	e.NoMethod(func(c *gin.Context) {
 		s.wrongMethod(c, c.Writer.Header().Get("Allow"))
 	})
@@ -96,6 +104,16 @@ func (s *Server) wrongMethod(c *gin.Context, possible string) {
 		return
 	}
 	s.abort(c, fail(codeBadMethod, c.Request.Method+" is not possible here; possible: "+allow))
+}
+
+// fixedPaths keeps a path that is a route of its own from being taken for another route's parameter: /exceptions/preview is no
+// exception with the id preview. methods are those of each such path.
+func (s *Server) fixedPaths(methods map[string][]string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if possible := methods[c.Request.URL.Path]; possible != nil && c.FullPath() != c.Request.URL.Path {
+			s.wrongMethod(c, strings.Join(possible, ","))
+		}
+	}
 }
 
 // textOnly has the metrics in the one format that is described, whatever else a client would take.
