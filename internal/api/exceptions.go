@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"reflect"
@@ -62,7 +63,7 @@ type exceptionBody struct {
 	Category *string `json:"category"`
 	Sensor   *string `json:"sensor"`
 	Reason   *string `json:"reason"`
-	Expires  *string `json:"expires"`
+	Expires  *string `json:"expires" null:"never"`
 }
 
 func (b *exceptionBody) exception() (models.Exception, error) {
@@ -168,7 +169,7 @@ func (s *Server) answer(c *gin.Context, status int, v any, err error) {
 func (s *Server) changeException(c *gin.Context) {
 	var body struct {
 		Reason  *string         `json:"reason"`
-		Expires json.RawMessage `json:"expires"` // null is never, absent is as before
+		Expires json.RawMessage `json:"expires" null:"never"` // absent is as before
 	}
 	by, err := s.decider(c)
 	id := ""
@@ -299,7 +300,7 @@ func readBody(c *gin.Context, into any) error {
 	err = d.Decode(into)
 	if err == nil {
 		if _, err = d.Token(); errors.Is(err, io.EOF) {
-			return nil
+			return checkNulls(content, into)
 		}
 		return fail(codeBadBody, "the body must be one JSON object, and nothing after it")
 	}
@@ -312,6 +313,26 @@ func readBody(c *gin.Context, into any) error {
 		return fail(codeBadBody, fmt.Sprintf("%s: there is no such field here; there are: %s", name, fields))
 	}
 	return fail(codeBadBody, "the body must be a JSON object; its fields are: "+fields)
+}
+
+// checkNulls refuses null but for the fields that say by a tag what it means: encoding/json takes it for an absent field.
+func checkNulls(content []byte, into any) error {
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(content, &given); err != nil {
+		return fail(codeBadBody, "the body must be a JSON object")
+	}
+	for f := range reflect.TypeOf(into).Elem().Fields() {
+		if f.Tag.Get("null") != "" {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			delete(given, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if string(given[name]) == "null" {
+			return failField(codeBadBody, name, name+": null is not accepted; leave the field out instead")
+		}
+	}
+	return nil
 }
 
 // fieldNames are the JSON names of a struct that into points to.

@@ -227,6 +227,8 @@ func TestExceptionsAreReadStrictly(t *testing.T) {
 		{"cut off", `{"port":2`, "a JSON object"},
 		{"name", `{"host":"printer"}`, `host: "printer" is not accepted: use an address or a prefix`},
 		{"no reason", `{"port":22}`, "reason: say why"},
+		{"null reason", `{"port":22,"reason":null}`, "reason: null is not accepted"},
+		{"null host", `{"port":22,"reason":"r","expires":null,"host":null}`, "host: null is not accepted"},
 		{"past in words", `{"port":22,"reason":"r","expires":"never"}`, "expires: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
