@@ -326,6 +326,8 @@ export type Host = {
 export type HostPage = {
   readonly items: readonly (Host)[];
   readonly next: Next;
+  /** of all pages */
+  readonly total?: number;
 };
 
 export type Column = readonly (number | null)[];
