@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,13 +100,8 @@ func takesGzip(r *http.Request) bool {
 func hasTag(header []string, tags ...string) bool {
 	for part := range strings.SplitSeq(strings.Join(header, ","), ",") {
 		part = strings.TrimPrefix(strings.TrimSpace(part), "W/")
-		if part == "*" {
+		if part == "*" || slices.Contains(tags, part) {
 			return true
-		}
-		for _, t := range tags {
-			if part == t {
-				return true
-			}
 		}
 	}
 	return false
