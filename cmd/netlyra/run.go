@@ -49,13 +49,16 @@ func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, ou
 		}
 	}()
 	if w.store, err = store.New(ctx, store.Options{
-		Path: c.Database, Log: log, AlertAge: c.AlertAge, ConnectionAge: c.ConnectionAge, MaxBytes: c.DatabaseMaxMB * 1e6,
+		Path: c.Database, Temporary: c.Database == config.DatabaseTemporary, Log: log, AlertAge: c.AlertAge, ConnectionAge: c.ConnectionAge, MaxBytes: c.DatabaseMaxMB * 1e6,
 		DrainTimeout:  drainTimeout,
 		TriageChanged: func() { w.server.TriageChanged() }, // nothing changes before the store runs, and by then there is a server
 	}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.store.Close()) }()
+	if c.Database == config.DatabaseTemporary {
+		log.LogAttrs(ctx, slog.LevelInfo, "what the capture shows is kept until the end of the program; --database FILE keeps it", slog.String("path", w.store.Path()))
+	}
 	if err := w.openServer(); err != nil {
 		return err
 	}
@@ -331,9 +334,13 @@ func (w *watcher) openServer() error {
 	if _, err := fs.Stat(page, "index.html"); err != nil {
 		page = nil
 	}
+	token, readToken, err := tokens(c)
+	if err != nil {
+		return err
+	}
 	o := api.Options{
-		Listen: c.Listen, WSListen: c.WSListen, AllowedHosts: c.AllowedHosts, Token: c.Token, Deciders: w.deciders,
-		TLS:     api.TLS{CertFile: c.TLSCert, KeyFile: c.TLSKey, Dir: filepath.Join(filepath.Dir(c.Database), "tls")},
+		Listen: c.Listen, WSListen: c.WSListen, AllowedHosts: c.AllowedHosts, Token: token, ReadToken: readToken, Deciders: w.deciders,
+		TLS:     api.TLS{CertFile: c.TLSCert, KeyFile: c.TLSKey, Dir: filepath.Join(filepath.Dir(w.store.Path()), "tls")},
 		Version: version(), Store: storeReader{w.store}, Live: liveState{w}, Health: w.health, Sandbox: func() *api.Sandbox { return w.sandbox },
 		Registry: telemetry.Registry(), Log: w.log,
 	}

@@ -16,7 +16,10 @@ func (w *watcher) changeUser() error {
 	if c.User == "" {
 		return nil
 	}
-	dirs := []string{filepath.Dir(c.Database)}
+	var dirs []string
+	if c.Database != config.DatabaseTemporary {
+		dirs = append(dirs, filepath.Dir(c.Database))
+	}
 	if c.State != config.StateOff {
 		dirs = append(dirs, c.State)
 	}
@@ -62,7 +65,10 @@ func (w *watcher) enterSandbox(ctx context.Context) error {
 // ownPaths are the directories that the program writes in, and what else it reads while it runs.
 func (w *watcher) ownPaths() (write, read []string) {
 	c := w.config
-	write = bothEnds(c.Database)
+	write = bothEnds(w.store.Path())
+	if c.Database == config.DatabaseTemporary {
+		write = append(write, filepath.Dir(filepath.Dir(w.store.Path()))) // its directory is removed from there at the end
+	}
 	if w.memory != nil {
 		write = append(write, c.State)
 	}

@@ -62,14 +62,16 @@ type Run struct {
 	KeepTime  bool     `help:"Leave the times of --read as they are; otherwise they are shifted to now."`
 	RingMB    int      `help:"Kernel memory per interface and worker for packets that wait, MiB." default:"64" name:"ring-mb"`
 
-	Listen       string   `help:"Address of the page and the API." default:"127.0.0.1:8090"`
-	WSListen     string   `help:"Address of a second WebSocket listener; off for none." default:"127.0.0.1:8091" name:"ws-listen"`
-	AllowedHosts []string `help:"Further names by which browsers may call this server." placeholder:"NAME"`
-	Token        string   `help:"Secret that clients must show; demanded for addresses other than loopback." placeholder:"TOKEN"`
-	TLSCert      string   `help:"Certificate for TLS, PEM; without one, one is made where TLS is needed." placeholder:"FILE" type:"path" name:"tls-cert"`
-	TLSKey       string   `help:"Key of --tls-cert, PEM." placeholder:"FILE" type:"path" name:"tls-key"`
+	Listen        string   `help:"Address of the page and the API." default:"127.0.0.1:8090"`
+	WSListen      string   `help:"Address of a second WebSocket listener; off for none." default:"127.0.0.1:8091" name:"ws-listen"`
+	AllowedHosts  []string `help:"Further names by which browsers may call this server." placeholder:"NAME"`
+	Token         string   `help:"Secret that clients must show; demanded for addresses other than loopback. Every user of this machine can read it in the list of processes: --token-file is safer." placeholder:"TOKEN"`
+	TokenFile     string   `help:"File that holds the secret of --token. Without both, netlyra.token of systemd's credentials is taken." placeholder:"FILE" type:"path"`
+	ReadTokenFile string   `help:"File that holds a second secret, good for reading and for metrics only." placeholder:"FILE" type:"path"`
+	TLSCert       string   `help:"Certificate for TLS, PEM; without one, one is made where TLS is needed." placeholder:"FILE" type:"path" name:"tls-cert"`
+	TLSKey        string   `help:"Key of --tls-cert, PEM." placeholder:"FILE" type:"path" name:"tls-key"`
 
-	Database      string        `help:"SQLite file with alerts, connections and traffic." default:"data/netlyra.db" type:"path"`
+	Database      string        `help:"SQLite file with alerts, connections and traffic; temporary for one that is removed at the end. With --read it is temporary unless given as a flag, so that a capture does not come among what was seen." default:"data/netlyra.db" type:"path"`
 	AlertAge      time.Duration `help:"How long alerts are kept." default:"2160h"`
 	ConnectionAge time.Duration `help:"How long connections are kept." default:"336h"`
 	DatabaseMaxMB int64         `help:"Size of the database beyond which the oldest connections go, MB." default:"2000" name:"database-max-mb"`
@@ -81,6 +83,9 @@ type Run struct {
 	User    string `help:"Run as this user; needs root. The directories of the database and of the state must be that user's; missing ones are made." placeholder:"NAME"`
 	Sandbox string `help:"Give up what is not needed once everything is open (capabilities, files outside the own directories, starting programs): ${enum}. require ends the program where the kernel cannot do all of it." enum:"on,off,require" default:"on"`
 }
+
+// DatabaseTemporary is the value of --database that keeps nothing beyond the end of the program.
+const DatabaseTemporary = "temporary"
 
 // StateOff is the value of --state that keeps nothing.
 const StateOff = "off"
@@ -235,6 +240,9 @@ func Parse(args, environ []string, dotenv string, stdout io.Writer) (*CLI, strin
 	if cli.Run.Read != "" && !given(ctx, "state") {
 		cli.Run.State = StateOff
 	}
+	if cli.Run.Read != "" && !given(ctx, "database") || cli.Run.Database != "" && filepath.Base(cli.Run.Database) == DatabaseTemporary {
+		cli.Run.Database = DatabaseTemporary
+	}
 	if err := cli.validate(ctx.Command()); err != nil {
 		return nil, "", &UsageError{err}
 	}
@@ -295,11 +303,37 @@ func Flags() ([]*kong.Flag, error) {
 	return all, nil
 }
 
+// readDotenv reads the file of settings in the working directory. It names files that are written, so one that somebody else may have put
+// there is refused: it must belong to the user who runs the program (through sudo, too) or to root, and others may not write it.
+func readDotenv(path string) (env map[string]string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	owner, known := ownerOf(info)
+	trusted := []int{0, os.Geteuid()}
+	if uid, err := strconv.Atoi(os.Getenv("SUDO_UID")); err == nil && os.Geteuid() == 0 {
+		trusted = append(trusted, uid)
+	}
+	switch {
+	case known && !slices.Contains(trusted, owner):
+		return nil, fmt.Errorf("it belongs to user id %d, who could have it write any file: remove it, or start in a directory of your own", owner)
+	case known && info.Mode().Perm()&0o022 != 0:
+		return nil, fmt.Errorf("others may write it (mode %v): chmod go-w %s", info.Mode().Perm(), path)
+	}
+	return godotenv.Parse(f)
+}
+
 // environment is .env overlaid by the process's own variables.
 func environment(environ []string, dotenv string) (map[string]string, error) {
 	env := map[string]string{}
 	if dotenv != "" {
-		file, err := godotenv.Read(dotenv)
+		file, err := readDotenv(dotenv)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
@@ -424,6 +458,9 @@ func ParseSize(s string) (int64, error) {
 
 const minToken = 16 // characters
 
+// Credentials is the environment variable in which systemd names the directory of a unit's credentials (systemd.exec(5)).
+const Credentials = "CREDENTIALS_DIRECTORY"
+
 // validateAddresses checks the listeners; beyond loopback a token is demanded.
 func (r *Run) validateAddresses(bad func(format string, args ...any)) {
 	if r.Token != "" && len(r.Token) < minToken {
@@ -440,8 +477,8 @@ func (r *Run) validateAddresses(bad func(format string, args ...any)) {
 		}
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 			bad("%s %s: the port must be 0 to 65535", l.flag, l.address)
-		} else if ip, err := netip.ParseAddr(host); (err != nil && host != "localhost" || err == nil && !ip.IsLoopback()) && r.Token == "" {
-			bad("%s %s can be reached from other machines: set --token as well, or listen on 127.0.0.1", l.flag, l.address)
+		} else if ip, err := netip.ParseAddr(host); (err != nil && host != "localhost" || err == nil && !ip.IsLoopback()) && r.Token == "" && r.TokenFile == "" && os.Getenv(Credentials) == "" {
+			bad("%s %s can be reached from other machines: set --token-file as well, or listen on 127.0.0.1", l.flag, l.address)
 		}
 	}
 }

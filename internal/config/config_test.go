@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -181,6 +182,59 @@ func TestParseSize(t *testing.T) {
 		got, err := ParseSize(s)
 		if got != want || (err == nil) != (want != 0) {
 			t.Errorf("%q: %d, %v, want %d", s, got, err, want)
+		}
+	}
+}
+
+// A file of settings that somebody else may have put into the directory is refused: it names files that are written.
+func TestSomebodyElsesSettingsAreRefused(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		mode os.FileMode
+		uid  int
+		says string
+	}{
+		{"ours", 0o600, os.Geteuid(), ""},
+		{"ours, readable", 0o644, os.Geteuid(), ""},
+		{"writable by others", 0o666, os.Geteuid(), "chmod go-w"},
+		{"writable by the group", 0o664, os.Geteuid(), "chmod go-w"},
+		{"somebody else's", 0o600, 65_534, "user id 65534"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if tc.uid != os.Geteuid() && os.Geteuid() != 0 {
+				if os.Getenv("CI") == "true" {
+					t.Fatal("only root can give a file away: run as root")
+				}
+				t.Skip("only root can give a file away: run as root")
+			}
+			path := filepath.Join(t.TempDir(), ".env")
+			for _, err := range []error{
+				os.WriteFile(path, []byte("NETLYRA_SUMMARY=/etc/victim\n"), 0o600), os.Chmod(path, tc.mode), os.Chown(path, tc.uid, -1),
+			} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, _, err := Parse([]string{"analyze", "x.pcap"}, nil, path, io.Discard)
+			if tc.says == "" && err != nil || tc.says != "" && (err == nil || !strings.Contains(err.Error(), tc.says)) {
+				t.Errorf("%v, want an error with %q", err, tc.says)
+			}
+		})
+	}
+}
+
+func TestACaptureHasADatabaseOfItsOwn(t *testing.T) {
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"run", "--read", "x.pcap"}, DatabaseTemporary},
+		{[]string{"run", "--read", "x.pcap", "--database", "/d/x.db"}, "/d/x.db"},
+		{[]string{"run", "--database", "temporary"}, DatabaseTemporary},
+	} {
+		cli, err := parse(t, "", []string{"NETLYRA_DATABASE=/d/live.db"}, tc.args...)
+		if err != nil || cli.Run.Database != tc.want {
+			t.Errorf("%v: %q, %v, want %q", tc.args, cli.Run.Database, err, tc.want)
 		}
 	}
 }

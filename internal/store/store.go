@@ -157,6 +157,9 @@ func (s *Store) choosePlace() (err error) {
 	return nil
 }
 
+// Path is where the database is: as given, made absolute, or in the temporary directory.
+func (s *Store) Path() string { return s.opts.Path }
+
 // Close releases the files, and removes those of a temporary database. Call it after Run has returned.
 func (s *Store) Close() error {
 	err := s.closeFiles()
