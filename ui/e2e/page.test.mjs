@@ -92,6 +92,22 @@ describe("the page", { skip: problem === "" ? false : problem, timeout: 300_000 
         await page.waitForFunction(() => /scanning ports/.test(document.querySelector("[aria-live=polite]").textContent));
       });
 
+      await t.test("a connection in an incident opens its alert", async () => {
+        const mark = page.getByRole("button", { name: "Open its alert" }).first();
+        await page.getByRole("button", { name: "Last" }).click();
+        await mark.click();
+        await page.locator(".alert.expanded .detail").waitFor();
+        await page.keyboard.press("Escape");
+        await page.locator(".detail").waitFor({ state: "detached" });
+      });
+
+      await t.test("rates are those of the server", async () => {
+        const { items } = await (await fetch(`${server.url}api/v1/connections?live=true&limit=500`)).json();
+        const silent = items.filter((c) => c.rate_up + c.rate_down === 0).length;
+        const shown = await page.locator(".conn-space .conn-row .rate").allTextContents();
+        assert.ok(silent > 0 && shown.some((r) => r.trim() === "–"), "connections that stand still are shown with a rate");
+      });
+
       await t.test("an alert opens and closes by keyboard", async () => {
         await page.keyboard.press("j");
         await page.keyboard.press("Enter");

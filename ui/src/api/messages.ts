@@ -56,7 +56,7 @@ function isNumber(v: unknown): v is number {
 
 const columnNames = [
   "id", "src_ip", "dst_ip", "src_port", "dst_port", "proto", "state", "sni", "first_ts_us", "last_ts_us", "packets_up",
-  "packets_down", "bytes_up", "bytes_down", "score",
+  "packets_down", "bytes_up", "bytes_down", "alert", "rate_up", "rate_down", "score",
 ] as const satisfies readonly (keyof Columns)[];
 
 function checkColumns(data: unknown): void {

@@ -28,26 +28,12 @@ describe("connections", () => {
     expect(c.sorted("bytes", true)[0]?.bytesUp).toBeCloseTo(1.8446744e19, -13);
   });
 
-  test("a rate follows what comes, and forgets", () => {
+  test("the rate and the incident are the server's: what a connection carried before is no rate", () => {
     const c = new Connections();
-    c.tick(0);
-    for (let s = 1; s <= 10; s++) {
-      c.merge(columns([{ id: "1", bytes: s * 1000, last: s * 1000 }]));
-      c.tick(s * 1000);
-    }
-    const row = c.sorted("rate", true)[0];
-    expect(row?.rate).toBeGreaterThan(900);
-    expect(row?.rate).toBeLessThanOrEqual(1000);
-    for (let s = 11; s <= 30; s++) c.tick(s * 1000);
-    expect(row?.rate).toBe(0);
-  });
-
-  test("what an old connection carried before it was known is no rate", () => {
-    const c = new Connections();
-    c.tick(0);
-    c.merge(columns([{ id: "1", bytes: 1e9, last: 100_000 }]));
-    c.tick(1000);
-    expect(c.sorted("rate", true)[0]?.rate).toBe(0);
+    c.merge(columns([{ id: "1", bytes: 1e9, last: 1000 }, { id: "2", bytes: 10, rateUp: 100, rateDown: 20, alert: "a1" }], { full: true }));
+    expect(c.sorted("rate", true).map((r) => [r.id, r.rate, r.alert])).toEqual([["2", 120, "a1"], ["1", 0, ""]]);
+    c.merge(columns([{ id: "2", bytes: 10 }]));
+    expect(c.sorted("rate", true).find((r) => r.id === "2")?.rate).toBe(0);
   });
 
   test("equals stand by their last packet, then by id, so that the order is one", () => {

@@ -1,4 +1,4 @@
-// The connections that the server tells of, merged from its columns, with the rate of each.
+// The connections that the server sends, merged from its columns.
 import { toNumber } from "../api/messages.ts";
 import type { Columns, ConnectionState } from "../api/schema.ts";
 
@@ -18,12 +18,12 @@ export interface Connection {
   bytesUp: number;
   bytesDown: number;
   score: number;
-  /** Bytes per second, both ways; a mean that forgets half of the past every second. */
+  /** Bytes per second, both ways, over the last second of capture time: the server's figure. */
   rate: number;
+  /** The id of the incident that it belongs to; empty: none. */
+  alert: string;
   /** It has left the server's table. */
   gone: boolean;
-  /** Bytes at the last tick. */
-  mark: number;
 }
 
 export const sortKeys = ["rate", "bytes", "packets", "state", "name", "last"] as const;
@@ -31,7 +31,6 @@ export type SortKey = (typeof sortKeys)[number];
 
 export class Connections {
   readonly #byID = new Map<string, Connection>();
-  #lastTick = Number.NaN;
 
   /** Rows that the server has left out of its messages since the last full list. */
   omitted = 0;
@@ -54,7 +53,6 @@ export class Connections {
   #put(c: Columns, i: number): void {
     const id = c.id[i] ?? "";
     let row = this.#byID.get(id);
-    const isNew = row === undefined;
     if (row === undefined) {
       row = { ...blank, id };
       this.#byID.set(id, row);
@@ -72,8 +70,8 @@ export class Connections {
     row.bytesUp = toNumber(c.bytes_up[i] ?? 0);
     row.bytesDown = toNumber(c.bytes_down[i] ?? 0);
     row.score = c.score[i] ?? 0;
-    // What an old connection has carried before this page knew it is no rate of now.
-    if (isNew && row.last - row.first > 2000) row.mark = row.bytesUp + row.bytesDown;
+    row.rate = (c.rate_up[i] ?? 0) + (c.rate_down[i] ?? 0);
+    row.alert = c.alert[i] ?? "";
   }
 
   #remove(id: string): void {
@@ -90,21 +88,6 @@ export class Connections {
     }
   }
 
-  /** Brings the rates up to date. To be called about once a second, with the time in ms. */
-  tick(now: number): void {
-    const seconds = (now - this.#lastTick) / 1000;
-    this.#lastTick = now;
-    if (!(seconds > 0)) return;
-    const keep = 0.5 ** seconds;
-    for (const c of this.#byID.values()) {
-      const all = c.bytesUp + c.bytesDown;
-      const rate = Math.max(0, all - c.mark) / seconds;
-      c.rate = c.rate * keep + rate * (1 - keep);
-      if (c.rate < 1) c.rate = 0;
-      c.mark = all;
-    }
-  }
-
   /** All connections in an order; equals by the latest first. */
   sorted(key: SortKey, descending: boolean): Connection[] {
     const sign = descending ? -1 : 1;
@@ -117,7 +100,7 @@ export class Connections {
 
 const blank: Connection = {
   id: "", srcIP: "", dstIP: "", srcPort: 0, dstPort: 0, proto: "", state: "active", sni: "", first: 0, last: 0, packets: 0,
-  bytesUp: 0, bytesDown: 0, score: 0, rate: 0, gone: false, mark: 0,
+  bytesUp: 0, bytesDown: 0, score: 0, rate: 0, alert: "", gone: false,
 };
 
 type Comparator = (a: Connection, b: Connection) => number;

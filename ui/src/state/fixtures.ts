@@ -28,6 +28,9 @@ export interface RowValues {
   readonly id: string;
   readonly bytes?: number | string;
   readonly last?: number;
+  readonly rateUp?: number;
+  readonly rateDown?: number;
+  readonly alert?: string;
 }
 
 /** The columns of rows that differ in what matters to a test. */
@@ -37,7 +40,8 @@ export function columns(rows: readonly RowValues[], over: Partial<Columns> = {})
     gen: 1, full: false, omitted: 0, id: rows.map((r) => r.id), src_ip: all("192.0.2.1"), dst_ip: all("192.0.2.2"),
     src_port: all(1000), dst_port: all(443), proto: all("TCP"), state: all("established" as const), sni: all(""),
     first_ts_us: all(0), last_ts_us: rows.map((r) => (r.last ?? 0) * 1000), packets_up: all(1), packets_down: all(1),
-    bytes_up: rows.map((r) => r.bytes ?? 0), bytes_down: all(0), alert: all(""), rate_up: all(0), rate_down: all(0), score: all(0), gone: [],
+    bytes_up: rows.map((r) => r.bytes ?? 0), bytes_down: all(0), alert: rows.map((r) => r.alert ?? ""), rate_up: rows.map((r) => r.rateUp ?? 0),
+    rate_down: rows.map((r) => r.rateDown ?? 0), score: all(0), gone: [],
     ...over,
   };
 }

@@ -9,7 +9,7 @@ import { Decisions } from "./decisions.ts";
 import { Model } from "./model.ts";
 import { freshness, notices } from "./status.ts";
 
-/** Numbers change four times a second, rows and rates once: faster is flicker. Alerts and the chart do not wait. */
+/** Numbers change four times a second, rows once: faster is flicker. Alerts and the chart do not wait. */
 const numbersEvery = 250;
 const rowsEvery = 1000;
 const healthEvery = 10_000;
@@ -41,6 +41,8 @@ export class Store {
   readonly rows = signal<Rows>({ rows: [], version: 0 });
   readonly sort = signal<{ key: SortKey; descending: boolean }>({ key: "rate", descending: true });
   readonly announced = signal("");
+  /** The id of the alert that is open; null: none. */
+  readonly openAlert = signal<string | null>(null);
   /** This machine's clock in ms, four times a second. */
   readonly now = signal(Date.now());
   /** The display stands still; the program goes on. */
@@ -132,6 +134,12 @@ export class Store {
     this.#setRows(this.#sorted());
   }
 
+  /** Opens an alert of the list. */
+  showAlert(id: string): void {
+    this.decisions.show("listed");
+    this.openAlert.value = id;
+  }
+
   retryAlerts(): void {
     void this.#fetchAlerts(true);
   }
@@ -206,8 +214,6 @@ export class Store {
   }
 
   #publishRows(): void {
-    // Without news there are no rates to measure: the last ones stand, and the page says how old they are.
-    if (this.freshness.peek().kind === "live") this.#model.connections.tick(Date.now());
     if (this.paused.value) return;
     const sorted = this.#sorted();
     this.#setRows(this.#held ? hold(this.rows.value.rows, sorted) : sorted);

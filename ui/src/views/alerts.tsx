@@ -1,4 +1,4 @@
-import { useSignal, type Signal } from "@preact/signals";
+import { useSignalEffect, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import type { Alert } from "../api/schema.ts";
 import { Age, Empty, FromPacket, Panel, Skeleton } from "../components/basics.tsx";
@@ -22,8 +22,14 @@ const views: readonly { readonly view: View; readonly name: string }[] = [
 
 export function AlertsPanel({ store }: { readonly store: Store }): JSX.Element {
   const alerts = store.alerts.value;
-  const open = useSignal<string | null>(null);
+  const open = store.openAlert;
   useTriageKeys(store, open);
+  // Somebody may have opened it from elsewhere on the page: a screen away, it would not be seen.
+  useSignalEffect(() => {
+    const id = open.value;
+    if (id === null) return;
+    requestAnimationFrame(() => document.querySelector(`.alert[data-alert="${CSS.escape(id)}"]`)?.scrollIntoView({ block: "nearest" }));
+  });
   const going = alerts.filter((a) => a.state === "open").length;
   return (
     <Panel

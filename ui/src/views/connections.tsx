@@ -4,7 +4,7 @@ import { useRef } from "preact/hooks";
 import { Age, Empty, FromPacket, Panel, Skeleton } from "../components/basics.tsx";
 import { endpoint, printable, words } from "../format/names.ts";
 import { absolute } from "../format/time.ts";
-import { bitsPerSecond, bytes, count, score, shortCount, text } from "../format/units.ts";
+import { bitsPerSecond, bytes, count, shortCount, text } from "../format/units.ts";
 import type { Connection, SortKey } from "../state/connections.ts";
 import { silence } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
@@ -87,7 +87,7 @@ function Grid(props: { readonly store: Store; readonly rows: readonly Connection
       >
         <div class="conn-space" role="presentation" style={{ height: `${rows.length * rowHeight}px` }}>
           {rows.slice(first, last).map((c, i) => (
-            <Row key={c.id} conn={c} index={first + i} most={most} now={store.serverNow()} focusable={active.value === first + i} />
+            <Row key={c.id} conn={c} index={first + i} most={most} now={store.serverNow()} focusable={active.value === first + i} onAlert={(id) => store.showAlert(id)} />
           ))}
         </div>
         {rows.length === 0 && <NoRows store={store} />}
@@ -134,9 +134,10 @@ interface RowProps {
   readonly most: number;
   readonly now: number;
   readonly focusable: boolean;
+  readonly onAlert: (id: string) => void;
 }
 
-function Row({ conn: c, index, most, now, focusable }: RowProps): JSX.Element {
+function Row({ conn: c, index, most, now, focusable, onAlert }: RowProps): JSX.Element {
   return (
     <div
       class={`conn-row ${c.gone ? "gone" : ""} ${index % 2 === 1 ? "odd" : ""}`}
@@ -146,7 +147,13 @@ function Row({ conn: c, index, most, now, focusable }: RowProps): JSX.Element {
       tabIndex={focusable ? 0 : -1}
       style={{ transform: `translateY(${index * rowHeight}px)` }}
     >
-      <div role="gridcell" class="address">
+      <div role="gridcell" class={c.alert === "" ? "address" : "address alerted"}>
+        {c.alert !== "" && (
+          <button type="button" class="row-alert" tabIndex={focusable ? 0 : -1} onClick={() => onAlert(c.alert)}>
+            <span class="dot shape-warn" aria-hidden="true" />
+            <span class="hidden">Open its alert</span>
+          </button>
+        )}
         <FromPacket text={endpoint(c.srcIP, c.srcPort)} />
       </div>
       <div role="gridcell" class="address">
@@ -159,7 +166,7 @@ function Row({ conn: c, index, most, now, focusable }: RowProps): JSX.Element {
       <div role="gridcell" class="sni">
         <FromPacket text={c.sni} />
       </div>
-      <div role="gridcell" class="numeric num rate" title={c.score > 0 ? `in an alert of score ${score(c.score)}` : undefined}>
+      <div role="gridcell" class="numeric num rate">
         <span class="rate-bar" style={{ width: `${Math.round((c.rate / most) * 100)}%` }} aria-hidden="true" />
         <span>{c.rate > 0 ? text(bitsPerSecond(c.rate)) : "–"}</span>
       </div>
