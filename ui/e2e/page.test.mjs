@@ -102,10 +102,12 @@ describe("the page", { skip: problem === "" ? false : problem, timeout: 300_000 
       });
 
       await t.test("rates are those of the server", async () => {
+        await page.getByRole("button", { name: "Last" }).click(); // those that have been silent longest
+        await page.mouse.move(5, 5);
+        await page.waitForFunction(() => document.querySelector(".conn-space .conn-row .rate").textContent.trim() === "–");
         const { items } = await (await fetch(`${server.url}api/v1/connections?live=true&limit=500`)).json();
-        const silent = items.filter((c) => c.rate_up + c.rate_down === 0).length;
-        const shown = await page.locator(".conn-space .conn-row .rate").allTextContents();
-        assert.ok(silent > 0 && shown.some((r) => r.trim() === "–"), "connections that stand still are shown with a rate");
+        assert.ok(items.some((c) => c.rate_up + c.rate_down === 0));
+        await page.getByRole("button", { name: "Rate" }).click();
       });
 
       await t.test("an alert opens and closes by keyboard", async () => {
@@ -327,6 +329,46 @@ describe("the page", { skip: problem === "" ? false : problem, timeout: 300_000 
       await page.keyboard.press("p");
       await page.getByText("Paused", { exact: true }).waitFor();
       while (!second.sent.some((m) => m.type === "sub" && m.rate === 1)) await wait(20);
+      await close();
+    });
+  });
+
+  test("paused, the clock of the page stands", async () => {
+    await withProgram(["--read", capture, "--loop"], async (server) => {
+      const { page, close } = await open(server.url);
+      await page.locator(".conn-space .conn-row").first().waitFor();
+      await wait(3000);
+      await page.keyboard.press("p");
+      await page.getByText("Paused", { exact: true }).waitFor();
+      const box = await page.locator("canvas").boundingBox();
+      await page.mouse.move(box.x + box.width - 40, box.y + 40);
+      await wait(500);
+      const said = () => page.evaluate(() => ["legend", "time-now", "tile-value", "conn-space"].map((c) => document.querySelector(`.${c}`).textContent));
+      const first = await said();
+      assert.match(first[1], /^\d\d:\d\d:\d\d$/);
+      await wait(3000);
+      assert.deepEqual(await said(), first);
+      await close();
+    });
+  });
+
+  test("the tile and the legend say the same rate", async () => {
+    await withProgram(["--read", capture, "--loop"], async (server) => {
+      const { page, close } = await open(server.url);
+      await page.locator(".conn-space .conn-row").first().waitFor();
+      await page.getByRole("button", { name: "packets/s" }).click();
+      await page.mouse.move(5, 5);
+      for (let i = 0; i < 8; i++) {
+        await wait(500);
+        const [tile, legend] = await page.evaluate(() => {
+          const number = (s) => (/k/.test(s) ? 1000 : 1) * Number.parseFloat(s);
+          const tiles = [...document.querySelectorAll(".tile")];
+          const one = tiles.find((t) => t.querySelector("h2").textContent === "Packets").querySelector(".tile-value").textContent;
+          const parts = [...document.querySelectorAll(".legend-item .num")].map((n) => number(n.textContent));
+          return [number(one), parts.reduce((a, b) => a + b, 0)];
+        });
+        assert.ok(Math.abs(tile - legend) <= Math.max(4, tile / 50), `tile ${tile}, legend ${legend}`);
+      }
       await close();
     });
   });

@@ -5,8 +5,11 @@ import { LiveSocket, type Link } from "../api/socket.ts";
 import type { Alert, Health, ServerMessage, Stats } from "../api/schema.ts";
 import { announcement } from "./alerts.ts";
 import { hold, type Connection, type SortKey } from "./connections.ts";
+import { captureNow, Clock, isPresent } from "./clock.ts";
 import { Decisions } from "./decisions.ts";
 import { Model } from "./model.ts";
+import { parseTime } from "../format/time.ts";
+import type { Measure, Rates, Traffic } from "./traffic.ts";
 import { freshness, notices } from "./status.ts";
 
 /** Numbers change four times a second, rows once: faster is flicker. Alerts and the chart do not wait. */
@@ -43,6 +46,8 @@ export class Store {
   readonly announced = signal("");
   /** The id of the alert that is open; null: none. */
   readonly openAlert = signal<string | null>(null);
+  /** The server's clock in ms at the numbers that are shown. */
+  readonly shownAt = signal(Number.NaN);
   /** This machine's clock in ms, four times a second. */
   readonly now = signal(Date.now());
   /** The display stands still; the program goes on. */
@@ -54,7 +59,8 @@ export class Store {
   readonly notices = computed(() => notices(this.stats.value, this.health.value, this.#recentLosses.value));
 
   #arrivedAt = Number.NaN; // of the latest numbers, this machine's clock
-  #behind = Number.NaN; // ms that this machine's clock is ahead of the server's
+  readonly #clock = new Clock();
+  #heldTraffic: Traffic | null = null; // what is shown while the display is paused
   #held = false;
   #ack = 0;
   #frame = 0;
@@ -73,13 +79,32 @@ export class Store {
     });
   }
 
-  get traffic(): Model["traffic"] {
-    return this.#model.traffic;
+  get traffic(): Traffic {
+    return this.#heldTraffic ?? this.#model.traffic;
   }
 
-  /** The server's clock in ms, as far as it is known here. */
+  /** The server's clock in ms, as far as it is known here. It stands while the display is paused. */
   serverNow(): number {
-    return Date.now() - (Number.isNaN(this.#behind) ? 0 : this.#behind);
+    return this.#clock.now(Date.now());
+  }
+
+  /** The present of captured packets in ms, from which their ages count. */
+  captureNow(): number {
+    return captureNow(this.serverNow(), this.#reached());
+  }
+
+  /** Whether packets are of the present: a file that is read at full speed has its own time. */
+  isPresent(): boolean {
+    return isPresent(this.serverNow(), this.#reached());
+  }
+
+  /** The rates of the last second: the tiles and the legend show these. */
+  rates(measure: Measure): Rates | null {
+    return this.traffic.latest(this.shownAt.value, measure);
+  }
+
+  #reached(): number {
+    return parseTime(this.stats.value?.clock_ts ?? null);
   }
 
   /** Connects, and keeps the page up to date until the returned function is called. */
@@ -113,6 +138,15 @@ export class Store {
   }
 
   setPaused(paused: boolean): void {
+    if (paused === this.paused.value) return;
+    if (paused) {
+      this.#publishNumbers();
+      this.#clock.hold(Date.now());
+      this.#heldTraffic = this.#model.traffic.copy();
+    } else {
+      this.#clock.release();
+      this.#heldTraffic = null;
+    }
     this.paused.value = paused;
     this.#applyRate();
     if (!paused) {
@@ -156,7 +190,7 @@ export class Store {
   #setLink(link: Link): void {
     this.link.value = link;
     if (link.kind === "live") {
-      this.#behind = Number.NaN; // the clocks may have been set
+      this.#clock.forget(); // the clocks may have been set
       void this.#fetchHealth();
     }
   }
@@ -182,11 +216,9 @@ export class Store {
     }
   }
 
-  /** The least delay seen is taken for the difference of the clocks. */
   #clocks(serverMs: number): void {
     this.#arrivedAt = Date.now();
-    const delay = this.#arrivedAt - serverMs;
-    this.#behind = Number.isNaN(this.#behind) ? delay : Math.min(this.#behind, delay);
+    this.#clock.hear(serverMs, this.#arrivedAt);
   }
 
   /** After the next frame: a page that stalls is sent the present, not the past. What nobody sees is drawn at once. */
@@ -207,6 +239,7 @@ export class Store {
       this.now.value = Date.now();
       this.#arrived.value = this.#arrivedAt;
       if (this.paused.value) return;
+      this.shownAt.value = this.serverNow();
       this.stats.value = this.#model.stats;
       this.#recentLosses.value = this.#model.recentLosses();
     });

@@ -97,5 +97,24 @@ describe("traffic", () => {
     expect(t.takeDirty()).toBe(Number.POSITIVE_INFINITY);
   });
 
+  test("a copy stands, whatever comes later", () => {
+    const t = new Traffic();
+    t.add(tcp(0), 0);
+    t.add(tcp(1000), 1000);
+    const held = t.copy();
+    let bytes = 1000;
+    for (let at = 2000; at <= 3 * windowMs; at += 1000) t.add(tcp((bytes += 9_000)), at);
+    expect(held.ratesAt(500, "bytes")?.[0]).toBeCloseTo(1000);
+    expect(held.lastAt).toBe(1000);
+  });
+
+  test("the present is the last whole second, for whoever asks within a bin", () => {
+    const t = new Traffic();
+    for (let i = 0; i <= 20; i++) t.add(tcp(i * i * 100), i * binMs);
+    const asked = [4000, 4050, 4199].map((now) => t.latest(now, "bytes")?.[0]);
+    expect(new Set(asked).size).toBe(1);
+    expect(asked[0]).toBeCloseTo(17_500);
+  });
+
   test("a total is the sum", () => expect(total([1, 2, 3, 4])).toBe(10));
 });

@@ -115,6 +115,22 @@ export class Traffic {
     return slot * fields;
   }
 
+  /** The traffic as it is now, which later readings leave alone. */
+  copy(): Traffic {
+    const c = new Traffic();
+    c.#cells.set(this.#cells);
+    c.#numbers.set(this.#numbers);
+    c.#last = this.#last;
+    c.firstAt = this.firstAt;
+    return c;
+  }
+
+  /** The rates of the last second: what the page calls the present, in each of its places. */
+  latest(now: number, measure: Measure): Rates | null {
+    const end = Math.floor(now / binMs) * binMs;
+    return this.mean(end - 1000, end, measure);
+  }
+
   /** The rates in the bin that holds a time. The bin in progress counts as half over at least, so that it does not flicker. */
   ratesAt(at: number, measure: Measure): Rates | null {
     const bin = Math.floor(at / binMs);

@@ -116,6 +116,8 @@ function Listed({ store, open }: { readonly store: Store; readonly open: Signal<
 
 function AlertList(props: { readonly alerts: readonly Alert[]; readonly store: Store; readonly open: Signal<string | null> }): JSX.Element {
   const { alerts, store, open } = props;
+  void store.now.value; // renders with the clock
+  const now = store.captureNow();
   return (
     <ul class="alert-list">
       {alerts.map((a) => (
@@ -123,7 +125,7 @@ function AlertList(props: { readonly alerts: readonly Alert[]; readonly store: S
           key={a.id}
           alert={a}
           decisions={store.decisions}
-          now={store.now.value}
+          now={now}
           open={open.value === a.id}
           onToggle={() => (open.value = open.value === a.id ? null : a.id)}
         />

@@ -2,7 +2,7 @@ import { useSignal, useSignalEffect, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { Strip, type Scale, type StripColors } from "../components/strip.ts";
-import { ago } from "../format/time.ts";
+import { ago, clock } from "../format/time.ts";
 import { rate, rateText } from "../format/traffic.ts";
 import { percent, short, text } from "../format/units.ts";
 import { silence } from "../state/status.ts";
@@ -17,7 +17,7 @@ export function Chart(props: { readonly store: Store; readonly measure: Signal<M
   const canvas = useRef<HTMLCanvasElement>(null);
   const scale = useSignal<Scale>({ top: 125, steps: 5 });
   useStrip(store, canvas, measure, (s) => (scale.value = s));
-  const quiet = silence(store.stats.value, store.serverNow());
+  const quiet = silence(store.stats.value, store.captureNow());
   return (
     <div class="plot">
       <Grid scale={scale.value} measure={measure.value} />
@@ -43,7 +43,7 @@ export function Chart(props: { readonly store: Store; readonly measure: Signal<M
             −{s} s
           </span>
         ))}
-        <span class="time-now">now</span>
+        <span class="time-now">{store.paused.value ? clock(store.serverNow()) : "now"}</span>
       </div>
     </div>
   );

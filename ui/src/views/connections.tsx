@@ -87,7 +87,7 @@ function Grid(props: { readonly store: Store; readonly rows: readonly Connection
       >
         <div class="conn-space" role="presentation" style={{ height: `${rows.length * rowHeight}px` }}>
           {rows.slice(first, last).map((c, i) => (
-            <Row key={c.id} conn={c} index={first + i} most={most} now={store.serverNow()} focusable={active.value === first + i} onAlert={(id) => store.showAlert(id)} />
+            <Row key={c.id} conn={c} index={first + i} most={most} now={store.captureNow()} focusable={active.value === first + i} onAlert={(id) => store.showAlert(id)} />
           ))}
         </div>
         {rows.length === 0 && <NoRows store={store} />}
@@ -99,7 +99,7 @@ function Grid(props: { readonly store: Store; readonly rows: readonly Connection
 function NoRows({ store }: { readonly store: Store }): JSX.Element {
   const stats = store.stats.value;
   if (stats === null) return <Skeleton rows={8} />;
-  const why = silence(stats, store.serverNow());
+  const why = silence(stats, store.captureNow());
   return <Empty title="No open connections" text={why === "" ? "None of those seen is open at present." : why} />;
 }
 

@@ -10,7 +10,8 @@ import { windowMs } from "../state/traffic.ts";
 export function AlertMarks({ store }: { readonly store: Store }): JSX.Element {
   void store.now.value; // leaves those out that have left the window
   const now = store.serverNow();
-  const shown = store.alerts.value.filter((a) => Math.abs(now - parseTime(a.ts)) < windowMs);
+  // Where packets have a time of their own, they have no place in the last minute of this one.
+  const shown = !store.isPresent() ? [] : store.alerts.value.filter((a) => Math.abs(now - parseTime(a.ts)) < windowMs);
   const paused = store.paused.value;
   return (
     <div class={paused ? "marks paused" : "marks"} aria-hidden="true">

@@ -8,6 +8,7 @@ import { bitsPerSecond, bytes, count, packetsPerSecond, percent, shortCount, tex
 import { openBySeverity, severities } from "../state/alerts.ts";
 import { losses, lossesByStage } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
+import { total, type Measure } from "../state/traffic.ts";
 
 /** The state of things in six numbers. */
 export function Tiles({ store }: { readonly store: Store }): JSX.Element {
@@ -34,16 +35,20 @@ function Placeholders(): JSX.Element {
 function Numbers({ stats, store }: { readonly stats: Stats; readonly store: Store }): JSX.Element {
   const peak = store.traffic.peak(store.serverNow(), "bytes");
   const c = stats.connections;
-  // The server's rates are of the last second of capture time; after the end of a file there is none.
+  // After the end of a file there is no rate.
   const links = stats.interfaces ?? [];
   const ended = links.length > 0 && links.every((i) => i.link === "ended");
+  const perSecond = (measure: Measure): number => {
+    const rates = ended ? null : store.rates(measure);
+    return rates === null ? Number.NaN : total(rates);
+  };
   return (
     <>
       <Tile label="Traffic" note={peak.rate > 0 ? `peak ${text(bitsPerSecond(peak.rate))}, ${ago(store.serverNow() - peak.at)}` : "none in the last minute"}>
-        <Amount of={bitsPerSecond(ended ? Number.NaN : stats.byte_rate)} />
+        <Amount of={bitsPerSecond(perSecond("bytes"))} />
       </Tile>
       <Tile label="Packets" note={`${shortCount(stats.packets)} in all, ${bytes(stats.bytes)}`}>
-        <Amount of={packetsPerSecond(ended ? Number.NaN : stats.packet_rate)} />
+        <Amount of={packetsPerSecond(perSecond("packets"))} />
       </Tile>
       <Tile label="Connections" note={`${shortCount(c.opened)} opened, ${shortCount(c.expired)} ended`}>
         <span class="amount num">{count(c.active)}</span>

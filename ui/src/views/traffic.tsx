@@ -2,7 +2,7 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { Panel } from "../components/basics.tsx";
 import { Icon } from "../components/shapes.tsx";
-import { ago } from "../format/time.ts";
+import { ago, clock } from "../format/time.ts";
 import { rateText, unknown } from "../format/traffic.ts";
 import type { Store } from "../state/store.ts";
 import { series, windowMs, type Measure } from "../state/traffic.ts";
@@ -51,11 +51,11 @@ function Legend(props: { readonly store: Store; readonly measure: Measure; reado
   const end = store.serverNow();
   const rates =
     cursor === null
-      ? store.traffic.mean(end - 1000, end, measure)
+      ? store.rates(measure)
       : store.traffic.ratesAt(end - (1 - cursor) * windowMs, measure);
   return (
     <div class="legend">
-      <span class="legend-time num">{cursor === null ? "now" : ago((1 - cursor) * windowMs)}</span>
+      <span class="legend-time num">{store.paused.value ? clock(cursor === null ? end : end - (1 - cursor) * windowMs) : cursor === null ? "now" : ago((1 - cursor) * windowMs)}</span>
       {series.map((name, i) => (
         <span key={name} class="legend-item">
           <span class={`swatch series-${i}`} aria-hidden="true" />
