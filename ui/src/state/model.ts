@@ -2,6 +2,7 @@
 import type { Alert, ClientHelloMessage, Columns, ServerMessage, Stats } from "../api/schema.ts";
 import { toNumber } from "../api/messages.ts";
 import { mergeAlerts } from "./alerts.ts";
+import { isLoss } from "./status.ts";
 import { Connections } from "./connections.ts";
 import { Traffic } from "./traffic.ts";
 
@@ -84,7 +85,7 @@ export class Model {
     this.alerts = mergeAlerts(listed, this.alerts.filter((a) => ids.has(a.id) || !doubted.has(a.id)));
   }
 
-  /** Packets and messages lost in the last minute, as far as this page has seen. */
+  /** Packets lost in the last minute, as far as this page has seen. */
   recentLosses(): number {
     const first = this.#losses[0];
     const last = this.#losses.at(-1);
@@ -117,7 +118,7 @@ export class Model {
     this.stats = stats;
     this.statsAt = at;
     this.traffic.add(stats, at);
-    const total = stats.drops.reduce((n, d) => n + d.count, 0);
+    const total = stats.drops.reduce((n, d) => n + (isLoss(d) ? d.count : 0), 0);
     this.#losses.push({ at, total });
     this.#losses = thin(this.#losses, at);
   }

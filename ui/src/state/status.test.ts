@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { announcement, mergeAlerts, openBySeverity } from "./alerts.ts";
 import { alert, stats } from "./fixtures.ts";
-import { calm, freshness, losses, lossesByStage, notices, silence } from "./status.ts";
+import type { Stats } from "../api/schema.ts";
+import { Model } from "./model.ts";
+import { bounds, calm, effectText, freshness, losses, lossesByStage, notices, silence } from "./status.ts";
 
 describe("freshness", () => {
   const live = { kind: "live" } as const;
@@ -27,13 +29,28 @@ describe("notices", () => {
   test("losses come with stage and reason", () => {
     const [n] = notices(stats({ drops }), null, 500);
     expect(n).toMatchObject({ tone: "warn", title: "Degraded" });
-    expect(n?.text).toContain("500 lost in the last minute");
+    expect(n?.text).toContain("500 packets lost in the last minute");
     expect(n?.text).toContain("in kernel (ring full)");
   });
   test("old losses are in the numbers, not in a notice", () => {
     expect(notices(stats({ drops }), null, 0)).toEqual([]);
     expect(losses(stats({ drops }))).toEqual([{ where: "kernel", why: "ring full", count: 12_000 }]);
     expect([...lossesByStage(stats({ drops })).keys()]).toEqual(["kernel", "api"]);
+  });
+  test("a full list is no loss, and is shown with its unit", () => {
+    const full = stats({ drops: [
+      { stage: "export", reason: "hosts_at_once", count: 1_900_000, unit: "row", effect: "unlisted" },
+      { stage: "export", reason: "queue_full", count: 1, unit: "slot", effect: "unstored" },
+      { stage: "kernel", reason: "ring_full", count: 0, unit: "packet", effect: "unseen" },
+    ] });
+    expect(losses(full)).toEqual([]);
+    expect([...lossesByStage(full).values()].flat()).toEqual([]);
+    expect(bounds(full).map(effectText)).toEqual([expect.stringMatching(/^1.900.000 rows not listed$/), "1 slot not stored"]);
+    const m = new Model();
+    const at = (t: number, s: Stats): void => void m.apply({ v: 1, epoch: "e", seq: t, ts_us: t * 1_000_000, type: "stats", data: s });
+    at(1, stats());
+    at(3, full);
+    expect(m.recentLosses()).toBe(0);
   });
   test("what the program complains of is shown, once", () => {
     const health = {

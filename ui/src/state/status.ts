@@ -49,20 +49,41 @@ export interface Notice {
   readonly text: string;
 }
 
-/** What is lost, most first. Stages without losses are left out. */
+type Drop = Stats["drops"][number];
+
+/** A loss is packets that nothing has looked at or judged. A list that is full, or a row not stored, loses no packet. */
+export function isLoss(d: Drop): boolean {
+  return d.unit === "packet" && (d.effect === "unseen" || d.effect === "unjudged");
+}
+
+const effectWords: Readonly<Record<Drop["effect"], string>> = {
+  unseen: "not seen", unjudged: "not judged", unstored: "not stored", unlisted: "not listed",
+};
+
+/** A count with its unit and what follows from it: "40 rows not listed". */
+export function effectText(d: Drop): string {
+  return `${count(d.count)} ${words(d.unit)}${d.count === 1 ? "" : "s"} ${effectWords[d.effect]}`;
+}
+
+/** Bounds that were reached without a packet lost, most first. */
+export function bounds(stats: Stats): readonly Drop[] {
+  return stats.drops.filter((d) => d.count > 0 && !isLoss(d)).sort((a, b) => b.count - a.count);
+}
+
+/** The packets that are lost, most first. Stages without losses are left out. */
 export function losses(stats: Stats): readonly { where: string; why: string; count: number }[] {
   return stats.drops
-    .filter((d) => d.count > 0)
+    .filter((d) => d.count > 0 && isLoss(d))
     .map((d) => ({ where: words(d.stage), why: dropReason(d.reason), count: d.count }))
     .sort((a, b) => b.count - a.count);
 }
 
-/** What each stage has lost by reason, in the order of the data's way; of a stage without losses, nothing. */
+/** The packets that each stage has lost by reason, in the order of the data's way; of a stage without losses, nothing. */
 export function lossesByStage(stats: Stats): ReadonlyMap<string, readonly Stats["drops"][number][]> {
   const stages = new Map<string, Stats["drops"][number][]>();
   for (const d of stats.drops) {
     const known = stages.get(d.stage) ?? [];
-    if (d.count > 0) known.push(d);
+    if (d.count > 0 && isLoss(d)) known.push(d);
     stages.set(d.stage, known);
   }
   return stages;
@@ -78,7 +99,7 @@ export function notices(stats: Stats | null, health: Health | null, recentLosses
   const lost = losses(stats);
   if (recentLosses > 0) {
     const where = lost.map((l) => `${count(l.count)} in ${l.where} (${l.why})`).join(", ");
-    all.push({ id: "losses", tone: "warn", title: "Degraded", text: `${count(recentLosses)} lost in the last minute; since the start ${where}.` });
+    all.push({ id: "losses", tone: "warn", title: "Degraded", text: `${count(recentLosses)} packets lost in the last minute; since the start ${where}.` });
   }
   const files = (stats.interfaces ?? []).filter((i) => i.link === "ended");
   if (files.length > 0) {

@@ -3,7 +3,7 @@ import type { Stats } from "../api/schema.ts";
 import { dropReason, words } from "../format/names.ts";
 import { duration } from "../format/time.ts";
 import { bytes, count, shortCount } from "../format/units.ts";
-import { lossesByStage } from "../state/status.ts";
+import { bounds, effectText, lossesByStage } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
 
 /** The program's own condition: latency, what each stage has lost, memory. */
@@ -14,6 +14,7 @@ export function Foot({ store }: { readonly store: Store }): JSX.Element {
       {stats !== null && (
         <>
           <Losses stats={stats} />
+          <Bounds stats={stats} />
           {(stats.latency_ms ?? []).map((l) => (
             <span key={l.stage} title={`Time from a packet's stamp until it is ${words(l.stage)}, last minute: median and 99th percentile`}>
               {words(l.stage)} {l.p50.toFixed(1)}
@@ -37,7 +38,7 @@ export function Foot({ store }: { readonly store: Store }): JSX.Element {
 function Losses({ stats }: { readonly stats: Stats }): JSX.Element {
   return (
     <span class="losses">
-      <span class="losses-title">lost</span>
+      <span class="losses-title">packets lost</span>
       {[...lossesByStage(stats)].map(([stage, reasons]) =>
         reasons.length === 0 ? (
           <span key={stage}>{words(stage)} 0</span>
@@ -48,6 +49,22 @@ function Losses({ stats }: { readonly stats: Stats }): JSX.Element {
           </span>
         ),
       )}
+    </span>
+  );
+}
+
+/** Bounds of lists, queues and pages that were reached. No packet is lost by them. */
+function Bounds({ stats }: { readonly stats: Stats }): JSX.Element | null {
+  const all = bounds(stats);
+  if (all.length === 0) return null;
+  return (
+    <span class="losses">
+      <span class="losses-title">bounds reached</span>
+      {all.map((d) => (
+        <span key={`${d.stage} ${d.reason}`}>
+          {words(d.stage)} {effectText(d)} ({dropReason(d.reason)})
+        </span>
+      ))}
     </span>
   );
 }

@@ -23,7 +23,7 @@ export function Tiles({ store }: { readonly store: Store }): JSX.Element {
 function Placeholders(): JSX.Element {
   return (
     <>
-      {["Traffic", "Packets", "Connections", "Open alerts", "Lost", "Detector"].map((t) => (
+      {["Traffic", "Packets", "Connections", "Open alerts", "Lost packets", "Detector"].map((t) => (
         <Tile key={t} label={t} note={"\u00a0"}>
           <span class="ghost">–</span>
         </Tile>
@@ -104,13 +104,13 @@ function Lost({ stats }: { readonly stats: Stats }): JSX.Element {
   const [first] = all;
   if (first === undefined) {
     return (
-      <Tile label="Lost" note={`${lossesByStage(stats).size} stages watched`}>
+      <Tile label="Lost packets" note={`${lossesByStage(stats).size} stages watched`}>
         <span class="amount num">0</span>
       </Tile>
     );
   }
   return (
-    <Tile label="Lost" tone="warn" note={`${first.where}: ${first.why}${all.length > 1 ? `, ${all.length - 1} more` : ""}`}>
+    <Tile label="Lost packets" tone="warn" note={`${first.where}: ${first.why}${all.length > 1 ? `, ${all.length - 1} more` : ""}`}>
       <span class="amount num">
         <span class="dot shape-warn" aria-hidden="true" /> {shortCount(sum)}
       </span>
