@@ -251,6 +251,7 @@ describe("the page", { skip: problem === "" ? false : problem, timeout: 300_000 
       await page.locator(".alert").first().waitFor();
       await server.kill();
       await page.getByText("Connection lost").waitFor();
+      assert.equal(await page.locator(".top .tone-good").count(), 0);
       await page.getByText(/Next try in \d+\.\d\ss|Trying now/).first().waitFor();
       await wait(3500);
       assert.ok(await gapShare(page) > 0.02, "the chart does not show the gap");
@@ -389,6 +390,7 @@ describe("the page", { skip: problem === "" ? false : problem, timeout: 300_000 
     await withProgram(["--read", capture, "--speed", "max"], async (server) => {
       const { page, complaints, close } = await open(server.url);
       await page.getByText("The file has ended", { exact: true }).waitFor();
+      await page.locator(".chip.link.tone-info", { hasText: "ended" }).waitFor();
       await page.locator(".alert", { hasText: "scanning ports" }).waitFor();
       assert.deepEqual(complaints, []);
       await close();

@@ -3,7 +3,7 @@ import { announcement, mergeAlerts, openBySeverity } from "./alerts.ts";
 import { alert, stats } from "./fixtures.ts";
 import type { Stats } from "../api/schema.ts";
 import { Model } from "./model.ts";
-import { bounds, calm, effectText, freshness, losses, lossesByStage, notices, silence } from "./status.ts";
+import { bounds, calm, effectText, freshness, linkState, losses, lossesByStage, notices, silence, sourceState } from "./status.ts";
 
 describe("freshness", () => {
   const live = { kind: "live" } as const;
@@ -75,10 +75,28 @@ describe("silence has its reason", () => {
   test("there is none while packets come", () => {
     expect(silence(stats({ last_packet_ts: "2026-11-24T05:41:00Z", packet_rate: 1 }), Date.parse("2026-11-24T05:41:33Z"))).toBe("");
   });
-  test("no alerts is good news, or no news", () => {
-    expect(calm(stats())).toContain("still being learned");
+  test("calm is only where packets are seen and judged", () => {
+    const live = { kind: "live" } as const;
     const detector = { ...stats().detector, name: "" };
-    expect(calm(stats({ detector }))).toBe("The detector is off.");
+    expect(calm(stats({ packets: 9 }), live, 1).text).toContain("Nothing abnormal so far");
+    expect(calm(stats({ packets: 9, detector: { ...stats().detector, learning: 1 } }), live, 1).text).toContain("knows this network");
+    expect(calm(stats(), live, 1).title).toBe("Nothing to judge: no packets");
+    expect(calm(stats({ packets: 9, detector }), live, 1).title).toBe("Nothing is judged");
+    const away = { kind: "reconnecting", attempt: 1, seconds: 1, reason: "", age: 9 } as const;
+    expect(calm(stats({ packets: 9 }), away, 60_000).title).toMatch(/^Unknown since \d\d:\d\d:\d\d$/);
+    expect(calm(stats({ packets: 9 }), { kind: "stale", seconds: 5 }, 60_000).text).not.toContain("abnormal");
+    expect(calm(null, { kind: "connecting" }, Number.NaN).title).toBe("Unknown");
+  });
+  test("nothing is green after the end of a file, or without the server", () => {
+    const live = { kind: "live" } as const;
+    const away = { kind: "reconnecting", attempt: 1, seconds: 1, reason: "", age: 9 } as const;
+    const ended = stats({ interfaces: [{ name: "a.pcap", link: "ended" }] });
+    expect(linkState(live, false, stats())).toEqual(["good", "live"]);
+    expect(linkState(live, false, ended)).toEqual(["info", "ended"]);
+    expect(linkState(live, true, stats())).toEqual(["info", "paused"]);
+    expect(sourceState("up", live)).toEqual(["good", "up"]);
+    expect(sourceState("up", away)).toEqual(["info", "unknown"]);
+    expect(sourceState("up", { kind: "stale", seconds: 3 })).toEqual(["info", "unknown"]);
   });
 });
 

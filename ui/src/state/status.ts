@@ -1,7 +1,7 @@
 // What the page has to say about itself and the program: derived, so that every state has its words in one place.
 import type { Link } from "../api/socket.ts";
 import type { Health, Stats } from "../api/schema.ts";
-import { duration, parseTime } from "../format/time.ts";
+import { age, clock, duration, parseTime } from "../format/time.ts";
 import { count, shortCount } from "../format/units.ts";
 import { dropReason, words } from "../format/names.ts";
 import { gapMs } from "./traffic.ts";
@@ -133,12 +133,63 @@ export function silence(stats: Stats | null, now: number): string {
   return `No packet on ${stats.source} for ${duration(quiet)}.`;
 }
 
-/** What the detector is doing while there is no alert. */
-export function calm(stats: Stats | null): string {
-  if (stats === null) return "";
-  if (stats.detector.name === "") return "The detector is off.";
-  const learned = stats.detector.learning;
-  return learned >= 1
-    ? "Nothing abnormal. The detector knows this network."
-    : "Nothing abnormal so far. Fixed limits are watched from the first packets on; what is usual here is still being learned.";
+export interface Calm {
+  readonly title: string;
+  readonly text: string;
+}
+
+/**
+ * What can be said while there is no alert. Nothing is abnormal only where packets are seen and judged, and the server speaks;
+ * since is the time in ms of what it has last said.
+ */
+export function calm(stats: Stats | null, f: Freshness, since: number): Calm {
+  if (f.kind !== "live") {
+    return Number.isNaN(since) || stats === null
+      ? { title: "Unknown", text: "NetLyra has not answered yet." }
+      : { title: `Unknown since ${clock(since)}`, text: "Nothing has come from NetLyra since then. There was no alert until then." };
+  }
+  if (stats === null) return { title: "Unknown", text: "NetLyra has not answered yet." };
+  if (stats.detector.name === "") return { title: "Nothing is judged", text: "The detector is off." };
+  if (stats.packets === 0) return { title: "Nothing to judge: no packets", text: "No packet has come yet." };
+  if (allEnded(stats)) return { title: "No alerts", text: "Nothing abnormal in the file, as far as could be judged." };
+  return stats.detector.learning >= 1
+    ? { title: "No alerts", text: "Nothing abnormal. The detector knows this network." }
+    : { title: "No alerts", text: "Nothing abnormal so far. Fixed limits are watched from the first packets on; what is usual here is still being learned." };
+}
+
+/** Whether there is no source left that packets could come from. */
+export function allEnded(stats: Stats | null): boolean {
+  const links = stats?.interfaces ?? [];
+  return links.length > 0 && links.every((i) => i.link === "ended");
+}
+
+/** The state of the connection, in a tone and a word. */
+export function linkState(f: Freshness, paused: boolean, stats: Stats | null): readonly [Tone, string] {
+  switch (f.kind) {
+    case "connecting":
+      return ["info", "connecting"];
+    case "live":
+      if (paused) return ["info", "paused"];
+      return allEnded(stats) ? ["info", "ended"] : ["good", "live"];
+    case "stale":
+      return ["warn", `stale ${age(f.seconds * 1000)}`];
+    case "reconnecting":
+      return ["bad", "disconnected"];
+    case "locked":
+      return ["warn", "token needed"];
+  }
+}
+
+const linkTexts: Readonly<Record<string, readonly [Tone, string]>> = {
+  up: ["good", "up"],
+  down: ["bad", "down"],
+  gone: ["bad", "gone"],
+  file: ["good", "replay"],
+  ended: ["info", "ended"],
+};
+
+/** The state of a source of packets. Without news it is not known. */
+export function sourceState(link: string, f: Freshness): readonly [Tone, string] {
+  if (f.kind !== "live") return ["info", "unknown"];
+  return linkTexts[link] ?? ["info", link];
 }

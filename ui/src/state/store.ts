@@ -103,6 +103,11 @@ export class Store {
     return this.traffic.latest(this.shownAt.value, measure);
   }
 
+  /** When the server last spoke, by its clock, in ms; NaN: never. */
+  get heardAt(): number {
+    return this.#model.statsAt;
+  }
+
   #reached(): number {
     return parseTime(this.stats.value?.clock_ts ?? null);
   }

@@ -108,7 +108,7 @@ function Listed({ store, open }: { readonly store: Store; readonly open: Signal<
         </div>
       )}
       {alerts.length === 0 && state.kind === "loading" && <Skeleton rows={5} />}
-      {alerts.length === 0 && state.kind === "ready" && <Empty title="No alerts" text={calm(store.stats.value)} />}
+      {alerts.length === 0 && state.kind === "ready" && <Empty {...calm(store.stats.value, store.freshness.value, store.heardAt)} />}
       <AlertList alerts={alerts} store={store} open={open} />
     </div>
   );

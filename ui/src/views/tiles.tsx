@@ -6,7 +6,7 @@ import { words } from "../format/names.ts";
 import { ago } from "../format/time.ts";
 import { bitsPerSecond, bytes, count, packetsPerSecond, percent, shortCount, text } from "../format/units.ts";
 import { openBySeverity, severities } from "../state/alerts.ts";
-import { losses, lossesByStage } from "../state/status.ts";
+import { allEnded, losses, lossesByStage } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
 import { total, type Measure } from "../state/traffic.ts";
 
@@ -36,8 +36,7 @@ function Numbers({ stats, store }: { readonly stats: Stats; readonly store: Stor
   const peak = store.traffic.peak(store.serverNow(), "bytes");
   const c = stats.connections;
   // After the end of a file there is no rate.
-  const links = stats.interfaces ?? [];
-  const ended = links.length > 0 && links.every((i) => i.link === "ended");
+  const ended = allEnded(stats);
   const perSecond = (measure: Measure): number => {
     const rates = ended ? null : store.rates(measure);
     return rates === null ? Number.NaN : total(rates);
