@@ -245,6 +245,33 @@ describe("the page", { skip: problem === "" ? false : problem, timeout: 300_000 
     });
   });
 
+  for (const width of [320, 390]) {
+    test(`fits a window ${width} pixels wide, with nothing over another in its head`, async () => {
+      await withProgram(["--read", capture, "--loop"], async (server) => {
+        const { page, close } = await open(server.url, { viewport: { width, height: 700 } });
+        await page.locator(".alert").first().waitFor();
+        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width);
+        const over = await page.evaluate(() => {
+          const boxes = [...document.querySelectorAll(".top h1, .top .chip, .top button")].map((e) => e.getBoundingClientRect());
+          return boxes.some((a, i) => boxes.some((b, j) => i < j && a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom));
+        });
+        assert.equal(over, false);
+        await close();
+      });
+    });
+  }
+
+  test("is accessible before the first packet's connection", async () => {
+    const empty = join(folder, "empty.pcap");
+    writeCapture(empty, 0);
+    await withProgram(["--read", empty], async (server) => {
+      const { page, close } = await open(server.url);
+      await page.getByText("No open connections").waitFor();
+      await assertAccessible(page);
+      await close();
+    });
+  });
+
   test("tells of a crash, and goes on after it", async () => {
     await withProgram(["--read", capture, "--loop"], async (server) => {
       const { page, close } = await open(server.url);

@@ -90,7 +90,13 @@ function Grid(props: { readonly store: Store; readonly rows: readonly Connection
             <Row key={c.id} conn={c} index={first + i} most={most} now={store.captureNow()} focusable={active.value === first + i} onAlert={(id) => store.showAlert(id)} />
           ))}
         </div>
-        {rows.length === 0 && <NoRows store={store} />}
+        {rows.length === 0 && (
+          <div role="row">
+            <div role="gridcell" aria-colspan={columns.length}>
+              <NoRows store={store} />
+            </div>
+          </div>
+        )}
       </div>
     </div>
   );
