@@ -62,7 +62,7 @@ describe("the page", { skip: problem === "" ? false : problem, timeout: 300_000 
 
       await t.test("numbers move", async () => {
         await page.locator(".app[data-state=live]").waitFor();
-        const packets = () => page.locator(".tile", { hasText: "Packets" }).locator(".tile-note").textContent();
+        const packets = () => page.locator(".tile", { has: page.getByRole("heading", { name: "Packets", exact: true }) }).locator(".tile-note").textContent();
         const first = await packets();
         await page.waitForFunction((old) => [...document.querySelectorAll(".tile-note")].every((n) => n.textContent !== old), first);
       });
@@ -122,6 +122,30 @@ describe("the page", { skip: problem === "" ? false : problem, timeout: 300_000 
         assert.equal(await page.locator(".reason").count() > 0, true);
         await page.keyboard.press("Escape");
         await detail.waitFor({ state: "detached" });
+        assert.equal(await page.evaluate(() => document.activeElement.className), "alert-head");
+      });
+
+      await t.test("Escape in the form closes the form, not the alert", async () => {
+        await page.keyboard.press("Enter");
+        await page.getByRole("button", { name: "This is normal…" }).click();
+        await page.getByLabel("Because").focus();
+        await page.keyboard.press("Escape");
+        await page.getByRole("form", { name: "This is normal" }).waitFor({ state: "detached" });
+        assert.equal(await page.evaluate(() => document.activeElement.className), "alert-head");
+        await page.locator(".detail").waitFor();
+        await page.keyboard.press("Escape");
+        await page.locator(".detail").waitFor({ state: "detached" });
+      });
+
+      await t.test("single keys can be turned off, and stay off", async () => {
+        const box = page.getByRole("checkbox", { name: /^Keys/ });
+        await box.uncheck();
+        await page.evaluate(() => document.activeElement.blur());
+        await page.keyboard.press("p");
+        assert.equal(await page.getByText("Paused", { exact: true }).count(), 0);
+        assert.equal(await page.evaluate(() => localStorage.getItem("netlyra.keys")), "off");
+        await box.check();
+        await page.evaluate(() => document.activeElement.blur());
       });
 
       await t.test("rows stay while somebody points at them", async () => {

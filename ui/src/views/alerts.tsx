@@ -6,6 +6,7 @@ import { SeverityShape } from "../components/shapes.tsx";
 import { title } from "../format/names.ts";
 import { duration, parseTime } from "../format/time.ts";
 import { count, score } from "../format/units.ts";
+import { setSingleKeys, singleKeys } from "../state/keys.ts";
 import { calm } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
 import type { Decisions, View } from "../state/decisions.ts";
@@ -40,9 +41,12 @@ export function AlertsPanel({ store }: { readonly store: Store }): JSX.Element {
           <span class="panel-note num">
             {alerts.length === 0 ? "" : `${count(going)} open, ${count(alerts.length - going)} closed`}
           </span>
-          <span class="keys" aria-hidden="true">
-            <kbd>j</kbd> <kbd>k</kbd> move <kbd>Enter</kbd> open
-          </span>
+          <label class="keys">
+            <input type="checkbox" checked={singleKeys.value} onChange={(e) => setSingleKeys(e.currentTarget.checked)} />
+            <span>
+              Keys <kbd>j</kbd> <kbd>k</kbd> move, <kbd>p</kbd> pause
+            </span>
+          </label>
           <ViewSwitch decisions={store.decisions} open={open} />
         </>
       }
@@ -178,8 +182,16 @@ function useTriageKeys(store: Store, open: Signal<string | null>): void {
     j: () => moveFocus(1),
     k: () => moveFocus(-1),
     p: () => store.setPaused(!store.paused.peek()),
-    Escape: () => (open.value = null),
+    Escape: () => closeOpen(open),
   });
+}
+
+/** Closes the open alert. The focus goes to its head, not to the top of the page. */
+function closeOpen(open: Signal<string | null>): void {
+  if (open.value === null) return;
+  const item = document.querySelector(".alert.expanded");
+  if (item?.contains(document.activeElement) === true) item.querySelector<HTMLElement>(".alert-head")?.focus({ preventScroll: true });
+  open.value = null;
 }
 
 function moveFocus(by: number): void {

@@ -51,6 +51,13 @@ function NormalForm({ alert, decisions, onClose }: FormProps): JSX.Element {
   const busy = useSignal(false);
   const id = useId();
   const about = exceptionAbout(all.filter((x) => chosen.value.includes(x.name)));
+  const escape = (e: KeyboardEvent): void => {
+    if (e.key !== "Escape") return;
+    e.preventDefault(); // the alert itself stays open
+    const head = (e.currentTarget as HTMLElement).closest(".alert")?.querySelector<HTMLElement>(".alert-head");
+    onClose();
+    head?.focus({ preventScroll: true });
+  };
   const submit = async (e: Event): Promise<void> => {
     e.preventDefault();
     busy.value = true;
@@ -60,7 +67,7 @@ function NormalForm({ alert, decisions, onClose }: FormProps): JSX.Element {
     if (p === null) onClose();
   };
   return (
-    <form class="normal" aria-label="This is normal" onSubmit={(e) => void submit(e)}>
+    <form class="normal" aria-label="This is normal" onSubmit={(e) => void submit(e)} onKeyDown={escape}>
       <fieldset>
         <legend>Normal here is</legend>
         {all.map((x) => (

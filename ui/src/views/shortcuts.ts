@@ -1,4 +1,5 @@
 import { useEffect } from "preact/hooks";
+import { singleKeys } from "../state/keys.ts";
 
 /** Single keys that act anywhere on the page, but not while a person types or holds a modifier. */
 export function useShortcuts(actions: Readonly<Record<string, () => void>>): void {
@@ -6,7 +7,7 @@ export function useShortcuts(actions: Readonly<Record<string, () => void>>): voi
     const onKey = (e: KeyboardEvent): void => {
       if (e.ctrlKey || e.metaKey || e.altKey || e.defaultPrevented || isTyping(e.target)) return;
       const action = actions[e.key];
-      if (action === undefined) return;
+      if (action === undefined || (e.key.length === 1 && !singleKeys.peek())) return;
       e.preventDefault();
       action();
     };
