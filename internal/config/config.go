@@ -405,6 +405,11 @@ func (c *CLI) validate(command string) error {
 		if r.RingMB < 1 || r.RingMB > 4096 {
 			bad("--ring-mb %d: must be 1 to 4096", r.RingMB)
 		}
+		for i, name := range r.Interface {
+			if slices.Contains(r.Interface[:i], name) {
+				bad("--interface %s: given twice, each of its packets would count twice", name)
+			}
+		}
 		if r.Read == "" && (r.Loop || r.KeepTime || r.Speed != "1") {
 			bad("--loop, --keep-time and --speed are about a capture file: add --read FILE")
 		}

@@ -238,3 +238,12 @@ func TestACaptureHasADatabaseOfItsOwn(t *testing.T) {
 		}
 	}
 }
+
+func TestAnInterfaceIsWatchedOnce(t *testing.T) {
+	if _, err := parse(t, "", nil, "run", "-i", "a", "-i", "b", "-i", "a"); err == nil || !strings.Contains(err.Error(), "--interface a: given twice") {
+		t.Errorf("%v, want an error that names the interface", err)
+	}
+	if _, err := parse(t, "", nil, "run", "-i", "a", "-i", "b"); err != nil {
+		t.Error(err)
+	}
+}
