@@ -36,6 +36,27 @@ type memoryStore struct {
 	block  chan struct{}
 }
 
+// fail has everything return err.
+func (s *memoryStore) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+// keep has these be the exceptions.
+func (s *memoryStore) keep(es []models.Exception) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.made = es
+}
+
+// hold has everything wait until block is closed.
+func (s *memoryStore) hold(block chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.block = block
+}
+
 func (s *memoryStore) wait(ctx context.Context) error {
 	s.mu.Lock()
 	block, err := s.block, s.err

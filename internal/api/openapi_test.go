@@ -90,9 +90,9 @@ type exchange struct {
 
 // exchanges cover every operation, with success and with every error that it can be brought to.
 func exchanges() []exchange {
-	unavailable := func(f *fixture) { f.store.err = io.ErrUnexpectedEOF }
+	unavailable := func(f *fixture) { f.store.fail(io.ErrUnexpectedEOF) }
 	withException := func(f *fixture) {
-		f.store.made = []models.Exception{{ID: "e0", Created: t0, Host: "192.0.2.7", Port: 22, Category: models.CategoryBruteForce, Reason: "r", Hits: 1}}
+		f.store.keep([]models.Exception{{ID: "e0", Created: t0, Host: "192.0.2.7", Port: 22, Category: models.CategoryBruteForce, Reason: "r", Hits: 1}})
 	}
 	foreign := []string{"Origin", "https://evil.example"}
 	const exceptions = "/api/v1/exceptions"
@@ -147,7 +147,7 @@ func exchanges() []exchange {
 		{name: "exception from another site", method: "POST", path: exceptions, body: `{"port":22,"reason":"r"}`, header: foreign, status: 403, code: "origin_not_allowed"},
 		{
 			name: "one exception too many", method: "POST", path: exceptions, body: `{"port":22,"reason":"r"}`, status: 409, code: "limit_reached",
-			before: func(f *fixture) { f.store.made = make([]models.Exception, models.MaxExceptions) },
+			before: func(f *fixture) { f.store.keep(make([]models.Exception, models.MaxExceptions)) },
 		},
 		{name: "exception without store", method: "POST", path: exceptions, body: `{"port":22,"reason":"r"}`, status: 503, code: "store_unavailable", before: unavailable},
 		{name: "change", method: "PATCH", path: exceptions + "/e0", body: `{"reason":"q","expires":"2126-01-31T13:45:00Z"}`, status: 200, before: withException},
@@ -183,7 +183,7 @@ func exchanges() []exchange {
 		{name: "not ready", path: "/readyz", status: 503, code: "not_ready", before: func(f *fixture) { f.live.stats.Interfaces[0].Link = "gone" }},
 		{name: "description of the WebSocket", path: "/asyncapi.yaml", status: 200},
 		{name: "description of the WebSocket, v1", path: "/api/v1/asyncapi.yaml", status: 200},
-		{name: "locked database", method: "PATCH", path: "/api/v1/alerts/ffff", body: `{"triage":"new"}`, status: 503, code: "database_busy", before: func(f *fixture) { f.store.err = fmt.Errorf("x: %w", models.ErrBusy) }},
+		{name: "locked database", method: "PATCH", path: "/api/v1/alerts/ffff", body: `{"triage":"new"}`, status: 503, code: "database_busy", before: func(f *fixture) { f.store.fail(fmt.Errorf("x: %w", models.ErrBusy)) }},
 		{name: "connections", path: "/api/v1/connections", status: 200},
 		{name: "connections with all filters", status: 200, path: "/api/v1/connections?host=2001:DB8:0::7&port=53&proto=17&from=2026-01-30T00:00:00Z" +
 			"&to=2026-02-01T00:00:00Z&min_score=0.1&state=active&live=false&limit=7"},

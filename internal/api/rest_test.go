@@ -463,11 +463,11 @@ func TestProbes(t *testing.T) {
 	}
 	ready(200, "ok")
 	f.store.mu.Lock()
-	f.store.err = errors.New("disk I/O error")
+	f.store.fail(errors.New("disk I/O error"))
 	f.store.mu.Unlock()
 	ready(503, "store_unreadable")
 	f.store.mu.Lock()
-	f.store.err = nil
+	f.store.fail(nil)
 	f.store.mu.Unlock()
 	f.live.mu.Lock()
 	f.live.stats.Interfaces = []models.Interface{{Name: "eth0", Link: "gone"}, {Name: "eth1", Link: "up"}}
@@ -528,7 +528,8 @@ func TestTheWebSocketPortServesNothingElse(t *testing.T) {
 
 func TestTooManyRequestsAreTurnedAway(t *testing.T) {
 	f := start(t, nil)
-	f.store.block = make(chan struct{})
+	block := make(chan struct{})
+	f.store.hold(block)
 	statuses := make(chan int)
 	for range maxStoreRequests + 8 {
 		go func() {
@@ -553,7 +554,7 @@ func TestTooManyRequestsAreTurnedAway(t *testing.T) {
 	if a := f.get(t, "/api/v1/health"); a.status != 200 {
 		t.Errorf("health while the store is busy: %d", a.status)
 	}
-	close(f.store.block)
+	close(block)
 	for range maxStoreRequests {
 		if s := <-statuses; s != 200 {
 			t.Errorf("request that waited: %d", s)
