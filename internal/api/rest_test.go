@@ -462,13 +462,9 @@ func TestProbes(t *testing.T) {
 		}
 	}
 	ready(200, "ok")
-	f.store.mu.Lock()
 	f.store.fail(errors.New("disk I/O error"))
-	f.store.mu.Unlock()
 	ready(503, "store_unreadable")
-	f.store.mu.Lock()
 	f.store.fail(nil)
-	f.store.mu.Unlock()
 	f.live.mu.Lock()
 	f.live.stats.Interfaces = []models.Interface{{Name: "eth0", Link: "gone"}, {Name: "eth1", Link: "up"}}
 	f.live.mu.Unlock()
