@@ -23,6 +23,12 @@ type probed struct {
 // probe builds testdata/probe as the product is built, and runs it in a directory of its own.
 func probe(t *testing.T, credential *syscall.Credential, prepare func(dir string), args ...string) probed {
 	t.Helper()
+	return probeBuilt(t, "0", credential, prepare, args...)
+}
+
+// probeBuilt is probe with cgo ("1") or without ("0").
+func probeBuilt(t *testing.T, cgo string, credential *syscall.Credential, prepare func(dir string), args ...string) probed {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		nettest.Unavailable(t, "giving up privileges needs some: run this test with sudo")
 	}
@@ -36,7 +42,7 @@ func probe(t *testing.T, credential *syscall.Credential, prepare func(dir string
 	}
 	binary, own := filepath.Join(dir, "probe"), filepath.Join(dir, "own")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./testdata/probe")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -70,6 +76,20 @@ func make0700(t *testing.T, uid int) func(dir string) {
 
 const nobody = 65534
 
+// The C library makes threads by clone3 and takes to clone only where the kernel does not know clone3 (ENOSYS); any other error ends the program.
+func TestThreadsOfTheCLibrary(t *testing.T) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		nettest.Unavailable(t, "no C compiler: apt-get install gcc")
+	}
+	p := probeBuilt(t, "1", nil, make0700(t, 0))
+	if !p.Status.Seccomp {
+		nettest.Unavailable(t, "this kernel has no seccomp")
+	}
+	if err, tried := p.Tried["new threads"]; !tried || err != "" {
+		t.Errorf("new threads: %q, tried %v", err, tried)
+	}
+}
+
 func TestEnter(t *testing.T) {
 	for _, tc := range []struct {
 		name       string
@@ -97,7 +117,7 @@ func TestEnter(t *testing.T) {
 			}
 			works := append([]string{
 				"read /etc/passwd", "read /proc/net/tcp", "user lookup", "write inside", "rename inside", "truncate inside", "remove inside", "directory inside",
-				"stream socket", "interfaces", "own signal", "new thread",
+				"stream socket", "interfaces", "own signal", "new threads",
 			}, tc.works...)
 			for what, err := range p.Tried {
 				version := p.Status.Landlock

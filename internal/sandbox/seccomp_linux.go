@@ -47,13 +47,13 @@ func policy(info *arch.Info) seccomp.Policy {
 		{Name: "socket", Conditions: families},
 		{Name: "socket", Conditions: seccomp.ArgumentConditions{{Argument: 2, Operation: seccomp.Equal, Value: ipprotoMPTCP}}},
 	}
-	if _, known := info.SyscallNames["clone3"]; known { // the Go runtime makes threads by clone; what clone3 does cannot be seen
-		names = append(names, "clone3")
+	groups := []seccomp.SyscallGroup{{Names: names, NamesWithCondtions: conditions, Action: seccomp.ActionErrno}}
+	if _, known := info.SyscallNames["clone3"]; known {
+		// A filter cannot see what clone3 makes: its flags are behind a pointer. To ENOSYS the C library of a program built with cgo answers
+		// by clone, whose flags can be seen; by any other error it ends the program. The Go runtime makes threads by clone.
+		groups = append(groups, seccomp.SyscallGroup{Names: []string{"clone3"}, Action: seccomp.ActionErrno | seccomp.Action(unix.ENOSYS)})
 	}
-	return seccomp.Policy{
-		DefaultAction: seccomp.ActionAllow,
-		Syscalls:      []seccomp.SyscallGroup{{Names: names, NamesWithCondtions: conditions, Action: seccomp.ActionErrno}},
-	}
+	return seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: groups}
 }
 
 // program is the filter. Calls of another architecture (32-bit ones on a 64-bit kernel), whose numbers mean something else, all fail.

@@ -114,18 +114,24 @@ func main() {
 	try("interfaces", func() error { _, err := net.Interfaces(); return err })
 	try("signal to parent", func() error { return unix.Kill(os.Getppid(), 0) })
 	try("own signal", func() error { return unix.Kill(os.Getpid(), unix.SIGCONT) })
-	try("new thread", func() error {
-		done := make(chan struct{})
-		go func() {
-			runtime.LockOSThread() // ends with the goroutine
-			close(done)
-		}()
-		select {
-		case <-done:
-			return nil
-		case <-time.After(10 * time.Second):
-			return os.ErrDeadlineExceeded
+	try("new threads", func() error { // more at once than there can have been before
+		started, done := make(chan struct{}), make(chan struct{})
+		defer close(done)
+		for range 32 {
+			go func() {
+				runtime.LockOSThread()
+				started <- struct{}{}
+				<-done
+			}()
 		}
+		for range 32 {
+			select {
+			case <-started:
+			case <-time.After(10 * time.Second):
+				return os.ErrDeadlineExceeded
+			}
+		}
+		return nil
 	})
 	_ = listener.Close()
 	threads := map[string]string{}
