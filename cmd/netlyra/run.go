@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -185,6 +186,13 @@ func (w *watcher) openSource(p *program, filter *packetFilter) (err error) {
 	return capture.CheckLive(w.live)
 }
 
+// What the memory of the Go runtime is held to, as far as collecting can hold it (docs/operations.md): several times what the tables of the
+// detector, the queues and the clients take together under a spoofed flood, and what two settings add.
+const (
+	heapBase        = 384 << 20
+	connectionBytes = 256 // of a connection in the table, with its place in the index
+)
+
 // openRings begins to capture.
 func (w *watcher) openRings() error {
 	rings, err := capture.OpenLive(w.live)
@@ -248,6 +256,7 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 			return err
 		}
 	}
+	telemetry.PaceCollections(heapBase+int64(c.EvidenceMB)<<20+int64(c.MaxConnections)*connectionBytes, os.LookupEnv)
 	var seed [8]byte
 	_, _ = rand.Read(seed[:]) // never fails
 	w.bus = bus.NewMemory(bus.MemoryOptions{})
@@ -282,7 +291,7 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 				}
 			},
 		},
-		Links: w.links, Drops: w.drops,
+		Links: w.links, Drops: w.drops, Resident: telemetry.ResidentBytes,
 	})
 	if err != nil {
 		return err

@@ -129,7 +129,7 @@ func plainStats() []statMetric {
 		counter("netlyra_decode_later_fragment_packets_total", "Later fragments of datagrams.", func(s S) uint64 { return s.Fragments.Later }),
 		counter("netlyra_pipeline_late_packets_total", "Packets stamped before the open slot and counted into it.", func(s S) uint64 { return s.LatePackets }),
 		counter("netlyra_pipeline_clock_jumps_total", "Times that capture time was set back by more than 10 s.", func(s S) uint64 { return s.ClockJumps }),
-		gauge("netlyra_pipeline_memory_bytes", "Memory in use.", func(s S) float64 { return float64(s.MemoryBytes) }),
+		gauge("netlyra_pipeline_memory_bytes", "Memory that the process holds (resident set), with the caches of the database and the kernel's rings.", func(s S) float64 { return float64(s.MemoryBytes) }),
 		gauge("netlyra_pipeline_uptime_seconds", "Time since the pipeline's start.", func(s S) float64 { return s.UptimeSeconds }),
 		gauge("netlyra_flow_active_connections", "Connections in the table.", func(s S) float64 { return float64(s.Connections.Active) }),
 		counter("netlyra_flow_opened_connections_total", "Connections entered into the table.", func(s S) uint64 { return s.Connections.Opened }),

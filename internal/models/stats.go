@@ -26,7 +26,7 @@ type Stats struct {
 	Detector      DetectorStats     `json:"detector"`
 	Interfaces    []Interface       `json:"interfaces"`
 	LatencyMS     []StageLatency    `json:"latency_ms"`
-	MemoryBytes   uint64            `json:"memory_bytes"`
+	MemoryBytes   uint64            `json:"memory_bytes"` // resident set of the process
 }
 
 // Volume is traffic.

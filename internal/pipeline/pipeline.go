@@ -65,6 +65,7 @@ type Options struct {
 	Links         func() []models.Interface // nil: no interfaces
 	Drops         func() []models.Drop      // of the stages after this one; nil: none
 	Now           func() time.Time          // the wall clock; nil means time.Now
+	Resident      func() uint64             // bytes of memory that the process holds; nil: not told
 	// FileTime turns a source's times into those that its file has (capture.File); what comes out of the pipeline has the latter. nil: they
 	// are the same.
 	FileTime func(ts int64) int64

@@ -1,8 +1,6 @@
 package pipeline
 
 import (
-	"runtime/metrics"
-
 	"netlyra/internal/capture"
 	"netlyra/internal/decode"
 	"netlyra/internal/evidence"
@@ -48,7 +46,9 @@ func (p *Pipeline) Stats() models.Stats {
 	s := models.Stats{
 		Sensor: p.options.Sensor, Source: p.options.SourceName, UptimeSeconds: p.options.Now().Sub(p.started).Seconds(),
 		ByProto: map[string]models.Volume{}, Malformed: map[string]uint64{}, Interfaces: []models.Interface{},
-		MemoryBytes: memory(),
+	}
+	if p.options.Resident != nil {
+		s.MemoryBytes = p.options.Resident()
 	}
 	var c counts
 	for _, d := range p.decoders() {
@@ -140,13 +140,6 @@ func (c *counts) fill(s *models.Stats) {
 			s.ByProto[class.String()] = c.volumes[class]
 		}
 	}
-}
-
-// memory is what the program has from the system for its heap and stacks.
-func memory() uint64 {
-	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(samples)
-	return samples[0].Value.Uint64() - samples[1].Value.Uint64()
 }
 
 // Changes lists what has changed in the live view after a generation, at most limit rows; generation 0 asks for all.

@@ -450,6 +450,7 @@ export type Stats = {
     /** ms */
     readonly p99: number;
   })[] | null;
+  /** Memory that the process holds (resident set), with the caches of the database and the kernel's rings. */
   readonly memory_bytes: number;
 };
 
