@@ -11,8 +11,10 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
@@ -30,6 +32,13 @@ const analysisSeed = 1
 // analyze reads captures to their end and prints each incident once, in its final state.
 func (p *program) analyze(ctx context.Context, c *config.Analyze, log *slog.Logger) (err error) {
 	started := time.Now()
+	var out *os.File // opened before hours of reading: what cannot be written is known at once
+	if c.Summary != "" {
+		if out, err = os.OpenFile(c.Summary, os.O_WRONLY|os.O_CREATE, 0o644); err != nil {
+			return &config.UsageError{Err: fmt.Errorf("--summary: %w", err)}
+		}
+		defer func() { err = errors.Join(err, out.Close()) }()
+	}
 	src, err := capture.NewSequence(c.Files, totalSize(c.Files), capture.FileOptions{Stdin: p.stdin})
 	if err != nil {
 		return err
@@ -51,6 +60,16 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze, log *slog.Logg
 	}
 	final := map[string]models.Alert{}
 	span := &timeSpan{}
+	most := &talkers{bytes: map[string]*models.Host{}}
+	outputs := pipeline.Outputs{Alerts: func(_ context.Context, alerts []models.Alert) error {
+		for _, a := range alerts {
+			final[a.ID] = a
+		}
+		return nil
+	}}
+	if c.Top > 0 && (!c.Quiet || c.Summary != "") {
+		outputs.Hosts = most.add
+	}
 	pipe, err := pipeline.New(pipeline.Options{
 		Sensor: c.Sensor, Sources: []pipeline.Source{span.watch(filtered)}, Workers: c.Workers,
 		Flow:        flow.Options{MaxConnections: c.MaxConnections, Seed: analysisSeed},
@@ -58,12 +77,8 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze, log *slog.Logg
 		DetectorOff: c.Detector == "off",
 		FileTime:    src.FileTime,
 		Memory:      kept.options(0),
-		Outputs: pipeline.Outputs{Alerts: func(_ context.Context, alerts []models.Alert) error {
-			for _, a := range alerts {
-				final[a.ID] = a
-			}
-			return nil
-		}},
+		Wait:        true,
+		Outputs:     outputs,
 	})
 	if err != nil {
 		return err
@@ -79,11 +94,12 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze, log *slog.Logg
 		return err
 	}
 	s := summarise(pipe.Stats(), src.Results(), len(alerts), span, time.Since(started))
+	s.Talkers, s.TalkersPart = most.top(c.Top), most.full || s.Dropped["export.hosts_at_once"] > 0
 	if !c.Quiet {
 		s.print(p.stderr)
 	}
-	if c.Summary != "" {
-		if err := s.write(c.Summary); err != nil {
+	if out != nil {
+		if err := s.write(out); err != nil {
 			return errors.Join(runErr, err)
 		}
 	}
@@ -129,7 +145,10 @@ func printAlerts(w io.Writer, format string, alerts []models.Alert) error {
 			}
 			continue
 		}
-		if _, err := fmt.Fprintf(out, "%s  %-8s %.2f  %-13s %s\n", a.TS, a.Severity, a.Score, a.Category, a.Summary); err != nil {
+		if i > 0 {
+			_ = out.WriteByte('\n') // Flush reports it
+		}
+		if err := writeAlert(out, a); err != nil {
 			return err
 		}
 	}
@@ -150,6 +169,7 @@ func (p *program) progress(c *config.Analyze, src *capture.Sequence, done <-chan
 	}
 	bar := progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.stderr), progressbar.OptionShowBytes(true),
 		progressbar.OptionClearOnFinish(), progressbar.OptionSetDescription("analysing"), progressbar.OptionFullWidth())
+	_ = bar.RenderBlank() // its clock starts: the first speed shown is one of a tenth of a second, not of nothing
 	go func() {
 		defer close(left)
 		tick := time.NewTicker(100 * time.Millisecond)
@@ -201,6 +221,10 @@ type summary struct {
 	TimeOutliers   uint64            `json:"time_outliers"` // packets with a time far from that of their neighbours, which they were given
 	CaptureSeconds float64           `json:"capture_seconds"`
 	WallSeconds    float64           `json:"wall_seconds"`
+	// Talkers are the addresses with most bytes; TalkersPart: too many addresses at once to add up all.
+	Talkers     []talker                 `json:"talkers"`
+	TalkersPart bool                     `json:"talkers_part"`
+	ByProto     map[string]models.Volume `json:"by_proto"`
 }
 
 type fileSummary struct {
@@ -209,6 +233,8 @@ type fileSummary struct {
 	Bytes   uint64         `json:"bytes"`
 	Damaged *damageSummary `json:"damaged"`
 	Error   string         `json:"error,omitempty"` // why it could not be read at all
+	// Trailing: bytes follow the end of the compressed data. They were not read.
+	Trailing bool `json:"trailing"`
 }
 
 type damageSummary struct {
@@ -220,10 +246,10 @@ func summarise(st models.Stats, files []capture.FileResult, alerts int, span *ti
 	s := &summary{
 		Files: []fileSummary{}, Packets: st.Packets, Bytes: st.Bytes, Connections: st.Connections.Opened, Alerts: alerts,
 		Malformed: st.Malformed, Dropped: map[string]uint64{}, ClockJumps: st.ClockJumps, TimeOutliers: st.TimeOutliers,
-		CaptureSeconds: span.seconds(), WallSeconds: wall.Seconds(),
+		CaptureSeconds: span.seconds(), WallSeconds: wall.Seconds(), ByProto: st.ByProto, Talkers: []talker{},
 	}
 	for _, f := range files {
-		one := fileSummary{Path: f.Path, Packets: f.Packets, Bytes: f.Bytes}
+		one := fileSummary{Path: f.Path, Packets: f.Packets, Bytes: f.Bytes, Trailing: f.Trailing}
 		if f.Damage != nil {
 			one.Damaged = &damageSummary{f.Damage.Offset, f.Damage.Reason}
 		}
@@ -245,26 +271,55 @@ func (s *summary) print(w io.Writer) {
 	for _, n := range s.Malformed {
 		malformed += n
 	}
-	_, _ = fmt.Fprintf(w, "%d packets, %d bytes, %d connections in %.1f s of traffic: alerts: %d, malformed packets: %d; read in %.2f s\n",
-		s.Packets, s.Bytes, s.Connections, s.CaptureSeconds, s.Alerts, malformed, s.WallSeconds)
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) } // standard error: nobody to tell
+	traffic := "no packets"
+	if s.Packets > 0 {
+		traffic = fmt.Sprintf("%s packets, %s, %s connections in %s of traffic", humanize.Comma(int64(s.Packets)), humanize.Bytes(s.Bytes),
+			humanize.Comma(int64(s.Connections)), lengthOfTime(seconds(s.CaptureSeconds)))
+	}
+	line("%s: alerts: %d, malformed packets: %d; read in %s", traffic, s.Alerts, malformed, lengthOfTime(seconds(s.WallSeconds)))
+	if s.Packets > 0 {
+		line("protocols: %s", protocols(s.ByProto))
+	}
+	for i, t := range s.Talkers {
+		label := "most traffic:"
+		if i > 0 {
+			label = ""
+		}
+		line("%-13s %-39s sent %9s, received %9s", label, t.IP, humanize.Bytes(t.BytesSent), humanize.Bytes(t.BytesReceived))
+	}
+	if s.TalkersPart {
+		line("there were too many addresses at once to add up all of them: the list is of a part")
+	}
+	for _, f := range s.Files {
+		if f.Trailing {
+			line("%s: bytes behind the end of the compressed data were not read", plain(f.Path))
+		}
+	}
 	if s.TimeOutliers > 0 {
-		_, _ = fmt.Fprintf(w, "%d packets have a time far from that of the packets around them: they were judged at the time of these\n", s.TimeOutliers)
+		line("%d packets have a time far from that of the packets around them: they were judged at the time of these", s.TimeOutliers)
 	}
 	if s.ClockJumps > 0 {
-		_, _ = fmt.Fprintf(w, "the times of the capture go back %d times by more than 10 s: the analysis took this for a clock that was set back, and went on\n", s.ClockJumps)
+		line("the times of the capture go back %d times by more than 10 s: the analysis took this for a clock that was set back, and went on", s.ClockJumps)
 	}
 }
 
-func (s *summary) write(path string) error {
+// write replaces what is in the file.
+func (s *summary) write(out *os.File) error {
 	raw, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, append(raw, '\n'), 0o644); err != nil {
-		return fmt.Errorf("summary: %w", err)
+	if err := out.Truncate(0); err != nil && !errors.Is(err, syscall.EINVAL) { // a pipe has nothing to cut off
+		return fmt.Errorf("--summary: %w", err)
+	}
+	if _, err := out.Write(append(raw, '\n')); err != nil {
+		return fmt.Errorf("--summary: %w", err)
 	}
 	return nil
 }
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // timeSpan notes the first and last capture time that come through a source.
 type timeSpan struct {

@@ -93,7 +93,7 @@ func TestAnalyzeSummary(t *testing.T) {
 	if err := dec.Decode(&s); err != nil {
 		t.Fatal(err)
 	}
-	if s.Packets < 10_000 || s.Alerts != 2 || len(s.Files) != 1 || s.Files[0].Packets != s.Packets || s.Files[0].Damaged != nil || s.CaptureSeconds < 60 || s.WallSeconds <= 0 {
+	if s.Packets < 10_000 || s.Alerts != 2 || len(s.Files) != 1 || len(s.Talkers) != 5 || s.Talkers[0].IP != "10.77.0.10" || s.TalkersPart || s.ByProto["TCP"].Packets == 0 || s.Files[0].Packets != s.Packets || s.Files[0].Damaged != nil || s.CaptureSeconds < 60 || s.WallSeconds <= 0 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -136,9 +136,37 @@ func TestAnalyzeDamagedFile(t *testing.T) {
 
 // A file that cannot be read does not keep the others from being read, but the status says so.
 func TestAnalyzeGoesOnBehindAnUnreadableFile(t *testing.T) {
-	stdout, stderr, status := netlyra(t, "analyze", "analyze_test.go", sample, "/nowhere/x.pcap")
+	stdout, stderr, status := netlyra(t, "analyze", "--format", "jsonl", "analyze_test.go", sample, "/nowhere/x.pcap")
 	if status != exitFailed || strings.Count(stdout, "\n") != 2 || !strings.Contains(stderr, "analyze_test.go") || !strings.Contains(stderr, "/nowhere/x.pcap") {
 		t.Errorf("exit status %d\n%s\n%s", status, stdout, stderr)
+	}
+}
+
+// The summary is written for the only file as for one of several, and says why it could not be read.
+func TestSummaryOfAnUnreadableFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "summary.json")
+	_, stderr, status := netlyra(t, "analyze", "--summary", path, "analyze_test.go")
+	if status != exitFailed || !strings.Contains(stderr, "analyze_test.go is not a capture file") {
+		t.Errorf("exit status %d: %s", status, stderr)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s summary
+	if err := json.Unmarshal(raw, &s); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Files) != 1 || !strings.Contains(s.Files[0].Error, "not a capture file") || s.Packets != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// What cannot be written later is known before hours of reading.
+func TestSummaryThatCannotBeWritten(t *testing.T) {
+	stdout, stderr, status := netlyra(t, "analyze", "--summary", "/nowhere/s.json", sample)
+	if status != exitUsage || stdout != "" || !strings.Contains(stderr, "/nowhere") || !strings.Contains(stderr, "--summary") {
+		t.Errorf("exit status %d, %q, %q", status, stdout, stderr)
 	}
 }
 

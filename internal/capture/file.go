@@ -10,7 +10,6 @@ import (
 
 	"netlyra/internal/models"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -34,7 +33,8 @@ type File struct {
 	total     int64
 	pipe      bool // a pipe, terminal or device: reading may wait
 	win       *window
-	parser    parser // nil until the header has been read
+	parser    parser   // nil until the header has been read
+	members   *members // of a gzip file
 	times     *timeline
 	heldBytes int
 	held      []models.Frame // read, but not delivered: what comes behind them decides on their times
@@ -167,7 +167,11 @@ func (f *File) decompress() error {
 	var open func(io.Reader) (io.Reader, error)
 	switch {
 	case bytes.HasPrefix(head, gzipMagic()):
-		open = func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }
+		open = func(r io.Reader) (io.Reader, error) {
+			var err error
+			f.members, err = newMembers(r)
+			return f.members, err
+		}
 	case bytes.HasPrefix(head, zstdMagic()):
 		open = openZstd
 	default:
@@ -227,9 +231,30 @@ func startsMagic(head []byte) bool {
 }
 
 func (f *File) notCapture() error {
+	for _, p := range packers() {
+		if bytes.HasPrefix(f.win.rest(), []byte(p.magic)) {
+			return fmt.Errorf("capture: %s is compressed with %s, which is not read; gzip and zstd are. Unpack it on the way: %s FILE | netlyra analyze -",
+				f.path, p.name, p.unpack)
+		}
+	}
 	return fmt.Errorf("capture: %s is not a capture file: it starts like neither pcap nor pcapng, nor like either compressed with gzip or zstd",
 		f.path)
 }
+
+// packers are the formats of compression that are known by name only: their first bytes, at most magicBytes (the formats' own descriptions), and the command
+// that writes what is in a file to standard output.
+func packers() []struct{ name, magic, unpack string } {
+	return []struct{ name, magic, unpack string }{
+		{"xz", "\xfd7zX", "xz -dc"},
+		{"bzip2", "BZh", "bzip2 -dc"},
+		{"lz4", "\x04\x22\x4d\x18", "lz4 -dc"},
+		{"zip", "PK\x03\x04", "unzip -p"},
+		{"7z", "7z\xbc\xaf", "7z x -so"},
+	}
+}
+
+// Trailing says whether bytes follow the end of the compressed data. They were not read.
+func (f *File) Trailing() bool { return f.members != nil && f.members.trailing.Load() }
 
 func (f *File) damage(offset int64, reason string) error {
 	return &DamageError{Path: f.path, Offset: offset, Reason: reason}

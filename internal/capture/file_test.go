@@ -320,6 +320,49 @@ func TestCompressedFileCutAtEveryByte(t *testing.T) {
 	}
 }
 
+// A gzip file is its members, one after the other; what follows them is not data (gzip(1) ignores it, with a warning).
+func TestBehindTheEndOfGzip(t *testing.T) {
+	plain := pcapFile(binary.LittleEndian, pcapMicro, 1, sample()[:9])
+	whole := gzipped(t, plain)
+	two := append(gzipped(t, plain[:100]), gzipped(t, plain[100:])...)
+	for _, tc := range []struct {
+		name     string
+		file     []byte
+		trailing bool
+		damaged  bool
+	}{
+		{"nothing", whole, false, false},
+		{"text", append(slices.Clone(whole), "x\n"...), true, false},
+		{"a byte", append(slices.Clone(whole), 0x1f), true, false},
+		{"zeros", append(slices.Clone(whole), make([]byte, 512)...), true, false},
+		{"two members", two, false, false},
+		{"two members and text", append(slices.Clone(two), "x\n"...), true, false},
+		{"a member that is cut short", two[:len(two)-1], false, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "f.gz")
+			if err := os.WriteFile(path, tc.file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f, err := OpenFile(path, FileOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = f.Close() }()
+			frames, err := readAll(f)
+			if _, damaged := errors.AsType[*DamageError](err); damaged != tc.damaged {
+				t.Errorf("%v", err)
+			}
+			if len(frames) != 9 && !tc.damaged {
+				t.Errorf("%d frames, want 9", len(frames))
+			}
+			if f.Trailing() != tc.trailing {
+				t.Errorf("bytes behind the end: %v", f.Trailing())
+			}
+		})
+	}
+}
+
 func TestFileDamage(t *testing.T) {
 	frames := []models.Frame{{TS: 1, Data: []byte("abcd"), WireLen: 4}}
 	pcap := pcapFile(binary.LittleEndian, pcapMicro, 1, frames)
@@ -400,6 +443,11 @@ func TestFileErrors(t *testing.T) {
 		{"text", write("notes.txt", []byte("hello, world")), []string{"notes.txt is not a capture file"}},
 		{"two bytes of text", write("hi", []byte("hi")), []string{"is not a capture file"}},
 		{"gzip of text", write("t.gz", gzipped(t, []byte("hello, world"))), []string{"is not a capture file"}},
+		{"xz", write("x.xz", []byte("\xfd7zXZ\x00...")), []string{"x.xz is compressed with xz", "xz -dc"}},
+		{"bzip2", write("x.bz2", []byte("BZh91AY&SY")), []string{"x.bz2 is compressed with bzip2", "bzip2 -dc"}},
+		{"lz4", write("x.lz4", []byte("\x04\x22\x4d\x18...")), []string{"x.lz4 is compressed with lz4", "lz4 -dc"}},
+		{"link type with a name", write("ppp.pcap", pcapFile(binary.LittleEndian, pcapMicro, 9, nil)), []string{"ppp.pcap", "9 (PPP)"}},
+		{"link type without a name", write("y.pcap", pcapFile(binary.LittleEndian, pcapMicro, 999, nil)), []string{"y.pcap", "999 (without a name here)"}},
 		{"pcap link type", write("x.pcap", pcapFile(binary.LittleEndian, pcapMicro, 147, nil)), []string{"x.pcap", "147", "1 (Ethernet)", "276"}},
 		{"pcapng link type", write("x.pcapng", only.b), []string{"x.pcapng", "147", "1 (Ethernet)"}},
 	}

@@ -15,6 +15,8 @@ type FileResult struct {
 	Bytes   uint64 // on the wire
 	Damage  *DamageError
 	Err     error // it could not be read at all: no capture file, or gone
+	// Trailing: bytes follow the end of the compressed data. They were not read.
+	Trailing bool
 }
 
 // Sequence is a Source that reads files one after the other. A damaged file is read up to the damage, one that
@@ -40,9 +42,6 @@ func NewSequence(paths []string, total int64, o FileOptions) (*Sequence, error) 
 	s := &Sequence{paths: paths, options: o, total: total}
 	s.options.times = &timeline{}
 	s.open()
-	if s.file == nil && len(s.results) == 1 && s.results[0].Err != nil {
-		return nil, s.results[0].Err
-	}
 	return s, nil
 }
 
@@ -91,7 +90,7 @@ func (s *Sequence) finish(f *File, err error) {
 	defer s.mu.Unlock()
 	last := &s.results[len(s.results)-1]
 	st := f.Stats()
-	last.Packets, last.Bytes = st.Frames, st.Bytes
+	last.Packets, last.Bytes, last.Trailing = st.Frames, st.Bytes, f.Trailing()
 	if !errors.Is(err, io.EOF) && !errors.As(err, &last.Damage) {
 		last.Err = err
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -57,9 +58,17 @@ func TestSequence(t *testing.T) {
 }
 
 func TestSequenceOfNothing(t *testing.T) {
-	for _, paths := range [][]string{nil, {"/nowhere/x.pcap"}} {
-		if _, err := NewSequence(paths, 0, FileOptions{}); err == nil {
-			t.Errorf("%v: no error", paths)
-		}
+	if _, err := NewSequence(nil, 0, FileOptions{}); err == nil {
+		t.Error("no error without a file")
+	}
+	s, err := NewSequence([]string{"/nowhere/x.pcap"}, 0, FileOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Read(&models.Batch{}); !errors.Is(err, io.EOF) {
+		t.Errorf("%v, want the end", err)
+	}
+	if r := s.Results(); len(r) != 1 || !errors.Is(r[0].Err, fs.ErrNotExist) {
+		t.Errorf("%+v, want that the file does not exist", r)
 	}
 }

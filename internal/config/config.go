@@ -96,6 +96,7 @@ type Analyze struct {
 	Files   []string `arg:"" help:"Capture files: pcap or pcapng, plain, gzip or zstd; - is standard input."`
 	Format  string   `help:"How alerts are printed: ${enum}." enum:"text,jsonl" default:"text"`
 	Summary string   `help:"Write a summary as JSON to this file." placeholder:"FILE" type:"path"`
+	Top     int      `help:"Addresses with most bytes that the summary lists; 0 for none, which is faster." default:"5"`
 	Quiet   bool     `short:"q" help:"No progress bar and no summary on standard error."`
 	State   string   `help:"Begin with what has been learned, and save there what is known at the end: a file, or a directory with a file for each sensor." placeholder:"PATH" operand:""`
 }
