@@ -24,14 +24,13 @@ func mayImport() map[string][]string {
 		"decode":    leaf,
 		"flow":      leaf,
 		"detect":    leaf,
-		"evidence":  leaf,
 		"bus":       leaf,
 		"store":     leaf,
 		"state":     {},
 		"sandbox":   {},
 		"api":       leaf,
 		"traffic":   leaf,
-		"pipeline":  {"models", "capture", "decode", "flow", "detect", "evidence"},
+		"pipeline":  {"models", "capture", "decode", "flow", "detect"},
 		"bench":     {"models", "capture", "decode", "flow", "detect", "pipeline", "traffic"},
 		"nettest":   leaf, // test helpers: see TestOnlyTestsImportNettest
 	}

@@ -118,6 +118,10 @@ func (w *watcher) run(ctx context.Context) error {
 		g.Go(func() error { return w.watchLinks(gctx) })
 	}
 	g.Go(func() error {
+		telemetry.ReturnMemory(gctx, time.Minute)
+		return nil
+	})
+	g.Go(func() error {
 		w.closeCutOff(gctx)
 		return nil
 	})
@@ -187,7 +191,7 @@ func (w *watcher) openSource(p *program, filter *packetFilter) (err error) {
 }
 
 // What the memory of the Go runtime is held to, as far as collecting can hold it (docs/operations.md): several times what the tables of the
-// detector, the queues and the clients take together under a spoofed flood, and what two settings add.
+// detector, the queues and the clients take together under a spoofed flood, and what a setting adds.
 const (
 	heapBase        = 384 << 20
 	connectionBytes = 256 // of a connection in the table, with its place in the index
@@ -256,7 +260,7 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 			return err
 		}
 	}
-	telemetry.PaceCollections(heapBase+int64(c.EvidenceMB)<<20+int64(c.MaxConnections)*connectionBytes, os.LookupEnv)
+	telemetry.PaceCollections(heapBase+int64(c.MaxConnections)*connectionBytes, os.LookupEnv)
 	var seed [8]byte
 	_, _ = rand.Read(seed[:]) // never fails
 	w.bus = bus.NewMemory(bus.MemoryOptions{})
@@ -266,12 +270,11 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 	}
 	w.pipe, err = pipeline.New(pipeline.Options{
 		Sensor: c.Sensor, SourceName: w.name, Sources: w.sources, Workers: c.Workers, Live: true, Wait: c.Read != "",
-		EvidenceBytes: c.EvidenceMB << 20,
-		Flow:          flow.Options{MaxConnections: c.MaxConnections, Seed: binary.LittleEndian.Uint64(seed[:]), FirstID: last + 1},
-		Detect:        detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
-		DetectorOff:   c.Detector == "off",
-		FileTime:      w.fileTime,
-		Memory:        w.memory.options(c.StateEvery),
+		Flow:        flow.Options{MaxConnections: c.MaxConnections, Seed: binary.LittleEndian.Uint64(seed[:]), FirstID: last + 1},
+		Detect:      detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
+		DetectorOff: c.Detector == "off",
+		FileTime:    w.fileTime,
+		Memory:      w.memory.options(c.StateEvery),
 		Outputs: pipeline.Outputs{
 			Alerts: func(ctx context.Context, alerts []models.Alert) error {
 				for i := range alerts {

@@ -75,7 +75,6 @@ type Run struct {
 	AlertAge      time.Duration `help:"How long alerts are kept." default:"2160h"`
 	ConnectionAge time.Duration `help:"How long connections are kept." default:"336h"`
 	DatabaseMaxMB int64         `help:"Size of the database beyond which the oldest connections go, MB." default:"2000" name:"database-max-mb"`
-	EvidenceMB    int           `help:"Memory for copies of recent packets, MiB; 0 for none." default:"32" name:"evidence-mb"`
 
 	State      string        `help:"Directory in which what has been learned is kept over restarts, a file for each sensor; off for none. With --read it must be given as a flag, so that a capture does not become part of what is normal here." default:"memory" placeholder:"DIR"`
 	StateEvery time.Duration `help:"How often what has been learned is saved." default:"5m"`
@@ -422,9 +421,6 @@ func (c *CLI) validate(command string) error {
 		}
 		if (r.TLSCert == "") != (r.TLSKey == "") {
 			bad("--tls-cert and --tls-key belong together: give both or none")
-		}
-		if r.EvidenceMB < 0 || r.EvidenceMB > 16384 {
-			bad("--evidence-mb %d: must be 0 to 16384", r.EvidenceMB)
 		}
 		if r.AlertAge <= 0 || r.ConnectionAge <= 0 || r.DatabaseMaxMB <= 0 {
 			bad("--alert-age, --connection-age and --database-max-mb must be positive")

@@ -130,7 +130,7 @@ func TestMistakes(t *testing.T) {
 		args   []string
 		says   []string
 	}{
-		{"all at once", "", []string{"run", "--workers=0", "--ring-mb=0", "--evidence-mb=-1", "--tls-cert=x", "--loop"}, []string{"--workers", "--ring-mb", "--evidence-mb", "--tls-key", "--read"}},
+		{"all at once", "", []string{"run", "--workers=0", "--ring-mb=0", "--tls-cert=x", "--loop"}, []string{"--workers", "--ring-mb", "--tls-key", "--read"}},
 		{"unknown key in the file", "NETLYRA_LISTN=x\nNETLYRA_WORKER=3", []string{"run"}, []string{"NETLYRA_LISTN", "NETLYRA_WORKER"}},
 		{"bad value in the file", "NETLYRA_WORKERS=many", []string{"run"}, []string{"--workers", "many"}},
 		{"file that is none", "what is this?", []string{"run"}, []string{".env"}},

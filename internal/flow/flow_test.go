@@ -551,3 +551,29 @@ func TestNoConnectionStaysOpenInTheRecords(t *testing.T) {
 		t.Errorf("%d stay open in the records: %+v", len(open), c)
 	}
 }
+
+// The parts of Live are the whole table, each connection once, whatever the number of places.
+func TestLiveComesInParts(t *testing.T) {
+	for _, n := range []int{0, 1, livePart, livePart + 1, 2*livePart + 5} {
+		table := newTable(t, Options{MaxConnections: 3 * livePart})
+		for i := range n {
+			p := tcpPacket(int64(i), "10.0.0.1", uint16(1+i%60_000), fmt.Sprintf("10.0.%d.2", 1+i/60_000), 443, models.SYN)
+			table.Update([]models.Packet{p}, nil)
+		}
+		seen := map[int64]bool{}
+		var rs []Record
+		for from, more := uint32(0), true; more; {
+			rs, from = table.Live(rs[:0], from, func(*Record) bool { return true })
+			if len(rs) > livePart {
+				t.Fatalf("%d records in a part of %d", len(rs), livePart)
+			}
+			for i := range rs {
+				seen[rs[i].ID] = true
+			}
+			more = from != 0
+		}
+		if len(seen) != n {
+			t.Errorf("%d connections of %d", len(seen), n)
+		}
+	}
+}

@@ -138,9 +138,14 @@ func (t *Table) View(dst []Record, limit int, keep func(*models.ConnSlot) bool) 
 	return dst
 }
 
-// Live appends the records of the connections in the table that keep returns true for.
-func (t *Table) Live(dst []Record, keep func(*Record) bool) []Record {
-	for e := uint32(1); e <= t.used; e++ {
+// livePart is how many places of the table one call of Live looks at: some milliseconds.
+const livePart = 32768
+
+// Live appends the records of the connections in a part of the table that keep returns true for. Parts begin at 0; next is where the
+// next one begins, 0 after the last.
+func (t *Table) Live(dst []Record, from uint32, keep func(*Record) bool) (_ []Record, next uint32) {
+	e := max(from, 1)
+	for end := min(e+livePart, t.used+1); e < end; e++ {
 		if !t.entries[e].live() {
 			continue
 		}
@@ -148,7 +153,10 @@ func (t *Table) Live(dst []Record, keep func(*Record) bool) []Record {
 			dst = append(dst, r)
 		}
 	}
-	return dst
+	if e > t.used {
+		return dst, 0
+	}
+	return dst, e
 }
 
 // find looks up the entry of a slot's connection; none if it has ended since.

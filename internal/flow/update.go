@@ -112,7 +112,6 @@ func (t *Table) update(p *models.Packet, l *located, arena []byte) []byte {
 	slot.Hello = c.marks&hasHello != 0
 	p.Dir = models.DirOrig + models.Dir(dir)
 	p.ConnStart = c.first
-	p.ConnID, p.Nth = c.id, c.packets[0]+c.packets[1]
 	return arena
 }
 

@@ -174,8 +174,6 @@ type PacketMeta struct {
 // Packet is a PacketMeta with what of the frame is valid only until its batch is released.
 type Packet struct {
 	PacketMeta
-	ConnID  int64  // set by flow; 0: belongs to none
-	Nth     uint64 // which packet of its connection it is, from 1
 	Seq     uint32 // TCP sequence number
 	Payload []byte // captured bytes above the transport header; may be shorter than PayloadLen
 }

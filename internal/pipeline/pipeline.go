@@ -50,22 +50,21 @@ type Outputs struct {
 
 // Options configure a Pipeline.
 type Options struct {
-	Sensor        string
-	SourceName    string   // for Stats: the interfaces or the file
-	Sources       []Source // live: one per worker; a file: one
-	Workers       int      // a file's: 0 means 1. Several sources have a worker each
-	Live          bool     // keep a view of the connections for a page, and measure latency against the clock
-	Wait          bool     // for the export, rather than drop its results: a file can wait, an interface cannot
-	EvidenceBytes int      // memory for copies of recent packets; 0: none. A file that several workers share has none
-	Flow          flow.Options
-	Detect        detect.Options
-	DetectorOff   bool
-	Memory        *Memory // nil: the detector begins anew, and is forgotten
-	Outputs       Outputs
-	Links         func() []models.Interface // nil: no interfaces
-	Drops         func() []models.Drop      // of the stages after this one; nil: none
-	Now           func() time.Time          // the wall clock; nil means time.Now
-	Resident      func() uint64             // bytes of memory that the process holds; nil: not told
+	Sensor      string
+	SourceName  string   // for Stats: the interfaces or the file
+	Sources     []Source // live: one per worker; a file: one
+	Workers     int      // a file's: 0 means 1. Several sources have a worker each
+	Live        bool     // keep a view of the connections for a page, and measure latency against the clock
+	Wait        bool     // for the export, rather than drop its results: a file can wait, an interface cannot
+	Flow        flow.Options
+	Detect      detect.Options
+	DetectorOff bool
+	Memory      *Memory // nil: the detector begins anew, and is forgotten
+	Outputs     Outputs
+	Links       func() []models.Interface // nil: no interfaces
+	Drops       func() []models.Drop      // of the stages after this one; nil: none
+	Now         func() time.Time          // the wall clock; nil means time.Now
+	Resident    func() uint64             // bytes of memory that the process holds; nil: not told
 	// FileTime turns a source's times into those that its file has (capture.File); what comes out of the pipeline has the latter. nil: they
 	// are the same.
 	FileTime func(ts int64) int64

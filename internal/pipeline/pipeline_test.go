@@ -153,21 +153,6 @@ func (s *share) Read(b *models.Batch) error {
 	return err
 }
 
-func TestEvidenceIsKept(t *testing.T) {
-	var out outputs
-	p := run(t, Options{Sensor: "s", Sources: []Source{open(t)}, Wait: true, EvidenceBytes: 16 << 20, Outputs: out.wire()})
-	for id, c := range out.conns {
-		if n := c.PacketsUp + c.PacketsDown; n > 3 && n <= 16 && c.Proto == "TCP" {
-			ps := p.Evidence(id)
-			if uint64(len(ps)) != n || ps[0].TS != int64(c.FirstTS) || ps[len(ps)-1].TS != int64(c.LastTS) {
-				t.Fatalf("%d copies of a connection of %d packets", len(ps), n)
-			}
-			return
-		}
-	}
-	t.Fatal("no connection to look at")
-}
-
 // scripted is a live source: it gives batches, then watermarks on an idle link, then ends.
 type scripted struct {
 	batches []models.Batch

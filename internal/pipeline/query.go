@@ -14,10 +14,18 @@ import (
 	"netlyra/internal/models"
 )
 
-// ask is a question about the connections in the tables, which only the workers can read.
+// ask is a question about a part of the connections in a table, which only its worker can read.
 type ask struct {
+	from   uint32 // where the part begins
 	keep   func(*flow.Record) bool
-	answer chan []flow.Record
+	into   []flow.Record // memory for the answer
+	answer chan part
+}
+
+// part is the answer; next is where the next part begins, 0 after the last.
+type part struct {
+	records []flow.Record
+	next    uint32
 }
 
 // maxAsks bounds the questions that wait for a worker.
@@ -28,7 +36,8 @@ func (w *worker) reply() {
 	for {
 		select {
 		case a := <-w.asks:
-			a.answer <- w.table.Live(nil, a.keep)
+			rs, next := w.table.Live(a.into, a.from, a.keep)
+			a.answer <- part{rs, next}
 		default:
 			return
 		}
@@ -36,8 +45,8 @@ func (w *worker) reply() {
 }
 
 // Query lists the connections in the tables that match, newest first by ID or, sorted by bytes, the largest, with the total of all that
-// match. Workers answer between two batches, so that packets wait some milliseconds at most for a table of a quarter of a million. A
-// file that has ended has none. The error wraps models.ErrBadQuery for a cursor from elsewhere and for filters by what is known of stored
+// match. Workers answer for a part of their table between two batches, so that packets wait some milliseconds at most and memory does not depend
+// on how many connections there are; one that begins or ends in the meantime may be missing. A file that has ended has none. The error wraps models.ErrBadQuery for a cursor from elsewhere and for filters by what is known of stored
 // connections only.
 func (p *Pipeline) Query(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
 	page := models.Page[models.Connection]{Items: []models.Connection{}}
@@ -59,26 +68,31 @@ func (p *Pipeline) Query(ctx context.Context, q models.ConnectionQuery) (models.
 			return cmp.Or(cmp.Compare(b.Bytes[0]+b.Bytes[1], a.Bytes[0]+a.Bytes[1]), cmp.Compare(b.ID, a.ID))
 		}
 	}
-	var all []flow.Record
+	best := selection{room: limit, first: first}
 	total := uint64(0)
+	var memory []flow.Record
 	for _, w := range p.workers {
-		rs, err := p.ask(ctx, w, func(r *flow.Record) bool { return p.matches(r, &q) })
-		if err != nil {
-			return page, err
-		}
-		for i := range rs {
-			if !matchesText(&rs[i], &q) {
-				continue
+		for from, more := uint32(0), true; more; {
+			a := &ask{from: from, keep: func(r *flow.Record) bool { return p.matches(r, &q) }, into: memory[:0], answer: make(chan part, 1)}
+			got, err := p.ask(ctx, w, a)
+			if err != nil {
+				return page, err
 			}
-			total++
-			if below == 0 || rs[i].ID < below {
-				all = append(all, rs[i])
+			memory, from, more = got.records, got.next, got.next != 0
+			for i := range got.records {
+				r := &got.records[i]
+				if !matchesText(r, &q) {
+					continue
+				}
+				total++
+				if below == 0 || r.ID < below {
+					best.add(r)
+				}
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b flow.Record) int { return first(&a, &b) })
-	if len(all) > limit {
-		all = all[:limit]
+	all, more := best.sorted()
+	if more {
 		if q.Sort != models.SortBytes {
 			page.Next = cursorOf(all[limit-1].ID)
 		}
@@ -94,23 +108,50 @@ func (p *Pipeline) Query(ctx context.Context, q models.ConnectionQuery) (models.
 	return page, nil
 }
 
+// selection keeps the first of many records, in an order.
+type selection struct {
+	room    int
+	first   func(a, b *flow.Record) int
+	records []flow.Record // at most twice as many as there is room for
+	more    bool          // some did not fit
+}
+
+func (s *selection) add(r *flow.Record) {
+	if len(s.records) == 2*s.room {
+		s.cut()
+	}
+	s.records = append(s.records, *r)
+}
+
+func (s *selection) cut() {
+	slices.SortFunc(s.records, func(a, b flow.Record) int { return s.first(&a, &b) })
+	if len(s.records) > s.room {
+		s.records, s.more = s.records[:s.room], true
+	}
+}
+
+// sorted gives the selection, and says whether there were more.
+func (s *selection) sorted() ([]flow.Record, bool) {
+	s.cut()
+	return s.records, s.more
+}
+
 // ask puts a question to a worker and waits for the answer; there is none from one that has ended.
-func (p *Pipeline) ask(ctx context.Context, w *worker, keep func(*flow.Record) bool) ([]flow.Record, error) {
-	a := &ask{keep, make(chan []flow.Record, 1)}
+func (p *Pipeline) ask(ctx context.Context, w *worker, a *ask) (part, error) {
 	select {
 	case w.asks <- a:
 	case <-w.ended:
-		return nil, nil
+		return part{}, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return part{}, ctx.Err()
 	}
 	select {
-	case rs := <-a.answer:
-		return rs, nil
+	case got := <-a.answer:
+		return got, nil
 	case <-w.ended:
-		return nil, nil
+		return part{}, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return part{}, ctx.Err()
 	}
 }
 

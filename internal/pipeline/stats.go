@@ -3,7 +3,6 @@ package pipeline
 import (
 	"netlyra/internal/capture"
 	"netlyra/internal/decode"
-	"netlyra/internal/evidence"
 	"netlyra/internal/flow"
 	"netlyra/internal/models"
 )
@@ -147,16 +146,3 @@ func (p *Pipeline) Changes(since uint64, limit int) Changes { return p.export.vi
 
 // Generation rises whenever Stats may have changed.
 func (p *Pipeline) Generation() uint64 { return p.generation.Load() }
-
-// Evidence copies out the recent packets of a connection that are still kept, oldest first.
-func (p *Pipeline) Evidence(connID int64) []evidence.Packet {
-	for _, w := range p.workers {
-		if w.keep == nil {
-			continue
-		}
-		if ps := w.keep.Packets(connID); len(ps) > 0 {
-			return ps
-		}
-	}
-	return nil
-}

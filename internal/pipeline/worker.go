@@ -3,7 +3,6 @@ package pipeline
 import (
 	"netlyra/internal/decode"
 	"netlyra/internal/detect"
-	"netlyra/internal/evidence"
 	"netlyra/internal/flow"
 	"netlyra/internal/models"
 )
@@ -17,8 +16,6 @@ type worker struct {
 	table   *flow.Table
 	batch   models.Batch
 	packets [batchPackets]models.Packet
-	origin  [batchPackets]*models.Frame // of packets
-	keep    *evidence.Ring              // nil: no copies
 	counts  counts
 	public  published
 	clock   latency // packet stamp to analysed
@@ -113,9 +110,6 @@ func newWorker(o Options, i int) (*worker, error) {
 		asks: make(chan *ask, maxAsks), ended: make(chan struct{}),
 	}
 	w.clock.now = o.Now
-	if o.EvidenceBytes > 0 && o.Workers == len(o.Sources) {
-		w.keep = evidence.New(o.EvidenceBytes / o.Workers)
-	}
 	for range slotsInFlight {
 		w.free <- &slotResult{}
 	}
@@ -144,36 +138,21 @@ func (w *worker) frames(fs []models.Frame) {
 	for i := range fs {
 		f := &fs[i]
 		if slot, do := w.stamper.stamp(f.TS); do != stay {
-			w.add(n)
+			w.connect(w.packets[:n], w.decoder.Arena)
 			n = 0
 			w.turn(slot, do)
 		}
 		if w.counts.decode(&w.decoder, f, &w.packets[n], &w.volume) {
-			w.origin[n] = f
 			n++
 		}
 		if n == batchPackets {
-			w.add(n)
+			w.connect(w.packets[:n], w.decoder.Arena)
 			n = 0
 		}
 	}
-	w.add(n)
+	w.connect(w.packets[:n], w.decoder.Arena)
 	if len(fs) > 0 && w.live {
 		w.clock.observe(fs[0].TS)
-	}
-}
-
-// add takes the first n decoded packets into their connections.
-func (w *worker) add(n int) {
-	ps := w.packets[:n]
-	w.connect(ps, w.decoder.Arena)
-	if w.keep == nil {
-		return
-	}
-	for i := range ps {
-		if p := &ps[i]; p.ConnID != 0 && evidence.Wants(p.Nth) {
-			w.keep.Add(p.ConnID, w.origin[i])
-		}
 	}
 }
 

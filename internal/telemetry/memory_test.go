@@ -1,12 +1,14 @@
 package telemetry
 
 import (
+	"context"
 	"os"
 	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strconv"
 	"testing"
+	"time"
 )
 
 func TestPaceCollections(t *testing.T) {
@@ -36,6 +38,32 @@ func TestPaceCollections(t *testing.T) {
 			t.Errorf("%s: %d %%, limit %d; want %d %%, %d", tc.name, gotPercent, gotLimit, tc.percent, tc.limit)
 		}
 	}
+}
+
+func TestReturnMemory(t *testing.T) {
+	released := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapIdle - m.HeapReleased // kept, though not in use
+	}
+	garbage := make([]byte, 64<<20)
+	for i := range garbage {
+		garbage[i] = 1
+	}
+	runtime.KeepAlive(garbage)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ReturnMemory(ctx, time.Millisecond)
+	}()
+	for deadline := time.Now().Add(time.Minute); released() > 16<<20; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes are kept", released())
+		}
+	}
+	stop()
+	<-done
 }
 
 // The kernel's own word is the oracle: memory that was touched counts, whoever has it from the system.
