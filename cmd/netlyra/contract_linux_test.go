@@ -27,6 +27,7 @@ func unfilled() map[string]string {
 	const overload = "only when the analysis is behind its packets; internal/pipeline"
 	return map[string]string{
 		"/api/v1/series drops":                  "only an interface loses packets; internal/pipeline, TestTheSeriesHasLosses",
+		"/api/v1/stats interfaces.dropped":      "likewise; internal/capture, TestLiveDropsAddUp",
 		"/api/v1/stats detector.releases":       "after half an hour of an anomaly; internal/detect",
 		"/api/v1/stats connections.unstored":    overload,
 		"/api/v1/stats alerts.dropped":          "only when the database fails; cmd/netlyra, TestTerminateWithALockedDatabase",

@@ -4,7 +4,22 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"netlyra/internal/capture"
+	"netlyra/internal/models"
 )
+
+// linksOf are the interfaces of all rings, each once: its state, and what the kernel has counted in all of them.
+func linksOf(rings []*capture.Ring) []models.Interface {
+	all := rings[0].Links()
+	for _, r := range rings[1:] { // each has the same interfaces
+		for i, l := range r.Links() {
+			all[i].Received += l.Received
+			all[i].Dropped += l.Dropped
+		}
+	}
+	return all
+}
 
 const linkEvery = 500 * time.Millisecond
 

@@ -206,7 +206,7 @@ func (w *watcher) openRings() error {
 	for _, r := range rings {
 		w.sources = append(w.sources, r)
 	}
-	w.links = rings[0].Links
+	w.links = func() []models.Interface { return linksOf(rings) }
 	return nil
 }
 
@@ -239,7 +239,7 @@ func (w *watcher) openReplay(p *program, filter *packetFilter) error {
 		if w.ended.Load() {
 			state = "ended"
 		}
-		return []models.Interface{{Name: w.name, Link: state}}
+		return []models.Interface{{Name: w.name, Link: state, Received: replay.Stats().Frames}}
 	}
 	return nil
 }

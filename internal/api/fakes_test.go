@@ -377,7 +377,7 @@ func exampleStats() models.Stats {
 			Name: "netlyra", Learning: .5, Parts: map[string]float64{"trees": .5}, BudgetPerDay: 5, ActualPerDay: 1,
 			OpenIncidents: 1, Entities: map[string]uint64{"source": 7}, CapsHit: map[string]uint64{"sources": 0},
 		},
-		Interfaces: []models.Interface{{Name: "eth0", Link: "up"}},
+		Interfaces: []models.Interface{{Name: "eth0", Link: "up", Received: 1000, Dropped: 3}},
 		LatencyMS:  []models.StageLatency{{Stage: "decode", P50: 2, P99: 5, Total: models.Latencies{Count: 4, Sum: 61, Within: [models.LatencyBounds]uint64{5: 1, 6: 2}}}}, MemoryBytes: 1 << 26,
 	}
 }

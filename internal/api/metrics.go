@@ -193,6 +193,18 @@ func vectorStats() []statVec {
 					emit(up, name)
 				}
 			}),
+		vector(count, "netlyra_capture_interface_packets_total", "Packets that the kernel has heard on an interface, or that were read of a file.", []string{"interface"},
+			func(st *models.Stats, emit emitter) {
+				for name, of := range interfaceCounts(st.Interfaces) {
+					emit(float64(of.Received), name)
+				}
+			}),
+		vector(count, "netlyra_capture_interface_dropped_packets_total", "Packets of an interface that found the ring full.", []string{"interface"},
+			func(st *models.Stats, emit emitter) {
+				for name, of := range interfaceCounts(st.Interfaces) {
+					emit(float64(of.Dropped), name)
+				}
+			}),
 		latency("netlyra_pipeline_latency_p50_seconds", "Median time from a packet's stamp to a stage over the last minute.",
 			func(l models.StageLatency) float64 { return l.P50 }),
 		latency("netlyra_pipeline_latency_p99_seconds", "99th percentile of the time from a packet's stamp to a stage over the last minute.",
@@ -252,6 +264,18 @@ func interfacesUp(in []models.Interface) map[string]float64 {
 		}
 	}
 	return up
+}
+
+// interfaceCounts are the interfaces by name: a name may come twice, a series may not.
+func interfaceCounts(in []models.Interface) map[string]models.Interface {
+	by := map[string]models.Interface{}
+	for _, i := range in {
+		sum := by[i.Name]
+		sum.Received += i.Received
+		sum.Dropped += i.Dropped
+		by[i.Name] = sum
+	}
+	return by
 }
 
 func lastStages(in []models.StageLatency) map[string]models.StageLatency {

@@ -665,6 +665,8 @@ func TestMetrics(t *testing.T) {
 		`netlyra_pipeline_dropped_items_total{reason="queue_full",stage="store"} 2`,
 		`netlyra_pipeline_dropped_items_total{reason="ws_client_slow",stage="api"} 0`,
 		`netlyra_capture_interface_up{interface="eth0"} 1`,
+		`netlyra_capture_interface_packets_total{interface="eth0"} 1000`,
+		`netlyra_capture_interface_dropped_packets_total{interface="eth0"} 3`,
 		`netlyra_pipeline_latency_p99_seconds{stage="decode"} 0.005`,
 		`netlyra_api_requests_total{route="/api/v1/alerts/:id",status="400"} 1`,
 		`netlyra_api_requests_total{route="/api/v1/alerts/:id",status="404"} 1`,

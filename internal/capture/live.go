@@ -35,11 +35,3 @@ type LiveOptions struct {
 	// nor counted. A VLAN tag is in the packet's metadata, not in its bytes. nil, or no instruction, takes everything.
 	Filter func(link models.LinkType) ([]bpf.RawInstruction, error)
 }
-
-// InterfaceStats are the kernel's counters of one interface in one ring. Received includes Dropped.
-type InterfaceStats struct {
-	Name     string
-	Received uint64
-	Dropped  uint64
-	Freezes  uint64 // how often the ring became full
-}

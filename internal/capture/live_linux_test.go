@@ -91,7 +91,7 @@ func collect(t *testing.T, r *Ring, want int) []models.Frame {
 			all = append(all, f)
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d frames; %+v", len(all), want, r.Interfaces())
+			t.Fatalf("%d of %d frames; %+v", len(all), want, r.Links())
 		}
 	}
 	return all
@@ -311,7 +311,7 @@ func TestLiveDropsAddUp(t *testing.T) {
 	if s.Received != rounds*n || s.Dropped == 0 || s.Freezes == 0 || s.Received != s.Frames+s.Dropped {
 		t.Errorf("%+v; want %d received = frames + dropped, and some dropped", s, rounds*n)
 	}
-	if diff := cmp.Diff([]InterfaceStats{{Name: "vb", Received: s.Received, Dropped: s.Dropped, Freezes: s.Freezes}}, r.Interfaces()); diff != "" {
+	if diff := cmp.Diff([]models.Interface{{Name: "vb", Link: "up", Received: s.Received, Dropped: s.Dropped}}, r.Links()); diff != "" {
 		t.Errorf("Interfaces (-want +got):\n%s", diff)
 	}
 }

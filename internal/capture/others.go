@@ -31,8 +31,5 @@ func (r *Ring) Close() error { return nil }
 // Stats is empty.
 func (r *Ring) Stats() Stats { return Stats{} }
 
-// Interfaces is empty.
-func (r *Ring) Interfaces() []InterfaceStats { return nil }
-
 // Links is empty.
 func (r *Ring) Links() []models.Interface { return nil }

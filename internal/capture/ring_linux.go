@@ -274,22 +274,11 @@ func (r *Ring) Stats() Stats {
 	return out
 }
 
-// Interfaces gives the kernel's counters by interface.
-func (r *Ring) Interfaces() []InterfaceStats {
-	var all []InterfaceStats
-	for _, s := range r.sockets {
-		all = append(all, InterfaceStats{
-			Name: s.name, Received: s.received.Load(), Dropped: s.dropped.Load(), Freezes: s.freezes.Load(),
-		})
-	}
-	return all
-}
-
-// Links gives the state of the interfaces: "up", "down" (no carrier, too) or "gone".
+// Links gives the state of the interfaces, "up", "down" (no carrier, too) or "gone", and the kernel's counters of each in this ring.
 func (r *Ring) Links() []models.Interface {
 	var all []models.Interface
 	for _, s := range r.sockets {
-		all = append(all, models.Interface{Name: s.name, Link: s.linkState()})
+		all = append(all, models.Interface{Name: s.name, Link: s.linkState(), Received: s.received.Load(), Dropped: s.dropped.Load()})
 	}
 	return all
 }

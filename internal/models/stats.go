@@ -111,6 +111,10 @@ type DetectorStats struct {
 type Interface struct {
 	Name string `json:"name"`
 	Link string `json:"link"` // "up", "down", "gone", "file", "ended"
+	// Received are the packets that the kernel has heard on it for us, or that were read of a file; Dropped of them those that found the
+	// ring full.
+	Received uint64 `json:"received"`
+	Dropped  uint64 `json:"dropped"`
 }
 
 // StageLatency is the distribution of the time from a packet's stamp to a stage, over the last minute.

@@ -441,6 +441,10 @@ export type Stats = {
   readonly interfaces: readonly ({
     readonly name: string;
     readonly link: "up" | "down" | "gone" | "file" | "ended";
+    /** packets that the kernel has heard on it, or that were read of a file */
+    readonly received: number;
+    /** those of them that found the ring full */
+    readonly dropped: number;
   })[] | null;
   /** time from a packet's stamp to a stage over the last minute */
   readonly latency_ms: readonly ({

@@ -8,7 +8,7 @@ export function stats(over: Partial<Stats> = {}): Stats {
     connections: { active: 0, opened: 0, expired: 0, evicted: 0, unstored: 0 }, drops: [], malformed: {},
     alerts: { raised: 0, stored: 0, suppressed: 0, dropped: 0 },
     detector: { name: "d", learning: 0, parts: {}, budget_per_day: 5, actual_per_day: 0, learned_alerts: 0, limit_alerts: 0, releases: 0, open_incidents: 0, entities: {}, caps_hit: {} },
-    interfaces: [{ name: "eth0", link: "up" }], latency_ms: [], memory_bytes: 0,
+    interfaces: [{ name: "eth0", link: "up", received: 0, dropped: 0 }], latency_ms: [], memory_bytes: 0,
     ...over,
   };
 }

@@ -60,17 +60,17 @@ describe("notices", () => {
     expect(notices(stats(), health, 0).map((n) => n.text)).toEqual(["the disk is full"]);
   });
   test("a file that has ended says so", () => {
-    expect(notices(stats({ interfaces: [{ name: "a.pcap", link: "ended" }] }), null, 0)[0]?.title).toBe("The file has ended");
+    expect(notices(stats({ interfaces: [{ name: "a.pcap", link: "ended", received: 0, dropped: 0 }] }), null, 0)[0]?.title).toBe("The file has ended");
   });
 });
 
 describe("silence has its reason", () => {
   test.each([
-    ["a link that is down", stats({ interfaces: [{ name: "eth0", link: "down" }] }), /eth0 is down/],
+    ["a link that is down", stats({ interfaces: [{ name: "eth0", link: "down", received: 0, dropped: 0 }] }), /eth0 is down/],
     ["no packet at all", stats({ uptime_seconds: 12 }), /No packet on eth0 in 12/],
     ["just started", stats({ uptime_seconds: 1 }), /Waiting for the first packet/],
     ["a quiet link", stats({ last_packet_ts: "2026-11-24T05:41:00Z" }), /No packet on eth0 for 33/],
-    ["a file at its end", stats({ interfaces: [{ name: "a.pcap", link: "ended" }] }), /has ended/],
+    ["a file at its end", stats({ interfaces: [{ name: "a.pcap", link: "ended", received: 0, dropped: 0 }] }), /has ended/],
   ])("%s", (_, s, want) => expect(silence(s, Date.parse("2026-11-24T05:41:33Z"))).toMatch(want));
   test("there is none while packets come", () => {
     expect(silence(stats({ last_packet_ts: "2026-11-24T05:41:00Z", packet_rate: 1 }), Date.parse("2026-11-24T05:41:33Z"))).toBe("");
@@ -90,7 +90,7 @@ describe("silence has its reason", () => {
   test("nothing is green after the end of a file, or without the server", () => {
     const live = { kind: "live" } as const;
     const away = { kind: "reconnecting", attempt: 1, seconds: 1, reason: "", age: 9 } as const;
-    const ended = stats({ interfaces: [{ name: "a.pcap", link: "ended" }] });
+    const ended = stats({ interfaces: [{ name: "a.pcap", link: "ended", received: 0, dropped: 0 }] });
     expect(linkState(live, false, stats())).toEqual(["good", "live"]);
     expect(linkState(live, false, ended)).toEqual(["info", "ended"]);
     expect(linkState(live, true, stats())).toEqual(["info", "paused"]);
