@@ -23,7 +23,7 @@ const (
 	dropFull     = "queue_full"
 	dropRejected = "rejected"
 	dropShutdown = "shutdown"
-	dropFlood    = "unanswered" // connections that nobody has answered, beyond the sample that is stored
+	dropFlood    = "unanswered" // connections and hosts that nobody has answered, beyond the sample that is stored
 )
 
 // The kinds of rows that can be dropped, as Drops names their stage.
@@ -48,14 +48,15 @@ type queue struct {
 	wake  chan struct{} // a token when there is a job
 	slots chan struct{} // one token for each job that waits
 
-	mu          sync.Mutex
-	jobs        []*job
-	connections []models.Connection
-	hosts       map[string]models.Host
-	series      map[int64]models.SeriesPoint
-	drops       map[dropKey]uint64
-	sample      sample
-	closed      bool
+	mu                sync.Mutex
+	jobs              []*job
+	connections       []models.Connection
+	hosts             map[string]models.Host
+	series            map[int64]models.SeriesPoint
+	drops             map[dropKey]uint64
+	sampleConnections sample[int64]
+	sampleHosts       sample[string]
+	closed            bool
 }
 
 // rowBatch is what one transaction writes besides jobs.
@@ -69,12 +70,12 @@ func (b *rowBatch) len() int { return len(b.connections) + len(b.hosts) + len(b.
 
 func newQueue() *queue {
 	return &queue{
-		wake:   make(chan struct{}, 1),
-		slots:  make(chan struct{}, maxJobs),
-		hosts:  map[string]models.Host{},
-		series: map[int64]models.SeriesPoint{},
-		drops:  map[dropKey]uint64{},
-		sample: newSample(),
+		wake:              make(chan struct{}, 1),
+		slots:             make(chan struct{}, maxJobs),
+		hosts:             map[string]models.Host{},
+		series:            map[int64]models.SeriesPoint{},
+		drops:             map[dropKey]uint64{},
+		sampleConnections: newSample[int64](), sampleHosts: newSample[string](),
 	}
 }
 
@@ -246,7 +247,7 @@ func (q *queue) offerConnections(cs []models.Connection) int {
 		return 0
 	}
 	for i := range cs {
-		if q.sample.leavesOut(&cs[i], len(q.connections) >= maxConnections/2) {
+		if q.leavesOutConnection(&cs[i]) {
 			if cs[i].End != models.ConnOpen { // so that each is counted once
 				q.drop(kindConnections, dropFlood, 1)
 			}
@@ -267,9 +268,11 @@ func (q *queue) offerHosts(hs []models.Host) int {
 	if q.refuse(kindHosts, len(hs)) {
 		return 0
 	}
-	n := mergeAll(q.hosts, maxHosts, hs, func(h models.Host) string { return h.IP }, mergeHost)
-	q.drop(kindHosts, dropFull, len(hs)-n)
-	return n
+	chosen := slices.DeleteFunc(slices.Clone(hs), func(h models.Host) bool { return q.leavesOutHost(&h) })
+	q.drop(kindHosts, dropFlood, len(hs)-len(chosen))
+	n := mergeAll(q.hosts, maxHosts, chosen, func(h models.Host) string { return h.IP }, mergeHost)
+	q.drop(kindHosts, dropFull, len(chosen)-n)
+	return len(hs) - len(chosen) + n
 }
 
 func (q *queue) offerSeries(ps []models.SeriesPoint) int {

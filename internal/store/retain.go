@@ -24,7 +24,8 @@ const (
 	slackShare       = 32   // this part of its pages
 	busyCheckpoint   = 20   // ms that a checkpoint waits for readers; the next one will do
 	busyWrite        = 1000 // ms that the writer waits for another program's lock, before it tries again
-	shareWAL         = 8    // the write-ahead log may be this part of the size limit, and the database all but this part
+	shareWAL         = 8    // the write-ahead log may be this part of the size limit before it is folded into the database
+	mostWritten      = 8e6  // bytes that one transaction adds to the log at most, where the size limit is not small
 	shareReserved    = 2    // the part of the size limit that alerts keep, and answered connections the other
 	sizesEvery       = 10 * time.Second
 )
@@ -117,8 +118,8 @@ func (w *writer) deleteChunk(ctx context.Context) (int64, error) {
 			(SELECT ip FROM hosts WHERE inserted_at < ? AND last_ts < ? ORDER BY inserted_at LIMIT ?)`,
 			[]any{connections, connections, retainRows},
 		},
-		{`DELETE FROM hosts WHERE ip IN (SELECT ip FROM hosts ORDER BY inserted_at LIMIT
-			max(0, min(?, (SELECT count(*) FROM hosts) - ?)))`, []any{retainRows, w.opts.MaxHosts}},
+		{surplusHosts("WHERE packets_recv = 0"), []any{retainRows, w.opts.MaxHosts}},
+		{surplusHosts(""), []any{retainRows, w.opts.MaxHosts}},
 		seriesChunk(stepSecond, keepSecond, now),
 		seriesChunk(stepMinute, keepMinute, now),
 	} {
@@ -128,6 +129,12 @@ func (w *writer) deleteChunk(ctx context.Context) (int64, error) {
 		}
 	}
 	return w.deleteOversize(ctx)
+}
+
+// surplusHosts deletes the oldest hosts, of those that are of a kind, while there are more hosts than there may be.
+func surplusHosts(of string) string {
+	return `DELETE FROM hosts WHERE ip IN (SELECT ip FROM hosts ` + of + ` ORDER BY inserted_at LIMIT
+		max(0, min(?, (SELECT count(*) FROM hosts) - ?)))`
 }
 
 // seriesChunk deletes points by capture time, counted from the newest one: a capture replayed with its old times keeps
@@ -144,11 +151,14 @@ func seriesChunk(step, keep int64, now time.Time) (d struct {
 	return d
 }
 
-// maxUsed is how large the database itself may be: the size limit without the write-ahead log's share.
-func (w *writer) maxUsed() int64 { return w.opts.MaxBytes - w.opts.MaxBytes/shareWAL }
+// maxUsed is how large the database itself may be: the size limit without the write-ahead log's share and what a transaction adds to it.
+func (w *writer) maxUsed() int64 {
+	share := w.opts.MaxBytes / shareWAL
+	return w.opts.MaxBytes - share - min(share, mostWritten)
+}
 
 // deleteOversize deletes rows while the database is too large: first the oldest connections that nobody has answered, whatever is older
-// otherwise; then, if alerts take more than their share, the oldest alerts; then the oldest connections.
+// otherwise; then hosts beyond their number, those that nobody has answered first; then, if alerts take more than their share, the oldest alerts; then the oldest connections.
 func (w *writer) deleteOversize(ctx context.Context) (int64, error) {
 	used, err := usedBytes(ctx, w.write)
 	if err != nil || used <= w.maxUsed() {
@@ -163,6 +173,12 @@ func (w *writer) deleteOversize(ctx context.Context) (int64, error) {
 	}
 	for i, q := range order {
 		if i == 1 {
+			for _, of := range []string{"WHERE packets_recv = 0", ""} {
+				n, err := w.deleteRows(ctx, surplusHosts(of), []any{w.flushRows(), w.opts.MaxHosts})
+				if n > 0 || err != nil {
+					return n, err
+				}
+			}
 			many, err := w.manyAlerts(ctx)
 			if err != nil {
 				return 0, err

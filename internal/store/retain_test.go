@@ -274,12 +274,85 @@ func TestAFloodPushesNothingOut(t *testing.T) {
 	}
 }
 
+// TestAFloodOfHostsPushesNothingOut: addresses that have sent and were never answered, as spoofed ones are, are a sample; hosts and connections that
+// were there stay, and the files are within their bound.
+func TestAFloodOfHostsPushesNothingOut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes as fast as the disk takes it; run without -short")
+	}
+	const limit, real, spoofed = 6 << 20, 500, 300_000
+	s := open(t, Options{MaxBytes: limit, GroupCommit: time.Millisecond})
+	stop := run(t, s)
+	flood(t, s, 1, real, 7, func() {})
+	for i := range real {
+		s.OfferHosts([]models.Host{{IP: fmt.Sprintf("10.0.%d.%d", i/250, i%250), LastTS: 1, PacketsSent: 1, PacketsRecv: 1}})
+	}
+	most := int64(0)
+	for i := 0; i < spoofed; i += 1000 {
+		hosts := make([]models.Host, 1000)
+		for j := range hosts {
+			n := i + j
+			hosts[j] = models.Host{IP: fmt.Sprintf("%d.%d.%d.7", 20+n>>16, n>>8&255, n&255), LastTS: models.Micros(n) * 125, PacketsSent: 1} // 8,000 a second
+		}
+		s.OfferHosts(hosts)
+		s.OfferHosts([]models.Host{{IP: "10.0.0.0", LastTS: models.Micros(i) * 125, PacketsSent: 1}}) // it was answered before
+		for hostsWaiting(s) > maxHosts/2 {
+			time.Sleep(time.Millisecond)
+		}
+		most = max(most, fileSizes(t, s))
+	}
+	stop()
+	if most > limit*12/10 {
+		t.Errorf("the files had %d bytes, the limit is %d", most, limit)
+	}
+	var hosts, silent, connections, sent int
+	must(t, s.write.QueryRowContext(t.Context(), `SELECT count(*) FILTER (WHERE packets_recv > 0), count(*) FILTER (WHERE packets_recv = 0),
+		(SELECT count(*) FROM connections), (SELECT packets_sent FROM hosts WHERE ip = '10.0.0.0') FROM hosts`).Scan(&hosts, &silent, &connections, &sent))
+	if hosts != real || connections != real {
+		t.Errorf("%d hosts and %d connections of %d that were answered", hosts, connections, real)
+	}
+	if silent == 0 || silent > sampleBurst+spoofed/8000*sampleRate+sampleRate {
+		t.Errorf("%d hosts of the flood, want a sample", silent)
+	}
+	if sent != 1+spoofed/1000 {
+		t.Errorf("the host that was answered before has sent %d packets, want %d", sent, 1+spoofed/1000)
+	}
+}
+
+func hostsWaiting(s *Store) int {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	return len(s.queue.hosts)
+}
+
+// TestHostsOfAFloodAreASample: what was not chosen is counted, and a silent host that was there before the flood is told on.
+func TestHostsOfAFloodAreASample(t *testing.T) {
+	s := open(t, Options{})
+	early := models.Host{IP: "192.0.2.1", LastTS: 1, PacketsSent: 1} // a sender of logs, say: nobody answers
+	s.OfferHosts([]models.Host{early})
+	const spoofed = 3 * sampleBurst
+	for i := range spoofed {
+		s.OfferHosts([]models.Host{{IP: fmt.Sprintf("20.%d.%d.%d", i>>16, i>>8&255, i&255), LastTS: 1, PacketsSent: 1}})
+	}
+	s.OfferHosts([]models.Host{early})
+	if got := s.queue.hosts["192.0.2.1"].PacketsSent; got != 2 {
+		t.Errorf("the silent host has sent %d packets, want 2", got)
+	}
+	if n := len(s.queue.hosts); n != sampleBurst {
+		t.Errorf("%d hosts, want %d", n, sampleBurst)
+	}
+	want := []models.Drop{{Stage: kindHosts, Reason: dropFlood, Count: spoofed - sampleBurst + 1, Unit: models.DropRows, Effect: models.DropUnstored}}
+	if d := cmp.Diff(want, s.Drops()); d != "" {
+		t.Error(d)
+	}
+}
+
 // TestUnansweredGiveWayFirst: even where all of them are younger.
 func TestUnansweredGiveWayFirst(t *testing.T) {
 	s := open(t, Options{MaxBytes: 3 << 20, GroupCommit: time.Millisecond})
 	stop := run(t, s)
 	flood(t, s, 1, 1000, 7, func() {})
-	s.queue.sample.tokens = 1e9
+	s.queue.sampleConnections.tokens = 1e9
 	flood(t, s, 5000, 20_000, 0, func() {})
 	stop()
 	var answered, unanswered int
@@ -318,7 +391,7 @@ func TestSharesAreReserved(t *testing.T) {
 // that is not is counted once.
 func TestUnansweredUpdates(t *testing.T) {
 	q := newQueue()
-	q.sample.tokens = 1
+	q.sampleConnections.tokens = 1
 	c := func(id int64, down uint64, end models.ConnEnd) []models.Connection {
 		return []models.Connection{{ID: id, PacketsDown: down, End: end}}
 	}

@@ -3,54 +3,84 @@ package store
 import "netlyra/internal/models"
 
 const (
-	sampleBurst = 10_000  // unanswered connections that are stored one by one
+	sampleBurst = 10_000  // unanswered rows that are stored one by one
 	sampleRate  = 200     // further ones a second of capture time
-	sampleIDs   = 1 << 16 // of these, how many that are still open are remembered
+	sampleKnown = 1 << 16 // rows that were let in and may come again are remembered, at most
 )
 
-// sample chooses which connections are stored of those that nobody has answered: all of them, unless they are a flood. The others are
-// counted: what there is to say about a flood says its incident.
-type sample struct {
-	tokens   float64
-	ts       models.Micros
-	admitted map[int64]struct{} // open connections that are stored, and so will be their next states
+// sample chooses which rows of a kind are stored of those that nobody has answered: connections, or hosts. All of them are, unless they
+// are a flood. The others are counted: what there is to say about a flood says its incident.
+type sample[K comparable] struct {
+	tokens float64
+	ts     models.Micros
+	known  map[K]struct{} // rows that are stored, and so will be their next states
 }
 
-func newSample() sample { return sample{tokens: sampleBurst, admitted: map[int64]struct{}{}} }
+func newSample[K comparable]() sample[K] {
+	return sample[K]{tokens: sampleBurst, known: map[K]struct{}{}}
+}
 
-// leavesOut says whether a connection is not to be stored. crowded: the queue is half full, and the rest is for those that were answered.
-func (s *sample) leavesOut(c *models.Connection, crowded bool) bool {
-	_, known := s.admitted[c.ID]
-	over := c.End != models.ConnOpen
-	if over && known {
-		delete(s.admitted, c.ID)
-	}
-	if c.PacketsDown > 0 || known {
-		return false
-	}
-	s.refill(c.LastTS)
+// leavesOut says whether an unanswered row that is not known is not to be stored. now is its capture time. crowded: the queue is half full,
+// and the rest is for rows that were answered.
+func (s *sample[K]) leavesOut(now models.Micros, crowded bool) bool {
+	s.refill(now)
 	if s.tokens < 1 || crowded {
 		return true
 	}
 	s.tokens--
-	if !over {
-		if len(s.admitted) >= sampleIDs {
-			for id := range s.admitted {
-				delete(s.admitted, id)
-				break
-			}
-		}
-		s.admitted[c.ID] = struct{}{}
-	}
 	return false
 }
 
+// remember keeps in mind that the row with this key is stored.
+func (s *sample[K]) remember(key K) {
+	if _, known := s.known[key]; !known && len(s.known) >= sampleKnown {
+		for other := range s.known {
+			delete(s.known, other)
+			break
+		}
+	}
+	s.known[key] = struct{}{}
+}
+
 // refill grants tokens for the capture time that has passed, for a second at most: a time that jumps is worth no more.
-func (s *sample) refill(now models.Micros) {
+func (s *sample[K]) refill(now models.Micros) {
 	if now > s.ts {
 		s.tokens = min(sampleBurst, s.tokens+min(float64(now-s.ts)/1e6, 1)*sampleRate)
 	}
 	if now > s.ts || now < s.ts-10_000_000 {
 		s.ts = now
 	}
+}
+
+// leavesOutConnection says whether a connection is not to be stored.
+func (q *queue) leavesOutConnection(c *models.Connection) bool {
+	s := &q.sampleConnections
+	_, known := s.known[c.ID]
+	over := c.End != models.ConnOpen
+	if over && known {
+		delete(s.known, c.ID)
+	}
+	if c.PacketsDown > 0 || known {
+		return false
+	}
+	if s.leavesOut(c.LastTS, len(q.connections) >= maxConnections/2) {
+		return true
+	}
+	if !over {
+		s.remember(c.ID)
+	}
+	return false
+}
+
+// leavesOutHost says whether what a host has done is not to be stored. Who was answered once is known.
+func (q *queue) leavesOutHost(h *models.Host) bool {
+	s := &q.sampleHosts
+	if _, known := s.known[h.IP]; known {
+		return false
+	}
+	if h.PacketsRecv == 0 && s.leavesOut(h.LastTS, len(q.hosts) >= maxHosts/2) {
+		return true
+	}
+	s.remember(h.IP)
+	return false
 }

@@ -22,5 +22,8 @@ CREATE INDEX decisions_object ON decisions (object, id);
 -- What gives way first when the database is full.
 CREATE INDEX connections_unanswered ON connections (inserted_at) WHERE packets_down = 0;
 
+-- Likewise, of hosts.
+CREATE INDEX hosts_silent ON hosts (inserted_at) WHERE packets_recv = 0;
+
 -- The incident that a connection belongs to.
 ALTER TABLE connections ADD COLUMN alert TEXT NOT NULL DEFAULT '';
