@@ -224,7 +224,7 @@ func TestQueuesAreBounded(t *testing.T) {
 	cs := make([]models.Connection, maxConnections+7)
 	hs := make([]models.Host, maxHosts+8)
 	for i := range hs {
-		hs[i].IP = fmt.Sprint(i)
+		hs[i].IP, hs[i].PacketsRecv = fmt.Sprint(i), 1
 	}
 	ps := make([]models.SeriesPoint, maxSeries+9)
 	for i := range ps {
