@@ -329,7 +329,7 @@ func (s *Store) openWriter(ctx context.Context) (*sql.DB, error) {
 	db, err := sql.Open("sqlite", s.dsn("rw", url.Values{
 		"_txlock": {"immediate"},
 		"_pragma": {
-			"busy_timeout(1000)", "cache_size(-16384)", "journal_mode(WAL)",
+			"busy_timeout(1000)", "cache_size(-8192)", "journal_mode(WAL)",
 			fmt.Sprintf("journal_size_limit(%d)", s.walBytes()), fmt.Sprintf("wal_autocheckpoint(%d)", max(64, s.walBytes()/2/pageBytes)),
 			"synchronous(FULL)", "temp_store(MEMORY)",
 		},
@@ -398,7 +398,7 @@ func exists(path string) bool {
 
 // openReaders opens the read-only connections.
 func (s *Store) openReaders(ctx context.Context) error {
-	db, immutable, err := s.openReadOnly(ctx, "cache_size(-4096)", "query_only(1)", "temp_store(MEMORY)")
+	db, immutable, err := s.openReadOnly(ctx, "cache_size(-2048)", "query_only(1)", "temp_store(MEMORY)")
 	if err != nil {
 		return err
 	}

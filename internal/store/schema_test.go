@@ -185,7 +185,7 @@ func TestPragmas(t *testing.T) {
 		{s.write, "synchronous", "2"},
 		{s.write, "auto_vacuum", "2"},
 		{s.write, "busy_timeout", "1000"},
-		{s.write, "cache_size", "-16384"},
+		{s.write, "cache_size", "-8192"},
 		{s.write, "temp_store", "2"},
 		{s.readers.Load().db, "query_only", "1"},
 	} {

@@ -9,8 +9,8 @@ import (
 
 // GarbagePercent is how much may be allocated between two collections, in percent of what is in use (GOGC). Most of what is in use
 // are tables of fixed size without pointers: they cost a collection nothing, but at the runtime's 100 percent they let garbage grow
-// to as much again. With 20 a collection of 15 ms of one core comes every 25 MiB.
-const GarbagePercent = 20
+// to as much again. With 15 a collection of 15 ms of one core comes every 20 MiB.
+const GarbagePercent = 15
 
 // PaceCollections sets the runtime's pace of collections: GarbagePercent, and never more than limit bytes as far as collecting can
 // hold that. What the variables GOGC and GOMEMLIMIT of the environment (lookup: os.LookupEnv) say stands.
