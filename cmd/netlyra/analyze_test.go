@@ -83,19 +83,25 @@ func TestAnalyzeSummary(t *testing.T) {
 	if status != exitOK {
 		t.Fatal(stderr)
 	}
+	s := readSummary(t, path)
+	if s.Packets < 10_000 || s.Alerts != 2 || len(s.Files) != 1 || len(s.Talkers) != 5 || s.Talkers[0].IP != "10.77.0.10" || s.TalkersPart || s.ByProto["TCP"].Packets == 0 || s.Files[0].Packets != s.Packets || s.Files[0].Damaged != nil || s.CaptureSeconds < 60 || s.WallSeconds <= 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// readSummary reads what --summary has written; it has no other fields than those that are promised.
+func readSummary(t *testing.T, path string) (s summary) {
+	t.Helper()
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s summary
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&s); err != nil {
 		t.Fatal(err)
 	}
-	if s.Packets < 10_000 || s.Alerts != 2 || len(s.Files) != 1 || len(s.Talkers) != 5 || s.Talkers[0].IP != "10.77.0.10" || s.TalkersPart || s.ByProto["TCP"].Packets == 0 || s.Files[0].Packets != s.Packets || s.Files[0].Damaged != nil || s.CaptureSeconds < 60 || s.WallSeconds <= 0 {
-		t.Errorf("%+v", s)
-	}
+	return s
 }
 
 // A damaged file is analysed up to the damage, the offset is named, and the files after it are read.
@@ -118,14 +124,7 @@ func TestAnalyzeDamagedFile(t *testing.T) {
 	if status != exitDamaged || !strings.Contains(stderr, "cut.pcap") {
 		t.Errorf("exit status %d, %s", status, stderr)
 	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var s summary
-	if err := json.Unmarshal(raw, &s); err != nil {
-		t.Fatal(err)
-	}
+	s := readSummary(t, path)
 	if len(s.Files) != 2 || s.Files[0].Damaged == nil || s.Files[0].Packets == 0 || s.Files[1].Packets <= s.Files[0].Packets {
 		t.Fatalf("%+v", s)
 	}
@@ -149,14 +148,7 @@ func TestSummaryOfAnUnreadableFile(t *testing.T) {
 	if status != exitFailed || !strings.Contains(stderr, "analyze_test.go is not a capture file") {
 		t.Errorf("exit status %d: %s", status, stderr)
 	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var s summary
-	if err := json.Unmarshal(raw, &s); err != nil {
-		t.Fatal(err)
-	}
+	s := readSummary(t, path)
 	if len(s.Files) != 1 || !strings.Contains(s.Files[0].Error, "not a capture file") || s.Packets != 0 {
 		t.Errorf("%+v", s)
 	}

@@ -205,17 +205,12 @@ func TestFaultPowerCuts(t *testing.T) {
 		mount()
 		p := startRun(t, ns, database, "--interface", "watched")
 		l := p.listen()
-		stop, stopped := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(stopped)
-			scans(ns.NewSender("load"), stop)
-		}()
+		end := scanning(ns)
 		l.await(t, "alerts", func(alerts map[string]models.Alert) bool { return len(alerts) >= 3 })
 		time.Sleep(rand.N(time.Second))
 		known := l.seen() // what a person has seen before the light goes out
 		cut(t, at)
-		close(stop)
-		<-stopped
+		end()
 		p.kill()
 		if err := syscall.Unmount(at, 0); err != nil {
 			t.Fatal(err)
@@ -275,11 +270,7 @@ func TestFaultDiskFills(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = f.Close()
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		scans(ns.NewSender("load"), stop)
-	}()
+	end := scanning(ns)
 	code := func(want string) func() bool {
 		return func() bool {
 			var h struct{ Reasons []struct{ Code string } }
@@ -298,8 +289,7 @@ func TestFaultDiskFills(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the end of the full disk in health", func() bool { return !code("store_full")() })
-	close(stop)
-	<-stopped
+	end()
 	p.terminate()
 	<-l.gone
 	holds(t, database, l.seen())
@@ -338,16 +328,11 @@ func TestFaultKills(t *testing.T) {
 	for range 15 {
 		p := startRun(t, ns, database, "--interface", "watched")
 		l := p.listen()
-		stop, stopped := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(stopped)
-			scans(ns.NewSender("load"), stop)
-		}()
+		end := scanning(ns)
 		l.await(t, "alerts", func(alerts map[string]models.Alert) bool { return len(alerts) >= 3 })
 		time.Sleep(rand.N(2 * time.Second))
 		p.kill()
-		close(stop)
-		<-stopped
+		end()
 		<-l.gone
 		for id, a := range l.seen() {
 			if a.Rev > seen[id].Rev {

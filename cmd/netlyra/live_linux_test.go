@@ -197,15 +197,7 @@ func TestTerminateUnderLoad(t *testing.T) {
 	database := filepath.Join(t.TempDir(), "netlyra.db")
 	p := startRun(t, ns, database, "--interface", "watched")
 	l := p.listen()
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		scans(ns.NewSender("load"), stop)
-	}()
-	defer func() {
-		close(stop)
-		<-stopped
-	}()
+	defer scanning(ns)()
 	l.await(t, "three alerts", func(alerts map[string]models.Alert) bool { return len(alerts) >= 3 })
 	var s models.Stats
 	for s.Packets+drops(&s) < 200_000 {
@@ -220,6 +212,20 @@ func TestTerminateUnderLoad(t *testing.T) {
 	seen := l.seen()
 	t.Logf("%d alerts shown; %d packets counted, %d dropped", len(seen), s.Packets, drops(&s))
 	holds(t, database, seen)
+}
+
+// scanning has scans go on in the namespace until the function that it returns is called; it may be called once.
+func scanning(ns *nettest.Namespace) (end func()) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	sender := ns.NewSender("load")
+	go func() {
+		defer close(stopped)
+		scans(sender, stop)
+	}()
+	return func() {
+		close(stop)
+		<-stopped
+	}
 }
 
 // scans sends SYNs, 100 a millisecond at most, until stop is closed or half a minute is over: each host of 10.9.0.0/16 tries 2,000 ports of
