@@ -276,6 +276,21 @@ func TestKilledProgramHasStoredWhatItHasShown(t *testing.T) {
 		}
 		holds(t, database, seen)
 	}
+	// Nor is a connection open for good.
+	p := startRun(t, nil, database, "--read", sample, "--speed", "max")
+	p.terminate()
+	db, err := sql.Open("sqlite", "file:"+database+"?mode=ro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	var open, cutOff int
+	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FILTER (WHERE "end" = ''), count(*) FILTER (WHERE "end" = 'cut_off') FROM connections`).Scan(&open, &cutOff); err != nil {
+		t.Fatal(err)
+	}
+	if open > 0 || cutOff == 0 {
+		t.Errorf("%d connections are open, %d were cut off by the kills", open, cutOff)
+	}
 }
 
 // Who may not capture is told what to do about it.

@@ -107,6 +107,7 @@ const (
 	ConnReused  ConnEnd = "reused"  // a new SYN on a finished 5-tuple
 	ConnEvicted ConnEnd = "evicted" // the table was full and this was the oldest
 	ConnFlushed ConnEnd = "flushed" // the capture ended
+	ConnCutOff  ConnEnd = "cut_off" // the program ended, killed or without power, before the connection did
 )
 
 // Connection is a bidirectional 5-tuple and what has been seen of it so far, as it is stored and served. "Orig" is the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -349,4 +350,46 @@ func TestReadersWhileWriting(t *testing.T) {
 	}
 	cancel()
 	readers.Wait()
+}
+
+// TestWhatAKilledRunLeftOpenIsClosed, and what this run has open is not.
+func TestWhatAKilledRunLeftOpenIsClosed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "netlyra.db")
+	ends := func(s *Store) map[int64]models.ConnEnd {
+		page, err := s.Connections(t.Context(), models.ConnectionQuery{Limit: 10})
+		must(t, err)
+		got := map[int64]models.ConnEnd{}
+		for _, c := range page.Items {
+			got[c.ID] = c.End
+		}
+		return got
+	}
+	conn := func(id int64, end models.ConnEnd) models.Connection {
+		c := testConnection(id)
+		c.End = end
+		return c
+	}
+	for round, want := range []map[int64]models.ConnEnd{
+		{1: models.ConnOpen, 2: models.ConnDone},
+		{1: models.ConnCutOff, 2: models.ConnDone, 11: models.ConnOpen, 12: models.ConnDone},
+	} {
+		s, err := New(t.Context(), Options{Path: path, GroupCommit: time.Millisecond})
+		must(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		first := int64(10 * round)
+		s.OfferConnections([]models.Connection{conn(first+1, models.ConnOpen), conn(first+2, models.ConnDone)})
+		for deadline := time.Now().Add(time.Minute); len(ends(s)) != len(want); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%v", ends(s))
+			}
+		}
+		if d := cmp.Diff(want, ends(s)); d != "" {
+			t.Errorf("round %d: %s", round, d)
+		}
+		stop()
+		must(t, <-done)
+		must(t, s.Close())
+	}
 }

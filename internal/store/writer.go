@@ -177,7 +177,9 @@ type writer struct {
 	watched time.Time // when the files were last looked at
 	damage  error     // found in the database, which is to be set aside
 	asides  int       // databases that were
-	check   checker
+	// closedOld: no connection of an earlier run is open any more.
+	closedOld bool
+	check     checker
 }
 
 // Run writes what callers hand in until ctx ends; then it writes what it has accepted so far, and returns nil. What the
@@ -245,6 +247,23 @@ func (w *writer) step(ctx context.Context) (worked bool, err error) {
 		return false, w.note(ctx, w.probe(ctx))
 	}
 	return worked, nil
+}
+
+// closeOld closes the connections that an earlier run has left open, because it was killed: nobody will tell their end. It comes before
+// the first rows of this run.
+func (w *writer) closeOld(ctx context.Context) error {
+	return w.transact(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `UPDATE connections SET "end" = ? WHERE id IN (SELECT id FROM connections INDEXED BY connections_open WHERE "end" = '')`, models.ConnCutOff)
+		if err != nil {
+			return fmt.Errorf("store: close what was left open: %w", err)
+		}
+		n, err := res.RowsAffected()
+		if err == nil && n > 0 {
+			w.log.LogAttrs(ctx, slog.LevelInfo, "connections of an earlier run closed", slog.Int64("connections", n))
+		}
+		w.closedOld = true
+		return err
+	})
 }
 
 // probe writes a page that changes nothing.
@@ -342,6 +361,11 @@ func (w *writer) transact(ctx context.Context, do func(*sql.Tx) error) error {
 func (w *writer) flush(ctx context.Context) (worked bool, err error) {
 	if w.lowSpace(ctx) {
 		return false, nil
+	}
+	if !w.closedOld {
+		if err := w.closeOld(ctx); err != nil {
+			return true, err
+		}
 	}
 	if w.batch.len() == 0 {
 		w.batch = w.queue.takeRows(w.flushRows())

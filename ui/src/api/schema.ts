@@ -252,8 +252,8 @@ export type Connection = {
   readonly icmp_code?: number;
   readonly community_id: string;
   readonly state: ConnectionState;
-  /** why it ended; absent while it is open */
-  readonly end?: "idle" | "done" | "reused" | "evicted" | "flushed";
+  /** why it ended; absent while it is open; cut_off where the program was killed before it ended */
+  readonly end?: "idle" | "done" | "reused" | "evicted" | "flushed" | "cut_off";
   readonly first_ts: Micros;
   readonly last_ts: Micros;
   readonly packets_up: number;
