@@ -186,6 +186,26 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
+// Check says whether New would serve with these options, and leaves everything as it is; Store, Live, Registry and Log need not be there.
+// The listeners are opened and closed again. All that is wrong is reported. makes says that New would make a certificate in TLS.Dir.
+func Check(o Options) (makes bool, err error) {
+	o = o.withDefaults()
+	if err := o.checkServing(); err != nil {
+		return false, err
+	}
+	s := &Server{opts: o}
+	err = s.listen()
+	if s.needsTLS() {
+		var problem error
+		makes, problem = o.TLS.check(s.hosts.names(), time.Now())
+		err = errors.Join(err, problem)
+	}
+	for _, l := range s.listeners() {
+		err = errors.Join(err, l.Close())
+	}
+	return makes, err
+}
+
 func (o Options) withDefaults() Options {
 	if o.Listen == "" {
 		o.Listen = defaultListen
@@ -205,7 +225,12 @@ func (o *Options) check() error {
 	if o.Store == nil || o.Live == nil || o.Registry == nil || o.Log == nil {
 		errs = append(errs, errors.New("api: Options needs Store, Live, Registry and Log"))
 	}
-	errs = append(errs, o.checkTokens())
+	return errors.Join(append(errs, o.checkServing())...)
+}
+
+// checkServing checks what says where and to whom is served.
+func (o *Options) checkServing() error {
+	errs := []error{o.checkTokens()}
 	if (o.TLS.CertFile == "") != (o.TLS.KeyFile == "") {
 		errs = append(errs, errors.New("api: a certificate needs its key: give both files or none"))
 	}
@@ -262,17 +287,9 @@ func (o *Options) checkListen(flag string, listen *string) error {
 
 // bind opens the listeners, wrapped in TLS where it is needed or asked for.
 func (s *Server) bind() error {
-	var err error
-	s.main.flag, s.ws.flag = "--listen", "--ws-listen"
-	if s.main.listener, err = listen(s.main.flag, s.opts.Listen); err != nil {
+	if err := s.listen(); err != nil {
 		return err
 	}
-	if s.opts.WSListen != wsOff {
-		if s.ws.listener, err = listen(s.ws.flag, s.opts.WSListen); err != nil {
-			return err
-		}
-	}
-	s.hosts = newHostGuard(s.opts.AllowedHosts, s.listeners())
 	s.main.listener = s.places.listener(s.main.listener)
 	if s.ws.listener != nil {
 		s.ws.listener = s.places.listener(s.ws.listener)
@@ -280,12 +297,25 @@ func (s *Server) bind() error {
 	return s.encrypt()
 }
 
-func (s *Server) listeners() []net.Listener {
-	all := []net.Listener{s.main.listener}
-	if s.ws.listener != nil {
-		all = append(all, s.ws.listener)
+// listen opens the listeners, and learns from them by which names this server is called.
+func (s *Server) listen() error {
+	var errs [2]error
+	s.main.flag, s.ws.flag = "--listen", "--ws-listen"
+	s.main.listener, errs[0] = listen(s.main.flag, s.opts.Listen)
+	if s.opts.WSListen != wsOff {
+		s.ws.listener, errs[1] = listen(s.ws.flag, s.opts.WSListen)
 	}
-	return all
+	s.hosts = newHostGuard(s.opts.AllowedHosts, s.listeners())
+	return errors.Join(errs[:]...)
+}
+
+func (s *Server) listeners() (open []net.Listener) {
+	for _, l := range []net.Listener{s.main.listener, s.ws.listener} {
+		if l != nil {
+			open = append(open, l)
+		}
+	}
+	return open
 }
 
 func listen(flag, addr string) (net.Listener, error) {
@@ -306,18 +336,22 @@ func listen(flag, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// encrypt wraps the listeners in TLS, if any of them can be reached from elsewhere or the options ask for it.
-func (s *Server) encrypt() error {
-	t := s.opts.TLS
-	need := t.CertFile != "" || t.SelfSigned
+// needsTLS says whether any of the listeners can be reached from elsewhere, or the options ask for TLS.
+func (s *Server) needsTLS() bool {
+	need := s.opts.TLS.CertFile != "" || s.opts.TLS.SelfSigned
 	for _, l := range s.listeners() {
 		need = need || !isLoopback(l.Addr())
 	}
-	if !need {
+	return need
+}
+
+// encrypt wraps the listeners in TLS where it is needed.
+func (s *Server) encrypt() error {
+	if !s.needsTLS() {
 		return nil
 	}
 	var err error
-	if s.cert, err = keepCertificate(t, s.hosts.names(), s.log); err != nil {
+	if s.cert, err = keepCertificate(s.opts.TLS, s.hosts.names(), s.log); err != nil {
 		return err
 	}
 	config := &tls.Config{GetCertificate: s.cert.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}

@@ -34,28 +34,40 @@ const (
 // certificate reads the given pair, or the own one, made first where there is none that is good for the names and for a
 // month more.
 func (t TLS) certificate(names []string, now time.Time) (tls.Certificate, error) {
-	if t.CertFile != "" {
-		cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-		if err != nil {
-			return cert, fmt.Errorf("api: certificate %s with key %s: %w", t.CertFile, t.KeyFile, err)
-		}
-		return cert, nil
-	}
-	if t.Dir == "" {
-		return tls.Certificate{}, errors.New("api: TLS needs a certificate and its key, or a directory to keep an own one in")
-	}
-	certFile, keyFile := filepath.Join(t.Dir, certName), filepath.Join(t.Dir, keyName)
-	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err == nil && goodFor(cert.Leaf, names, now) {
-		return cert, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return cert, fmt.Errorf("api: own certificate %s: %w; delete it and its key to have new ones made", certFile, err)
+	cert, good, err := t.load(names, now)
+	if err != nil || good {
+		return cert, err
 	}
 	if err := makeCertificate(t.Dir, names, now); err != nil {
 		return cert, fmt.Errorf("api: make an own certificate in %s: %w", t.Dir, err)
 	}
-	return tls.LoadX509KeyPair(certFile, keyFile)
+	return tls.LoadX509KeyPair(filepath.Join(t.Dir, certName), filepath.Join(t.Dir, keyName))
+}
+
+// check says what certificate would, and whether it would make one, without making it.
+func (t TLS) check(names []string, now time.Time) (makes bool, err error) {
+	_, good, err := t.load(names, now)
+	return err == nil && !good, err
+}
+
+// load reads the given pair or the own one; not good: a new one of our own is to be made.
+func (t TLS) load(names []string, now time.Time) (cert tls.Certificate, good bool, err error) {
+	if t.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return cert, false, fmt.Errorf("api: certificate %s with key %s: %w: --tls-cert and --tls-key must name files that belong together", t.CertFile, t.KeyFile, err)
+		}
+		return cert, true, nil
+	}
+	if t.Dir == "" {
+		return cert, false, errors.New("api: TLS needs a certificate and its key, or a directory to keep an own one in")
+	}
+	certFile, keyFile := filepath.Join(t.Dir, certName), filepath.Join(t.Dir, keyName)
+	cert, err = tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return cert, false, fmt.Errorf("api: own certificate %s: %w; delete it and its key to have new ones made", certFile, err)
+	}
+	return cert, err == nil && goodFor(cert.Leaf, names, now), nil
 }
 
 // certKeeper holds the certificate in use, and reads it again when its files have changed.

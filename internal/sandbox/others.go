@@ -9,5 +9,10 @@ func Enter(Options) Status {
 	return Status{Missing: []string{"sandbox: only Linux has one"}}
 }
 
+var errNoUser = errors.New("changing the user needs Linux")
+
 // ChangeUser is not supported here.
-func ChangeUser(string, []string) error { return errors.New("changing the user needs Linux") }
+func ChangeUser(string, []string) error { return errNoUser }
+
+// CheckUser fails as ChangeUser does.
+func CheckUser(string, []string) error { return errNoUser }

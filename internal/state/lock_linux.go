@@ -11,7 +11,14 @@ import (
 // lockFile takes the lock of the state at path. It is on a file of its own, since the state itself is replaced; it goes with the process
 // (flock(2)).
 func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	return lockWith(path, os.O_CREATE)
+}
+
+// lockExisting does so if there is a file for the lock; else the error is an fs.ErrNotExist.
+func lockExisting(path string) (*os.File, error) { return lockWith(path, 0) }
+
+func lockWith(path string, create int) (*os.File, error) {
+	f, err := os.OpenFile(path+".lock", os.O_RDWR|create, 0o600)
 	if err != nil {
 		return nil, unwritable(path, err)
 	}

@@ -6,3 +6,6 @@ import "os"
 
 // lockFile takes no lock here.
 func lockFile(string) (*os.File, error) { return nil, nil }
+
+// lockExisting takes none either.
+func lockExisting(string) (*os.File, error) { return nil, nil }

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"netlyra/internal/dir"
 )
 
 // The ways in which there may be nothing to read.
@@ -54,8 +56,8 @@ func Look(path string) *File { return &File{path: path} }
 // Open takes the file at path for this program alone until Close, and proves that its directory, which is made if need be, can be written.
 // The error is an ErrInUse if another program holds it.
 func Open(path string) (*File, error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	folder := filepath.Dir(path)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, unwritable(path, err)
 	}
 	lock, err := lockFile(path)
@@ -63,14 +65,25 @@ func Open(path string) (*File, error) {
 		return nil, err
 	}
 	f := &File{path: path, lock: lock}
-	probe, err := os.CreateTemp(dir, ".probe-*")
-	if err != nil {
-		return nil, errors.Join(unwritable(path, err), f.Close())
-	}
-	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+	if err := dir.Writable(folder); err != nil {
 		return nil, errors.Join(unwritable(path, err), f.Close())
 	}
 	return f, nil
+}
+
+// Check says whether Open would take the file at path, and leaves everything as it is. The error is that of Open.
+func Check(path string) error {
+	if err := dir.Writable(filepath.Dir(path)); err != nil {
+		return unwritable(path, err)
+	}
+	lock, err := lockExisting(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return lock.Close()
 }
 
 // Close lets others have the file.
@@ -182,7 +195,7 @@ func (f *File) Save(b []byte) error {
 }
 
 func (f *File) write(b []byte) (err error) {
-	dir := filepath.Dir(f.path)
+	folder := filepath.Dir(f.path)
 	temp := f.path + ".new"
 	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -202,7 +215,7 @@ func (f *File) write(b []byte) (err error) {
 	if err := os.Rename(temp, f.path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return syncDir(folder)
 }
 
 // Reset puts away what was saved: the last under the name that it returns, "" if there was nothing; what was saved before that is deleted.
@@ -232,8 +245,8 @@ func (f *File) Reset() (kept string, err error) {
 }
 
 // syncDir makes the names in a directory survive a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+func syncDir(path string) error {
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}

@@ -516,8 +516,10 @@ func TestWhatIsNotOursIsRefused(t *testing.T) {
 			tt.make(t, path)
 			before := listing(t, dir)
 			_, err := New(t.Context(), Options{Path: path})
-			if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "--database") {
-				t.Errorf("%v, want %v with the path and the remedy", err, tt.want)
+			for _, err := range []error{err, Check(t.Context(), Options{Path: path})} {
+				if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "--database") {
+					t.Errorf("%v, want %v with the path and the remedy", err, tt.want)
+				}
 			}
 			if diff := cmp.Diff(before, listing(t, dir)); diff != "" {
 				t.Errorf("changed (-before +after):\n%s", diff)

@@ -22,6 +22,7 @@ import (
 	"gorm.io/gorm/logger"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"netlyra/internal/dir"
 	"netlyra/internal/models"
 )
 
@@ -74,10 +75,14 @@ func (s *Store) open(ctx context.Context) error {
 			err = s.open(ctx)
 		}
 	} else if damaged(err) {
-		err = fmt.Errorf("%w: %s is damaged, and nothing says that it has been netlyra's: name another file with --database, or move this "+
-			"one away: %w", ErrForeign, s.opts.Path, err)
+		err = s.unknownDamage(err)
 	}
 	return err
+}
+
+func (s *Store) unknownDamage(err error) error {
+	return fmt.Errorf("%w: %s is damaged, and nothing says that it has been netlyra's: name another file with --database, or move this "+
+		"one away: %w", ErrForeign, s.opts.Path, err)
 }
 
 func (s *Store) openDatabase(ctx context.Context) error {
@@ -86,13 +91,9 @@ func (s *Store) openDatabase(ctx context.Context) error {
 			return err
 		}
 	}
-	want, err := newestVersionOf(s.opts.migrations)
+	want, err := s.wantedVersion()
 	if err != nil {
 		return err
-	}
-	if s.version > want {
-		return fmt.Errorf("%w: %s has schema version %d, this program knows %d: update the program, or choose another file "+
-			"with --database", ErrNewerSchema, s.opts.Path, s.version, want)
 	}
 	if s.version == want && s.readers.Load() == nil {
 		if err := s.openReaders(ctx); err != nil && !transient(err) { // the writer may do without, and says what is wrong
@@ -100,6 +101,16 @@ func (s *Store) openDatabase(ctx context.Context) error {
 		}
 	}
 	return s.openForWriting(ctx, want)
+}
+
+// wantedVersion is the version that the schema is to have; an error if the database has a newer one.
+func (s *Store) wantedVersion() (int64, error) {
+	want, err := newestVersionOf(s.opts.migrations)
+	if err == nil && s.version > want {
+		err = fmt.Errorf("%w: %s has schema version %d, this program knows %d: update the program, or choose another file "+
+			"with --database", ErrNewerSchema, s.opts.Path, s.version, want)
+	}
+	return want, err
 }
 
 // openForWriting opens the writer, brings the schema up to date, and makes ready what the writer needs.
@@ -138,27 +149,20 @@ func (s *Store) openFile() (err error) {
 		return err
 	}
 	path := s.opts.Path
-	info, err := os.Stat(path)
+	info, err := lookAt(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case info == nil:
 		if err := createPrivate(path); err != nil {
 			return err
 		}
-	case err != nil:
-		return unwritable(path, err)
-	case info.IsDir():
-		return fmt.Errorf("store: database %s is a directory: name a file with --database", path)
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("%w: %s is not a regular file: name another one with --database", ErrForeign, path)
 	case info.Mode().Perm()&0o007 != 0:
 		_ = os.Chmod(path, info.Mode().Perm()&^0o007) // what we do not own stays as it is
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := openLocked(path)
 	if err != nil {
-		return unwritable(path, err)
-	}
-	if err := lockFile(f, path); err != nil {
-		return errors.Join(err, f.Close())
+		return err
 	}
 	if err := s.readHeader(f); err != nil {
 		if errors.Is(err, errSetAside) {
@@ -175,6 +179,34 @@ func (s *Store) openFile() (err error) {
 	}
 	s.lock, s.inspected, s.version = f, false, 0
 	return nil
+}
+
+// lookAt says what is at path; nil for nothing. What cannot be a database is an error.
+func lookAt(path string) (fs.FileInfo, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, unwritable(path, err)
+	case info.IsDir():
+		return nil, fmt.Errorf("store: database %s is a directory: name a file with --database", path)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%w: %s is not a regular file: name another one with --database", ErrForeign, path)
+	}
+	return info, nil
+}
+
+// openLocked opens an existing file and takes its lock.
+func openLocked(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, unwritable(path, err)
+	}
+	if err := lockFile(f, path); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // errSetAside: the file has been ours, and is damaged.
@@ -211,29 +243,28 @@ func (s *Store) preparePath() error {
 		return fmt.Errorf("store: database %s: %w", s.opts.Path, err)
 	}
 	s.opts.Path = path
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	folder := filepath.Dir(path)
+	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return unwritable(path, err)
 	}
-	info, err := os.Stat(dir)
+	info, err := os.Stat(folder)
 	if err != nil {
 		return unwritable(path, err)
 	}
-	if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 && s.health.setExposed(dir) {
+	if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 && s.health.setExposed(folder) {
 		s.log.LogAttrs(context.Background(), slog.LevelWarn, "anybody on this machine may write into the directory of the database: take that right away",
-			slog.String("directory", dir), slog.String("mode", info.Mode().Perm().String()))
+			slog.String("directory", folder), slog.String("mode", info.Mode().Perm().String()))
 	}
-	probe, err := os.CreateTemp(dir, ".netlyra-probe-*")
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EMFILE) {
-		return nil // that is for later, and may be over then
+	return roomFor(path)
+}
+
+// roomFor proves that files can be made beside path. A full disk is for later, and may be over then.
+func roomFor(path string) error {
+	err := dir.Writable(filepath.Dir(path))
+	if err == nil || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EMFILE) {
+		return nil
 	}
-	if err != nil {
-		return unwritable(path, err)
-	}
-	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-		return unwritable(path, err)
-	}
-	return nil
+	return unwritable(path, err)
 }
 
 // createPrivate makes the file, empty, for its owner and group alone: it tells who talks to whom. SQLite gives its other files
@@ -266,9 +297,19 @@ func (s *Store) inspect(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := s.recognize(ctx, db); err != nil {
+		return err
+	}
+	s.inspected = true
+	s.unchecked = !immutable
+	return nil
+}
+
+// recognize says whether an open database is ours, and reads the version of its schema.
+func (s *Store) recognize(ctx context.Context, db *sql.DB) error {
 	var id uint32
 	var ours, empty bool
-	err = db.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) = 0 FROM sqlite_master),
+	err := db.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) = 0 FROM sqlite_master),
 		(SELECT count(*) = 3 FROM sqlite_master WHERE name IN ('goose_db_version', 'alerts', 'connections'))`).Scan(&id, &empty, &ours)
 	if err != nil {
 		return fmt.Errorf("store: schema of %s: %w", s.opts.Path, err)
@@ -283,8 +324,6 @@ func (s *Store) inspect(ctx context.Context) (err error) {
 			return fmt.Errorf("store: schema version of %s: %w", s.opts.Path, err)
 		}
 	}
-	s.inspected = true
-	s.unchecked = !immutable
 	return nil
 }
 

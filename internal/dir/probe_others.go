@@ -1,0 +1,5 @@
+//go:build !linux
+
+package dir
+
+func probe(path string) error { return probeNamed(path) }
