@@ -17,7 +17,7 @@ import (
 // benchOffice writes a capture and, beside it, its labels.
 func (p *program) benchOffice(c *config.BenchOffice) (err error) {
 	s, err := bench.Office(bench.OfficeOptions{
-		Seed: c.Seed, Hosts: c.OfficeHosts, Duration: hours(c.Hours), Changing: c.Changing, PeerToPeer: c.PeerToPeer, Families: c.Families, Learn: c.Learn,
+		Seed: c.Seed, Hosts: c.OfficeHosts, Duration: hours(c.Hours), Changing: c.Changing, PeerToPeer: c.PeerToPeer, Families: c.Families, Learn: time.Duration(c.Learn),
 	})
 	if err != nil {
 		return &config.UsageError{Err: err}
@@ -45,7 +45,7 @@ func hours(h float64) time.Duration { return time.Duration(h * float64(time.Hour
 // benchDetect prints a table, or a line of JSON for each family; on standard error how far it is.
 func (p *program) benchDetect(ctx context.Context, c *config.BenchDetect) error {
 	rows, err := bench.Detect(ctx, bench.DetectOptions{
-		Families: c.Families, Seed: c.Seed, Seeds: c.Seeds, Learn: c.Learn, Hosts: c.OfficeHosts, Budget: c.AlertBudget, Jobs: c.Jobs, Without: c.Without,
+		Families: c.Families, Seed: c.Seed, Seeds: c.Seeds, Learn: time.Duration(c.Learn), Hosts: c.OfficeHosts, Budget: c.AlertBudget, Jobs: c.Jobs, Without: c.Without,
 	}, func(i, of int) { _, _ = fmt.Fprintf(p.stderr, "\r%d of %d offices", i, of) })
 	_, _ = fmt.Fprintln(p.stderr)
 	if err != nil {

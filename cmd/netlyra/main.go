@@ -43,17 +43,34 @@ func main() {
 
 // run executes one command and returns the exit status.
 func (p *program) run(ctx context.Context, args []string) int {
-	cli, command, err := config.Parse(args, p.environ, ".env", p.stdout)
+	in := p.input(args)
+	cli, err := config.Parse(in)
 	if errors.Is(err, config.ErrHelp) {
 		return exitOK
 	}
-	if err == nil && command == "run" {
-		return p.detached(ctx, cli)
+	if cli != nil {
+		for _, w := range cli.Warnings {
+			p.warn(w)
+		}
 	}
-	if err == nil {
-		err = p.dispatch(ctx, cli, command)
+	switch {
+	case cli != nil && cli.Command == "config check":
+		err = p.checkConfig(ctx, &cli.Config.Check.Run, err)
+	case err == nil && cli.Command == "run":
+		return p.detached(ctx, cli)
+	case err == nil:
+		err = p.dispatch(ctx, cli, in)
 	}
 	return p.status(err)
+}
+
+// input is where the configuration comes from.
+func (p *program) input(args []string) config.Input {
+	return config.Input{Args: args, Environ: p.environ, Dotenv: ".env", Machine: config.MachineFile, Stdout: p.stdout, Version: version()}
+}
+
+func (p *program) warn(text string) {
+	_, _ = fmt.Fprintf(p.stderr, "netlyra: warning: %s\n", visible(text))
 }
 
 // detached runs what must not wait for whoever reads standard error. The end of that reader, if it is one, asks for an orderly end.
@@ -84,15 +101,17 @@ func (p *program) detached(ctx context.Context, cli *config.CLI) int {
 	return status
 }
 
-func (p *program) dispatch(ctx context.Context, cli *config.CLI, command string) error {
+func (p *program) dispatch(ctx context.Context, cli *config.CLI, in config.Input) error {
 	log, err := telemetry.Logger(p.stderr, cli.LogLevel, cli.LogFormat)
 	if err != nil {
 		return &config.UsageError{Err: err}
 	}
-	name, rest, _ := strings.Cut(command, " ")
+	name, rest, _ := strings.Cut(cli.Command, " ")
 	switch name {
 	case "analyze":
 		return p.analyze(ctx, &cli.Analyze, log)
+	case "alert":
+		return p.alert(ctx, rest, &cli.Alert)
 	case "exception":
 		return p.exception(ctx, rest, &cli.Exception)
 	case "baseline":
@@ -100,7 +119,13 @@ func (p *program) dispatch(ctx context.Context, cli *config.CLI, command string)
 	case "bench":
 		return p.bench(ctx, rest, &cli.Bench)
 	case "config":
-		return p.config(rest, cli)
+		return p.printConfig(in)
+	case "interfaces":
+		return p.interfaces(&cli.Interfaces)
+	case "completion":
+		return p.completion(cli.Completion.Shell)
+	case "complete":
+		return p.complete(cli.Complete.Words)
 	default:
 		_, err := fmt.Fprintln(p.stdout, "netlyra", version())
 		return err
@@ -112,7 +137,7 @@ func (p *program) status(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	_, _ = fmt.Fprintf(p.stderr, "netlyra: %v\n", err)
+	_, _ = fmt.Fprintf(p.stderr, "netlyra: %s\n", visible(err.Error()))
 	var usage *config.UsageError
 	var syntax *filter.SyntaxError // known only with a link type, which may have nothing for a word of the filter
 	var damage *capture.DamageError

@@ -33,15 +33,14 @@ import (
 
 // watch captures, detects, stores and serves until ctx ends.
 func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, out *telemetry.Detached) (err error) {
-	w := &watcher{config: c, log: log, out: out, end: ctx.Done(), deciders: deciders()} // who started it is known before the user changes
+	w := &watcher{config: c, log: log, warn: p.warn, out: out, end: ctx.Done(), deciders: deciders()} // who started it is known before the user changes
 	if err := w.changeUser(); err != nil {
 		return err
 	}
-	filter, err := newPacketFilter(&c.Detection)
-	if err != nil {
+	if err := w.check(ctx, p, nil, nil); err != nil {
 		return err
 	}
-	if err := w.openSource(p, filter); err != nil {
+	if err := w.openSource(ctx, p); err != nil {
 		return err
 	}
 	defer func() {
@@ -49,11 +48,7 @@ func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, ou
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if w.store, err = store.New(ctx, store.Options{
-		Path: c.Database, Temporary: c.Database == config.DatabaseTemporary, Log: log, AlertAge: c.AlertAge, ConnectionAge: c.ConnectionAge, MaxBytes: c.DatabaseMaxMB * 1e6,
-		DrainTimeout:  drainTimeout,
-		TriageChanged: func() { w.server.TriageChanged() }, // nothing changes before the store runs, and by then there is a server
-	}); err != nil {
+	if w.store, err = store.New(ctx, w.storeOptions()); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.store.Close()) }()
@@ -73,6 +68,16 @@ func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, ou
 	return w.run(ctx)
 }
 
+func (w *watcher) storeOptions() store.Options {
+	c := w.config
+	return store.Options{
+		Path: c.Database, Temporary: c.Database == config.DatabaseTemporary, Log: w.log,
+		AlertAge: time.Duration(c.AlertAge), ConnectionAge: time.Duration(c.ConnectionAge), MaxBytes: c.DatabaseMaxMB * 1e6,
+		DrainTimeout:  drainTimeout,
+		TriageChanged: func() { w.server.TriageChanged() }, // nothing changes before the store runs, and by then there is a server
+	}
+}
+
 // drainTimeout is for what the store has accepted, at the end: with the alert keeper's last attempt it stays below the ten seconds
 // that an orderly end may take.
 const drainTimeout = 2 * time.Second
@@ -81,15 +86,19 @@ const drainTimeout = 2 * time.Second
 type watcher struct {
 	config   *config.Run
 	log      *slog.Logger
+	warn     func(text string)
 	out      *telemetry.Detached // where log writes
+	filter   *packetFilter
 	sources  []pipeline.Source
 	name     string            // of what is watched
 	fileTime func(int64) int64 // of a file
 	links    func() []models.Interface
 	live     capture.LiveOptions // of the interfaces
+	noRoute  bool                // they are all that are up, as there is no default route
 	store    *store.Store
 	bus      *bus.Memory
 	pipe     *pipeline.Pipeline
+	serving  api.Options // where and to whom is served
 	server   *api.Server
 	ended    atomic.Bool // the file has been played to its end
 	changed  atomic.Pointer[func()]
@@ -173,21 +182,30 @@ func (w *watcher) closeCutOff(ctx context.Context) {
 	w.log.LogAttrs(ctx, slog.LevelInfo, "closed alerts of the last run that nobody goes on with", attrs...)
 }
 
-// openSource opens the file, or makes sure that the interfaces can be watched: their rings are opened last, as they fill from then on.
-func (w *watcher) openSource(p *program, filter *packetFilter) (err error) {
-	c := w.config
-	if c.Read != "" {
-		return w.openReplay(p, filter)
+// openSource opens the file. Of interfaces it only says which they are: their rings are opened last, as they fill from then on.
+func (w *watcher) openSource(ctx context.Context, p *program) error {
+	if w.config.Read != "" {
+		return w.openReplay(p)
 	}
+	if w.noRoute {
+		w.log.LogAttrs(ctx, slog.LevelInfo, "no interface is given and there is no default route: every interface that is up is watched; --interface names others",
+			slog.Any("interfaces", w.live.Interfaces))
+	}
+	return nil
+}
+
+// chooseInterfaces finds out which interfaces are to be watched.
+func (w *watcher) chooseInterfaces() (err error) {
+	c := w.config
 	names := c.Interface
 	if len(names) == 0 {
-		if names, err = capture.DefaultInterfaces(); err != nil {
+		if names, w.noRoute, err = capture.DefaultInterfaces(); err != nil {
 			return err
 		}
 	}
 	w.name = strings.Join(names, ", ")
-	w.live = capture.LiveOptions{Interfaces: names, Workers: c.Workers, RingBytes: c.RingMB << 20, Filter: filter.kernel}
-	return capture.CheckLive(w.live)
+	w.live = capture.LiveOptions{Interfaces: names, Workers: c.Workers, RingBytes: c.RingMB << 20, Filter: w.filter.kernel}
+	return nil
 }
 
 // What the memory of the Go runtime is held to, as far as collecting can hold it (docs/operations.md): several times what the tables of the
@@ -210,24 +228,15 @@ func (w *watcher) openRings() error {
 	return nil
 }
 
-func (w *watcher) openReplay(p *program, filter *packetFilter) error {
+func (w *watcher) openReplay(p *program) error {
 	c := w.config
 	open := func() (*capture.File, error) { return capture.OpenFile(c.Read, capture.FileOptions{Stdin: p.stdin}) }
-	if c.Read != "-" {
-		f, err := open() // a missing file is known at once, not when the first frame is due
-		if err != nil {
-			return err
-		}
-		if err := f.Close(); err != nil {
-			return err
-		}
-	}
 	speed := capture.RealTime
 	if c.Speed == "max" {
 		speed = capture.MaxSpeed
 	}
 	replay := capture.NewReplay(open, capture.ReplayOptions{Speed: speed, Loop: c.Loop, KeepTime: c.KeepTime})
-	src, err := filter.apply(replay)
+	src, err := w.filter.apply(replay)
 	if err != nil {
 		return err
 	}
@@ -250,7 +259,7 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.State != config.StateOff && c.Detector != "off" {
+	if w.keepsState() {
 		if w.memory, err = openMemory(state.Path(c.State, c.Sensor), w.log); err != nil {
 			return err
 		}
@@ -274,7 +283,7 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 		Detect:      detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
 		DetectorOff: c.Detector == "off",
 		FileTime:    w.fileTime,
-		Memory:      w.memory.options(c.StateEvery),
+		Memory:      w.memory.options(time.Duration(c.StateEvery)),
 		Outputs: pipeline.Outputs{
 			Alerts: func(ctx context.Context, alerts []models.Alert) error {
 				for i := range alerts {
@@ -301,6 +310,11 @@ func (w *watcher) openPipeline(ctx context.Context) error {
 	}
 	w.cutOff, err = cutOff(ctx, w.store, c.Sensor, w.pipe.OpenIncidents())
 	return err
+}
+
+// keepsState says whether what is learned is kept on disk.
+func (w *watcher) keepsState() bool {
+	return w.config.State != config.StateOff && w.config.Detector != "off"
 }
 
 // keepConnections hands connections to the store. A file can wait until there is room, as long as the program is not to end; an
@@ -337,8 +351,20 @@ func (w *watcher) drops() []models.Drop {
 	})
 }
 
-func (w *watcher) openServer() error {
+// tlsDir is the directory beside the database for a certificate of our own.
+const tlsDir = "tls"
+
+// serverOptions say where and to whom is served.
+func (w *watcher) serverOptions() (api.Options, error) {
 	c := w.config
+	token, read, err := w.tokens()
+	return api.Options{
+		Listen: c.Listen, WSListen: c.WSListen, AllowedHosts: c.AllowedHosts, Token: token, ReadToken: read, Deciders: w.deciders,
+		TLS: api.TLS{CertFile: c.TLSCert, KeyFile: c.TLSKey},
+	}, err
+}
+
+func (w *watcher) openServer() error {
 	page, err := fs.Sub(ui.Dist, "dist")
 	if err != nil {
 		return err
@@ -346,16 +372,10 @@ func (w *watcher) openServer() error {
 	if _, err := fs.Stat(page, "index.html"); err != nil {
 		page = nil
 	}
-	token, readToken, err := tokens(c)
-	if err != nil {
-		return err
-	}
-	o := api.Options{
-		Listen: c.Listen, WSListen: c.WSListen, AllowedHosts: c.AllowedHosts, Token: token, ReadToken: readToken, Deciders: w.deciders,
-		TLS:     api.TLS{CertFile: c.TLSCert, KeyFile: c.TLSKey, Dir: filepath.Join(filepath.Dir(w.store.Path()), "tls")},
-		Version: version(), Store: storeReader{w.store}, Live: liveState{w}, Health: w.health, Sandbox: func() *api.Sandbox { return w.sandbox },
-		Registry: telemetry.Registry(), Log: w.log,
-	}
+	o := w.serving
+	o.TLS.Dir = filepath.Join(filepath.Dir(w.store.Path()), tlsDir)
+	o.Version, o.Store, o.Live, o.Health, o.Sandbox = version(), storeReader{w.store}, liveState{w}, w.health, func() *api.Sandbox { return w.sandbox }
+	o.Registry, o.Log = telemetry.Registry(), w.log
 	if page != nil {
 		o.UI = page
 	}

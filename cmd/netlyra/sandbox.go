@@ -10,25 +10,6 @@ import (
 	"netlyra/internal/sandbox"
 )
 
-// changeUser makes the process that of --user.
-func (w *watcher) changeUser() error {
-	c := w.config
-	if c.User == "" {
-		return nil
-	}
-	var dirs []string
-	if c.Database != config.DatabaseTemporary {
-		dirs = append(dirs, filepath.Dir(c.Database))
-	}
-	if c.State != config.StateOff {
-		dirs = append(dirs, c.State)
-	}
-	if err := sandbox.ChangeUser(c.User, dirs); err != nil {
-		return &config.UsageError{Err: err}
-	}
-	return nil
-}
-
 // enterSandbox gives up what is not needed once everything is open, and says what is in force.
 func (w *watcher) enterSandbox(ctx context.Context) error {
 	c := w.config

@@ -12,35 +12,33 @@ import (
 )
 
 // tokens reads the secrets that clients must show: of flags, of files, or of systemd's credentials.
-func tokens(c *config.Run) (token, read string, err error) {
-	if c.Token != "" && c.TokenFile != "" {
-		return "", "", &config.UsageError{Err: errors.New("--token and --token-file: give one of them")}
-	}
+func (w *watcher) tokens() (token, read string, err error) {
+	c := w.config
 	token = c.Token
+	var problems [3]error
 	if c.TokenFile != "" {
-		if token, err = secret("--token-file", c.TokenFile); err != nil {
-			return "", "", err
-		}
+		token, problems[0] = secret("--token-file", c.TokenFile, w.warn)
 	}
 	if dir := os.Getenv(config.Credentials); token == "" && dir != "" {
-		token, err = secret(config.Credentials, filepath.Join(dir, "netlyra.token"))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", "", err
+		token, problems[1] = secret(config.Credentials, filepath.Join(dir, "netlyra.token"), w.warn)
+		if errors.Is(problems[1], fs.ErrNotExist) {
+			problems[1] = nil
 		}
 	}
 	if c.ReadTokenFile != "" {
-		if read, err = secret("--read-token-file", c.ReadTokenFile); err != nil {
-			return "", "", err
-		}
+		read, problems[2] = secret("--read-token-file", c.ReadTokenFile, w.warn)
 	}
-	return token, read, nil
+	return token, read, errors.Join(problems[:]...)
 }
 
-// secret is the first line of a file.
-func secret(flag, path string) (string, error) {
+// secret is the first line of a file. A file that others can read is warned of.
+func secret(flag, path string, warn func(text string)) (string, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return "", &config.UsageError{Err: fmt.Errorf("%s: %w", flag, err)}
+	}
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 {
+		warn(fmt.Sprintf("every user of this machine can read %s of %s: chmod o-r %s", path, flag, path))
 	}
 	line, _, _ := strings.Cut(string(raw), "\n")
 	if line = strings.TrimSpace(line); line == "" {

@@ -18,8 +18,8 @@ const (
 )
 
 // DefaultInterfaces names the interface of the default route, of IPv4 if there is one, else of IPv6. Without a default
-// route it names every interface that is up and can be watched, loopback included.
-func DefaultInterfaces() ([]string, error) {
+// route, which noRoute says, it names every interface that is up and can be watched, loopback included.
+func DefaultInterfaces() (names []string, noRoute bool, err error) {
 	for _, table := range []struct {
 		path  string
 		parse func(io.Reader) string
@@ -32,35 +32,56 @@ func DefaultInterfaces() ([]string, error) {
 			continue // a kernel without IPv6
 		}
 		if err != nil {
-			return nil, fmt.Errorf("capture: look for the default route: %w", err)
+			return nil, false, fmt.Errorf("capture: look for the default route: %w", err)
 		}
 		name := table.parse(f)
 		if err := f.Close(); err != nil {
-			return nil, fmt.Errorf("capture: look for the default route: %w", err)
+			return nil, false, fmt.Errorf("capture: look for the default route: %w", err)
 		}
 		if name != "" {
-			return []string{name}, nil
+			return []string{name}, false, nil
 		}
 	}
-	return upInterfaces()
+	names, err = upInterfaces()
+	return names, true, err
 }
 
 func upInterfaces() ([]string, error) {
-	all, err := net.Interfaces()
+	all, err := Devices()
 	if err != nil {
-		return nil, fmt.Errorf("capture: list the interfaces: %w", err)
+		return nil, err
 	}
 	var names []string
-	for _, i := range all {
-		typ, err := hardwareType(i.Name)
-		if _, ok := hardwareOf(typ); i.Flags&net.FlagUp != 0 && err == nil && ok {
-			names = append(names, i.Name)
+	for _, d := range all {
+		if d.Up && d.Watchable {
+			names = append(names, d.Name)
 		}
 	}
 	if len(names) == 0 {
 		return nil, errors.New("capture: no interface is up; name one, or bring one up with: ip link set NAME up")
 	}
 	return names, nil
+}
+
+// Devices lists the interfaces of this machine, in the kernel's order.
+func Devices() ([]Device, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("capture: list the interfaces: %w", err)
+	}
+	devices := make([]Device, 0, len(all))
+	for _, i := range all {
+		typ, err := hardwareType(i.Name)
+		_, known := hardwareOf(typ)
+		d := Device{Name: i.Name, Up: i.Flags&net.FlagUp != 0, Carrier: i.Flags&net.FlagRunning != 0, Watchable: err == nil && known, HardwareType: typ}
+		if addresses, err := i.Addrs(); err == nil { // it may have gone meanwhile
+			for _, a := range addresses {
+				d.Addresses = append(d.Addresses, a.String())
+			}
+		}
+		devices = append(devices, d)
+	}
+	return devices, nil
 }
 
 // defaultRoute4 finds the default route of least metric in /proc/net/route.

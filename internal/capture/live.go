@@ -35,3 +35,13 @@ type LiveOptions struct {
 	// nor counted. A VLAN tag is in the packet's metadata, not in its bytes. nil, or no instruction, takes everything.
 	Filter func(link models.LinkType) ([]bpf.RawInstruction, error)
 }
+
+// Device is an interface of this machine.
+type Device struct {
+	Name         string
+	Up           bool     // somebody has brought it up
+	Carrier      bool     // and it has a link
+	Watchable    bool     // its frames can be decoded
+	HardwareType uint16   // of the kernel (ARPHRD of linux/if_arp.h)
+	Addresses    []string // with the length of the prefix
+}

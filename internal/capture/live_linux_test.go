@@ -582,28 +582,32 @@ func TestLivePrivilege(t *testing.T) {
 
 func TestDefaultInterfaces(t *testing.T) {
 	ns := nettest.New(t)
-	check := func(want ...string) {
+	check := func(wantNoRoute bool, want ...string) {
 		t.Helper()
 		var got []string
+		var noRoute bool
 		var err error
-		ns.Do(func() { got, err = DefaultInterfaces() })
+		ns.Do(func() { got, noRoute, err = DefaultInterfaces() })
 		if err != nil {
 			t.Fatal(err)
+		}
+		if noRoute != wantNoRoute {
+			t.Errorf("no route: %v", noRoute)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("DefaultInterfaces (-want +got):\n%s", diff)
 		}
 	}
-	check("lo")
+	check(true, "lo")
 	ns.Veth("va", "vb")
-	check("lo", "vb", "va")
+	check(true, "lo", "vb", "va")
 	ns.IP("-6", "addr", "add", "fd00::1/64", "dev", "va", "nodad")
 	ns.IP("-6", "route", "add", "default", "via", "fd00::2", "dev", "va")
-	check("va")
+	check(false, "va")
 	ns.IP("addr", "add", "10.9.0.1/24", "dev", "vb")
 	ns.IP("route", "add", "default", "via", "10.9.0.2", "dev", "vb", "metric", "50")
-	check("vb")
+	check(false, "vb")
 	ns.IP("addr", "add", "10.7.0.1/24", "dev", "va")
 	ns.IP("route", "add", "default", "via", "10.7.0.2", "dev", "va", "metric", "10")
-	check("va")
+	check(false, "va")
 }

@@ -20,7 +20,10 @@ func OpenLive(LiveOptions) ([]*Ring, error) { return nil, errUnsupported }
 func CheckLive(LiveOptions) error { return errUnsupported }
 
 // DefaultInterfaces fails as OpenLive does.
-func DefaultInterfaces() ([]string, error) { return nil, errUnsupported }
+func DefaultInterfaces() (names []string, noRoute bool, err error) { return nil, false, errUnsupported }
+
+// Devices fails as OpenLive does.
+func Devices() ([]Device, error) { return nil, errUnsupported }
 
 // Read fails as OpenLive does.
 func (r *Ring) Read(*models.Batch) error { return errUnsupported }

@@ -1,7 +1,5 @@
 package config
 
-import "strings"
-
 // Baseline is the command about what has been learned. It works on the files that a program leaves; one that runs holds them.
 type Baseline struct {
 	Show   BaselineShow   `cmd:"" help:"Show what has been learned: how far, and of each host since when, what is usual, whom it talks to."`
@@ -40,17 +38,4 @@ type BaselineExport struct {
 type BaselineImport struct {
 	Learned
 	File string `arg:"" help:"File that export has written; - is standard input."`
-}
-
-// learned is what the command works on; nil: it does not.
-func (c *CLI) learned(command string) *Learned {
-	rest, ok := strings.CutPrefix(command, "baseline ")
-	if !ok {
-		return nil
-	}
-	name, _, _ := strings.Cut(rest, " ")
-	return map[string]*Learned{
-		"show": &c.Baseline.Show.Learned, "reset": &c.Baseline.Reset.Learned,
-		"export": &c.Baseline.Export.Learned, "import": &c.Baseline.Import.Learned,
-	}[name]
 }

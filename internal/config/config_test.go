@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -19,14 +20,24 @@ var update = flag.Bool("update", false, "write .env.example anew")
 // example is .env.example as the struct wants it: every setting, commented out, with its default.
 func example(t *testing.T) string {
 	t.Helper()
-	flags, err := Flags()
+	run, others, err := Flags()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	b.WriteString("# Every setting of netlyra with its default. Copy this file to .env and take away the # of what you change.\n" +
-		"# Flags win over the environment, the environment over .env. `netlyra config print` shows what holds.\n")
+	b.WriteString("# Every setting of netlyra run with its default. Copy this file to .env or " + MachineFile + " and take away the # of what you change.\n" +
+		"# Flags win over the environment, the environment over the file. `netlyra config print` shows what holds.\n")
+	list(&b, run)
+	b.WriteString("\n# What follows are settings of other commands: analyze, alert, exception.\n")
+	list(&b, others)
+	return b.String()
+}
+
+func list(b *strings.Builder, flags []*kong.Flag) {
 	for _, f := range flags {
+		if f.Name == "config" {
+			continue // it names this file
+		}
 		value := f.Default
 		if f.IsBool() && value == "" {
 			value = "false"
@@ -34,9 +45,8 @@ func example(t *testing.T) string {
 		if f.Name == "sensor" {
 			value = "" // the name of the machine
 		}
-		fmt.Fprintf(&b, "\n# %s\n#%s=%s\n", strings.ReplaceAll(f.Help, "\n", " "), Variable(f.Name), value)
+		fmt.Fprintf(b, "\n# %s\n#%s=%s\n", strings.ReplaceAll(f.Help, "\n", " "), Variable(f.Name), value)
 	}
-	return b.String()
 }
 
 func TestEnvExampleListsEverySetting(t *testing.T) {
@@ -64,8 +74,7 @@ func parse(t *testing.T, dotenv string, environ []string, args ...string) (*CLI,
 			t.Fatal(err)
 		}
 	}
-	cli, _, err := Parse(args, environ, path, &bytes.Buffer{})
-	return cli, err
+	return Parse(Input{Args: args, Environ: environ, Dotenv: path, Stdout: &bytes.Buffer{}})
 }
 
 func TestPrecedence(t *testing.T) {
@@ -142,6 +151,17 @@ func TestMistakes(t *testing.T) {
 		{"no memory", "", []string{"run", "--state=", "--state-every=1ms"}, []string{"--state is empty", "--state-every"}},
 		{"the baseline of nothing", "NETLYRA_STATE=off", []string{"baseline", "show"}, []string{"--state"}},
 		{"no command", "", []string{}, []string{"run"}},
+		{
+			"kinds and ranges together", "NETLYRA_RING_MB=lots\nNETLYRA_NOSUCH=1",
+			[]string{"run", "--workers", "many", "--max-connections", "9", "--alert-age", "soon", "--log-level", "loud", "--loop=maybe"},
+			[]string{"--workers many", "--max-connections 9", "--alert-age soon", "30d", "--ring-mb lots", "NETLYRA_RING_MB", "NETLYRA_NOSUCH", "--log-level loud", "debug, info", "--loop"},
+		},
+		{"unknown flags", "", []string{"run", "--nosuch", "1", "--workers", "0", "--other=2"}, []string{"--nosuch", "--other", "--workers 0"}},
+		{"negative", "", []string{"run", "--alert-age", "-1h", "--ring-mb", "-5"}, []string{"--alert-age -1h: must be positive", "--ring-mb -5"}},
+		{"no value", "", []string{"run", "--workers", "--loop"}, []string{"--workers needs a value"}},
+		{"no address", "", []string{"run", "--listen", "999.1.1.1:80", "--ws-listen", "a_b c:1"}, []string{"--listen 999.1.1.1:80", "neither an address nor a name", "--ws-listen"}},
+		{"no hosts", "", []string{"run", "--allowed-hosts", "http://x/,ok.example", "--allowed-hosts", "a..b"}, []string{"--allowed-hosts http://x/"}},
+		{"settings of bench", "NETLYRA_SEED=1", []string{"run"}, []string{"NETLYRA_SEED"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := parse(t, tc.dotenv, nil, tc.args...)
@@ -158,7 +178,7 @@ func TestMistakes(t *testing.T) {
 }
 
 func TestSettingsSayWhereTheyAreFromAndKeepSecrets(t *testing.T) {
-	settings, err := Settings([]string{"NETLYRA_TOKEN=0123456789abcdef0123", "NETLYRA_SENSOR=a"}, "")
+	settings, err := Settings(Input{Environ: []string{"NETLYRA_TOKEN=0123456789abcdef0123", "NETLYRA_SENSOR=a"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +235,7 @@ func TestSomebodyElsesSettingsAreRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, _, err := Parse([]string{"analyze", "x.pcap"}, nil, path, io.Discard)
+			_, err := Parse(Input{Args: []string{"analyze", "x.pcap"}, Dotenv: path, Stdout: io.Discard})
 			if tc.says == "" && err != nil || tc.says != "" && (err == nil || !strings.Contains(err.Error(), tc.says)) {
 				t.Errorf("%v, want an error with %q", err, tc.says)
 			}
@@ -243,7 +263,24 @@ func TestAnInterfaceIsWatchedOnce(t *testing.T) {
 	if _, err := parse(t, "", nil, "run", "-i", "a", "-i", "b", "-i", "a"); err == nil || !strings.Contains(err.Error(), "--interface a: given twice") {
 		t.Errorf("%v, want an error that names the interface", err)
 	}
-	if _, err := parse(t, "", nil, "run", "-i", "a", "-i", "b"); err != nil {
-		t.Error(err)
+	cli, err := parse(t, "", nil, "run", "-i", "a,b", "-i", `c\,d`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"a", "b", "c,d"}, cli.Run.Interface); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
+// A name that is no text of UTF-8 comes as it is.
+func TestBytesOfNamesAreKept(t *testing.T) {
+	const name = "caf\xe9\x1b.pcap"
+	cli, err := parse(t, "", []string{"NETLYRA_STATE=" + name}, "analyze", name, "--summary", "/"+name)
+	if err != nil || cli.Analyze.Files[0] != name || cli.Analyze.Summary != "/"+name {
+		t.Errorf("%q, %q, %v", cli.Analyze.Files, cli.Analyze.Summary, err)
+	}
+	cli, err = parse(t, "", []string{"NETLYRA_STATE=" + name}, "run", "--database", "/"+name)
+	if err != nil || cli.Run.State != name || cli.Run.Database != "/"+name {
+		t.Errorf("%q, %q, %v", cli.Run.State, cli.Run.Database, err)
 	}
 }

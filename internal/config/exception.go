@@ -1,10 +1,5 @@
 package config
 
-import (
-	"net/netip"
-	"net/url"
-)
-
 // Exception is the command about what is normal here. It asks the running program, which alone writes to its database.
 type Exception struct {
 	List    ExceptionList    `cmd:"" help:"List all exceptions."`
@@ -15,9 +10,10 @@ type Exception struct {
 
 // Remote says how to reach the running program.
 type Remote struct {
-	API     string `help:"Address of the running program." default:"http://127.0.0.1:8090" placeholder:"URL" name:"api"`
-	Token   string `help:"Secret that the running program demands, if it does." placeholder:"TOKEN"`
-	TLSCert string `help:"Certificate of the running program, if no known authority has signed it, PEM." placeholder:"FILE" type:"path" name:"tls-cert"`
+	API       string `help:"Address of the running program." default:"http://127.0.0.1:8090" placeholder:"URL" name:"api"`
+	Token     string `help:"Secret that the running program demands, if it does. Every user of this machine can read it in the list of processes: --token-file is safer." placeholder:"TOKEN"`
+	TokenFile string `help:"File that holds the secret of --token." placeholder:"FILE" type:"path"`
+	TLSCert   string `help:"Certificate of the running program, if no known authority has signed it, PEM." placeholder:"FILE" type:"path" name:"tls-cert"`
 }
 
 // Incidents says what an exception is about: every flag that is set must match. At least one of host, peer, port and category is needed.
@@ -31,7 +27,10 @@ type Incidents struct {
 }
 
 // ExceptionList lists.
-type ExceptionList struct{ Remote }
+type ExceptionList struct {
+	Remote
+	Format string `help:"How it is printed: ${enum}." enum:"text,json" default:"text" operand:""`
+}
 
 // ExceptionAdd makes an exception.
 type ExceptionAdd struct {
@@ -51,29 +50,4 @@ type ExceptionPreview struct {
 type ExceptionRemove struct {
 	Remote
 	ID string `arg:"" help:"The exception, as list shows it."`
-}
-
-// validate refuses addresses that cannot be asked, and to send the token where others can read it.
-func (r *Remote) validate(bad func(format string, args ...any)) {
-	u, err := url.Parse(r.API)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Path != "" && u.Path != "/" {
-		bad("--api %s: write it as http://host:port or https://host:port", r.API)
-		return
-	}
-	if u.Scheme == "http" && r.Token != "" && !isLoopback(u.Hostname()) {
-		bad("--api %s: the token would go over the network unencrypted: use https", r.API)
-	}
-}
-
-func isLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-// remote is what the command uses; nil: it asks nobody.
-func (c *CLI) remote(command string) *Remote {
-	return map[string]*Remote{
-		"exception list": &c.Exception.List.Remote, "exception add": &c.Exception.Add.Remote,
-		"exception preview": &c.Exception.Preview.Remote, "exception remove <id>": &c.Exception.Remove.Remote,
-	}[command]
 }

@@ -1,32 +1,30 @@
 package config
 
-import "strings"
-
-// Setting is one setting's value and where it comes from: "environment", "file" or "default".
+// Setting is one setting's value and where it comes from: "environment", the path of a file, or "default".
 type Setting struct {
 	Variable string
 	Value    string
 	Origin   string
 }
 
-// Settings lists all settings as they hold without flags; secrets are not shown.
-func Settings(environ []string, dotenv string) ([]Setting, error) {
-	flags, err := Flags()
+// Settings lists all settings of run as they hold without flags; secrets are not shown.
+func Settings(in Input) ([]Setting, error) {
+	set, err := readSettings(in)
+	if err == nil {
+		err = set.locked
+	}
+	if err != nil {
+		return nil, &UsageError{Err: err}
+	}
+	flags, _, err := Flags()
 	if err != nil {
 		return nil, err
-	}
-	env, err := environment(environ, dotenv)
-	if err != nil {
-		return nil, &UsageError{err}
 	}
 	all := make([]Setting, 0, len(flags))
 	for _, f := range flags {
 		s := Setting{Variable: Variable(f.Name), Value: f.Default, Origin: "default"}
-		if v, ok := env[s.Variable]; ok {
-			s.Value, s.Origin = v, "file"
-			if hasVariable(environ, s.Variable) {
-				s.Origin = "environment"
-			}
+		if v, ok := set.vars[s.Variable]; ok {
+			s.Value, s.Origin = v.value, string(v.origin)
 		}
 		if f.IsBool() && s.Value == "" {
 			s.Value = "false"
@@ -37,13 +35,4 @@ func Settings(environ []string, dotenv string) ([]Setting, error) {
 		all = append(all, s)
 	}
 	return all, nil
-}
-
-func hasVariable(environ []string, name string) bool {
-	for _, v := range environ {
-		if strings.HasPrefix(v, name+"=") {
-			return true
-		}
-	}
-	return false
 }
