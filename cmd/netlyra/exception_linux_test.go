@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -77,6 +78,14 @@ func TestException(t *testing.T) {
 	id, _, _ := strings.Cut(out, ":")
 	if !strings.Contains(out, "past incidents hidden: 1;") {
 		t.Errorf("add: %s", out)
+	}
+	again := append([]string{"exception", "add", "--reason", "again", "--api", p.page}, about...)
+	if _, stderr, status := netlyra(t, again...); status != exitFailed || !strings.Contains(stderr, "exception "+id+" says that already") {
+		t.Errorf("again: exit status %d: %s", status, stderr)
+	}
+	var all []models.Exception
+	if err := json.Unmarshal([]byte(exception("list", "--format", "json")), &all); err != nil || len(all) != 1 || all[0].ID != id || all[0].Reason != "our own scanner" {
+		t.Errorf("list as JSON: %+v, %v", all, err)
 	}
 	if n := scanned(p.listed("")); n != 0 {
 		t.Errorf("%d scans are listed", n)

@@ -34,6 +34,7 @@ const (
 	codeNotJSON       code = "json_required"
 	codeEncoded       code = "encoding_not_supported"
 	codeLimit         code = "limit_reached"
+	codeExists        code = "exception_exists"
 	codeBusy          code = "busy"
 	codeStore         code = "store_unavailable"
 	codeTimeout       code = "query_timeout"
@@ -59,7 +60,7 @@ func (c code) status() int {
 		return http.StatusNotFound
 	case codeBadMethod:
 		return http.StatusMethodNotAllowed
-	case codeLimit:
+	case codeLimit, codeExists:
 		return http.StatusConflict
 	case codeNotJSON, codeEncoded:
 		return http.StatusUnsupportedMediaType
@@ -90,11 +91,12 @@ func (c code) refuses() bool {
 
 // apiError is an error as a client sees it; message is for people and holds nothing of the inside.
 type apiError struct {
-	code    code
-	message string
-	field   string // the parameter, or the field of the body, that is wrong; "" for none
-	retry   int    // seconds until it makes sense to try again; 0: not said, or the code's own
-	cause   error  // logged, not sent
+	code     code
+	message  string
+	field    string // the parameter, or the field of the body, that is wrong; "" for none
+	existing string // the id of what is there already; "" for none
+	retry    int    // seconds until it makes sense to try again; 0: not said, or the code's own
+	cause    error  // logged, not sent
 }
 
 func (e *apiError) Error() string { return "api: " + string(e.code) + ": " + e.message }
@@ -112,11 +114,14 @@ func asAPIError(err error) *apiError {
 	var e *apiError
 	var tooLarge *http.MaxBytesError
 	var field *models.FieldError
+	var duplicate *models.DuplicateException
 	switch {
 	case errors.As(err, &e):
 		return e
 	case errors.As(err, &field):
 		return &apiError{code: codeBadBody, message: field.Error(), field: field.Field, cause: err}
+	case errors.As(err, &duplicate):
+		return &apiError{code: codeExists, message: duplicate.Error(), existing: duplicate.ID, cause: err}
 	case errors.Is(err, models.ErrTooManyExceptions):
 		return because(codeLimit, err, fmt.Sprintf("there are %d exceptions already: remove some that are not needed any more", models.MaxExceptions))
 	case errors.Is(err, models.ErrNotFound):
@@ -144,12 +149,13 @@ func because(c code, cause error, message string) *apiError {
 // problem is an error's body: a problem of RFC 9457, with the code for programs beside it. Its type is about:blank, so that its
 // title is that of the status.
 type problem struct {
-	Type   string      `json:"type"`
-	Title  string      `json:"title"`
-	Status int         `json:"status"`
-	Detail string      `json:"detail"`
-	Field  string      `json:"field,omitempty"`
-	Error  errorDetail `json:"error"`
+	Type     string      `json:"type"`
+	Title    string      `json:"title"`
+	Status   int         `json:"status"`
+	Detail   string      `json:"detail"`
+	Field    string      `json:"field,omitempty"`
+	Existing string      `json:"existing,omitempty"`
+	Error    errorDetail `json:"error"`
 }
 
 type errorDetail struct {
@@ -191,7 +197,7 @@ func writeError(w http.ResponseWriter, e *apiError) {
 		title = "Client Closed Request"
 	}
 	write(w, status, "application/problem+json", problem{
-		Type: "about:blank", Title: title, Status: status, Detail: e.message, Field: e.field, Error: errorDetail{e.code, e.message},
+		Type: "about:blank", Title: title, Status: status, Detail: e.message, Field: e.field, Existing: e.existing, Error: errorDetail{e.code, e.message},
 	})
 }
 

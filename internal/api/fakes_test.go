@@ -151,6 +151,13 @@ func (s *memoryStore) AddException(ctx context.Context, e models.Exception, by m
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.by = by
+	for _, m := range s.made {
+		same := m
+		same.ID, same.Created, same.Hits, same.Reason, same.Expires = e.ID, e.Created, e.Hits, e.Reason, e.Expires
+		if same == e {
+			return e, &models.DuplicateException{ID: m.ID}
+		}
+	}
 	if len(s.made) == models.MaxExceptions {
 		return e, models.ErrTooManyExceptions
 	}

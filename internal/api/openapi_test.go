@@ -149,6 +149,9 @@ func exchanges() []exchange {
 			name: "one exception too many", method: "POST", path: exceptions, body: `{"port":22,"reason":"r"}`, status: 409, code: "limit_reached",
 			before: func(f *fixture) { f.store.keep(make([]models.Exception, models.MaxExceptions)) },
 		},
+		{name: "the same exception again", method: "POST", path: exceptions, body: `{"host":"192.0.2.7/32","reason":"another"}`, status: 409, code: "exception_exists", before: func(f *fixture) {
+			f.store.keep([]models.Exception{{ID: "e0", Host: "192.0.2.7", Reason: "r"}})
+		}},
 		{name: "exception without store", method: "POST", path: exceptions, body: `{"port":22,"reason":"r"}`, status: 503, code: "store_unavailable", before: unavailable},
 		{name: "change", method: "PATCH", path: exceptions + "/e0", body: `{"reason":"q","expires":"2126-01-31T13:45:00Z"}`, status: 200, before: withException},
 		{name: "change to never", method: "PATCH", path: exceptions + "/e0", body: `{"expires":null}`, status: 200, before: withException},
@@ -305,7 +308,7 @@ func TestErrorCodesAreDescribed(t *testing.T) {
 	// code_client_gone is never read by anybody.
 	want := []code{
 		codeBadParameter, codeBadCursor, codeBadBody, codeUnauthorized, codeWrongToken, codeWrongTooOften, codeNotPermitted, codeBadOrigin, codeNotFound, codeNoRoute, codeBadMethod,
-		codeTooLarge, codeBadHost, codeNoUpgrade, codeNotJSON, codeEncoded, codeLimit, codeBusy, codeStore, codeTimeout, codeDatabaseBusy, codeNotReady, codeInternal,
+		codeTooLarge, codeBadHost, codeNoUpgrade, codeNotJSON, codeEncoded, codeLimit, codeExists, codeBusy, codeStore, codeTimeout, codeDatabaseBusy, codeNotReady, codeInternal,
 	}
 	for _, c := range want {
 		if !slices.Contains(described, string(c)) {

@@ -45,7 +45,7 @@ type Store interface {
 }
 
 // Decisions is what the API has the database remember of what people decide. What exceptions say has not been checked: a
-// *models.FieldError is answered with 400, models.ErrTooManyExceptions with 409.
+// *models.FieldError is answered with 400, models.ErrTooManyExceptions and a *models.DuplicateException with 409.
 type Decisions interface {
 	SetTriage(ctx context.Context, id string, t models.Triage, by models.Actor) error
 	Decisions(ctx context.Context, q models.DecisionQuery) (models.Page[models.Decision], error)

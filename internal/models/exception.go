@@ -20,6 +20,13 @@ const (
 // ErrTooManyExceptions says that there are MaxExceptions already.
 var ErrTooManyExceptions = errors.New("too many exceptions")
 
+// DuplicateException says that there is an exception with the same scope already, which has not expired.
+type DuplicateException struct{ ID string }
+
+func (e *DuplicateException) Error() string {
+	return "exception " + e.ID + " says that already: change its reason or its end, or remove it first"
+}
+
 // Exception says that something is normal here: incidents that match every field which is not empty are hidden from the
 // list of alerts, but counted. docs/exceptions.md says what matches.
 //

@@ -78,7 +78,8 @@ func saveForever(path string) error {
 	return <-failed
 }
 
-// changeExceptionsForever makes exceptions that hide every alert, and removes most of them.
+// changeExceptionsForever makes exceptions that hide every alert, and removes most of them; one whose scope is there already takes the place
+// of that.
 func changeExceptionsForever(ctx context.Context, s *Store, say func(string) error) error {
 	impatient := func(do func(ctx context.Context) error) error {
 		ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
@@ -91,12 +92,16 @@ func changeExceptionsForever(ctx context.Context, s *Store, say func(string) err
 	for n := 0; ; n++ {
 		var e models.Exception
 		err := impatient(func(ctx context.Context) (err error) {
-			if e, err = s.AddException(ctx, hostException("192.0.2.0/24"), somebody); err == nil {
+			if e, err = s.AddException(ctx, hostException(fmt.Sprintf("192.0.2.0/%d", 1+n%24)), somebody); err == nil {
 				err = say("+" + e.ID)
 			}
 			return err
 		})
-		if err == nil && e.ID != "" && n%4 > 0 {
+		duplicate, there := errors.AsType[*models.DuplicateException](err)
+		if there {
+			e.ID, err = duplicate.ID, nil
+		}
+		if err == nil && e.ID != "" && (there || n%4 > 0) {
 			if err := say("?" + e.ID); err != nil {
 				return err
 			}

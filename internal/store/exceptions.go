@@ -30,8 +30,8 @@ func (s *Store) Exceptions(ctx context.Context) ([]models.Exception, error) {
 }
 
 // AddException stores an exception under a new id. From then on it hides the incidents that match it; the past ones are hidden
-// before AddException returns, unless ctx ends before: then they are soon after. The error is a *models.FieldError,
-// models.ErrTooManyExceptions, or as SaveAlerts'.
+// before AddException returns, unless ctx ends before: then they are soon after. The error is a *models.FieldError, a
+// *models.DuplicateException, models.ErrTooManyExceptions, or as SaveAlerts'.
 func (s *Store) AddException(ctx context.Context, e models.Exception, by models.Actor) (models.Exception, error) {
 	if err := e.Normalize(); err != nil {
 		return models.Exception{}, err
@@ -47,8 +47,12 @@ func (s *Store) AddException(ctx context.Context, e models.Exception, by models.
 	if err != nil {
 		return models.Exception{}, fmt.Errorf("store: exception: %w", err)
 	}
-	full := false
+	full, same := false, ""
 	err = s.changeExceptions(ctx, func(ctx context.Context, tx *sql.Tx) (bool, error) {
+		same, err = sameException(ctx, tx, &e)
+		if err != nil || same != "" {
+			return false, err
+		}
 		if err := tx.QueryRowContext(ctx, "SELECT count(*) >= ? FROM exceptions", models.MaxExceptions).Scan(&full); err != nil || full {
 			return false, err
 		}
@@ -60,10 +64,24 @@ func (s *Store) AddException(ctx context.Context, e models.Exception, by models.
 	if err != nil {
 		return models.Exception{}, err
 	}
+	if same != "" {
+		return models.Exception{}, &models.DuplicateException{ID: same}
+	}
 	if full {
 		return models.Exception{}, fmt.Errorf("store: %w: there are %d", models.ErrTooManyExceptions, models.MaxExceptions)
 	}
 	return s.exception(ctx, e)
+}
+
+// sameException finds one that says the same as e and has not expired; "" for none.
+func sameException(ctx context.Context, tx *sql.Tx, e *models.Exception) (id string, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT id FROM exceptions WHERE host = ? AND peer = ? AND port = ? AND proto = ? AND category = ? AND sensor = ?
+		AND (expires = 0 OR expires > ?) ORDER BY created, id LIMIT 1`,
+		e.Host, e.Peer, e.Port, e.Proto, string(e.Category), e.Sensor, int64(e.Created)).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return id, err
 }
 
 func newExceptionID() string {

@@ -370,6 +370,11 @@ func TestWhatHoldsFollowsFromTheDecisions(t *testing.T) {
 			if r.IntN(2) == 0 {
 				e.Expires = at(clock.now()) + models.Micros(1+r.IntN(20_000_000))
 			}
+			if slices.ContainsFunc(exceptions, func(x models.Exception) bool {
+				return x.Host == e.Host && x.Port == e.Port && (x.Expires == 0 || x.Expires > at(clock.now()))
+			}) {
+				continue // it would be refused
+			}
 			exceptions = append(exceptions, addException(t, s, e))
 		case 6, 7:
 			if len(exceptions) > 0 {
@@ -474,4 +479,34 @@ func insertException(s *Store, e models.Exception, id string) func(context.Conte
 		}
 		return err
 	}
+}
+
+// The same scope is excepted once; another scope, or the same one when the first has expired or gone, is another exception.
+func TestTheSameExceptionTwice(t *testing.T) {
+	start := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	var passed atomic.Int64
+	s := open(t, Options{Now: func() time.Time { return start.Add(time.Duration(passed.Load())) }})
+	run(t, s)
+	add := func(e models.Exception) (models.Exception, error) {
+		e.Reason = "because"
+		return s.AddException(t.Context(), e, models.Actor{Who: "test"})
+	}
+	scope := models.Exception{Host: "192.0.2.7", Category: models.CategoryPortScan, Expires: models.Micros(start.Add(time.Hour).UnixMicro())}
+	first, err := add(scope)
+	must(t, err)
+	same := models.Exception{Host: "192.0.2.7/32", Category: models.CategoryPortScan}
+	var duplicate *models.DuplicateException
+	if _, err := add(same); !errors.As(err, &duplicate) || duplicate.ID != first.ID {
+		t.Errorf("%v, want one that names %s", err, first.ID)
+	}
+	other := same
+	other.Port = 22
+	_, err = add(other)
+	must(t, err)
+	passed.Store(int64(2 * time.Hour))
+	second, err := add(same)
+	must(t, err)
+	must(t, s.RemoveException(t.Context(), second.ID, models.Actor{Who: "test"}))
+	_, err = add(same)
+	must(t, err)
 }

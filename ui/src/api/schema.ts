@@ -10,9 +10,11 @@ export type Error = {
   readonly detail: string;
   /** the parameter, or the field of the body, that is wrong */
   readonly field?: string;
+  /** the id of what is there already, with `exception_exists` */
+  readonly existing?: string;
   readonly error: {
     /** for programs */
-    readonly code: "bad_parameter" | "bad_cursor" | "bad_body" | "unauthorized" | "wrong_token" | "too_many_wrong_tokens" | "not_permitted" | "origin_not_allowed" | "not_found" | "no_such_route" | "method_not_allowed" | "body_too_large" | "host_not_allowed" | "websocket_required" | "json_required" | "encoding_not_supported" | "limit_reached" | "busy" | "store_unavailable" | "query_timeout" | "database_busy" | "not_ready" | "internal";
+    readonly code: "bad_parameter" | "bad_cursor" | "bad_body" | "unauthorized" | "wrong_token" | "too_many_wrong_tokens" | "not_permitted" | "origin_not_allowed" | "not_found" | "no_such_route" | "method_not_allowed" | "body_too_large" | "host_not_allowed" | "websocket_required" | "json_required" | "encoding_not_supported" | "limit_reached" | "exception_exists" | "busy" | "store_unavailable" | "query_timeout" | "database_busy" | "not_ready" | "internal";
     /** for people */
     readonly message: string;
   };
