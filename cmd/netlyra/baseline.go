@@ -112,11 +112,28 @@ func describe(w io.Writer, b *detect.Baseline) {
 	for i, name := range sortedKeys(b.Parts) {
 		_, _ = fmt.Fprintf(w, "%s%s %.0f %%", map[bool]string{true: " (", false: ", "}[i == 0], name, 100*b.Parts[name])
 	}
-	_, _ = fmt.Fprint(w, ")\nknown: ")
+	_, _ = fmt.Fprint(w, ")\n")
+	for _, name := range sortedKeys(b.Parts) {
+		if b.Parts[name] < 1 {
+			_, _ = fmt.Fprintf(w, "  %s waits for %s\n", name, awaits(name))
+		}
+	}
+	_, _ = fmt.Fprint(w, "known: ")
 	for _, name := range sortedKeys(b.Known) {
 		_, _ = fmt.Fprintf(w, "%d %s, ", b.Known[name], strings.ReplaceAll(name, "_", " "))
 	}
 	_, _ = fmt.Fprintf(w, "%d hosts of this network; open incidents: %d\n", len(b.Hosts), b.Incidents)
+}
+
+// awaits says what a part of what is learned needs until it is complete.
+func awaits(part string) string {
+	kind, _, _ := strings.Cut(part, "_")
+	return map[string]string{
+		"limits":      "the first packets",
+		"baseline":    "15 minutes of watching",
+		"trees":       "more seconds in which hosts of this kind are active",
+		"calibration": "more time: the alert budget must have granted an alert, which takes about ten hours at 5 a day",
+	}[kind]
 }
 
 func listHosts(w io.Writer, hosts []detect.KnownHost) {
