@@ -299,7 +299,11 @@ func TestWithoutPrivilege(t *testing.T) {
 	if os.Geteuid() == 0 {
 		nobody = &syscall.Credential{Uid: 65534, Gid: 65534}
 	}
-	status, said := fails(t, nobody, "run", "--interface", "lo", "--database", filepath.Join(t.TempDir(), "netlyra.db"))
+	dir := publicDir(t) // in which everything else can be done
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	status, said := fails(t, nobody, "run", "--interface", "lo", "--database", filepath.Join(dir, "netlyra.db"), "--state", "off", "--listen", "127.0.0.1:0", "--ws-listen", "off")
 	if status != exitUsage {
 		t.Errorf("exit status %d, want %d", status, exitUsage)
 	}
