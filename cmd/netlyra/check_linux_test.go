@@ -159,8 +159,12 @@ func TestCheckOfAnotherUser(t *testing.T) {
 		"--token", "correct-horse-battery",
 	}
 	for _, command := range [][]string{{"config", "check"}, {"run"}, {"config", "check"}} { // before and after
+		before := tree(t, dir)
 		if status, said := start(t, ns, nil, append(command, args...)); status != exitOK {
 			t.Errorf("%v: exit status %d: %s", command, status, said)
+		}
+		if diff := cmp.Diff(before, tree(t, dir)); diff != "" && command[0] == "config" {
+			t.Errorf("config check has changed (-before +after):\n%s", diff)
 		}
 	}
 }
