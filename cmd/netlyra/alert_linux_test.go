@@ -112,6 +112,10 @@ func TestAlertCommands(t *testing.T) {
 	if err := os.Chmod(token, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	q := startRun(t, nil, filepath.Join(dir, "second.db"), "--read", sample, "--token-file", token)
+	if !strings.Contains(q.said(), `"msg":"a setting needs attention","problem":"every user of this machine can read `) || strings.Count(q.said(), "chmod o-r") != 1 {
+		t.Errorf("run does not warn once:\n%s", q.said())
+	}
 	if _, stderr, status := netlyra(t, "exception", "list", "--api", p.page, "--token-file", token); status != exitOK || !strings.Contains(stderr, "chmod o-r") {
 		t.Errorf("a token that everybody can read: exit status %d: %s", status, stderr)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -48,7 +49,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if errors.Is(err, config.ErrHelp) {
 		return exitOK
 	}
-	if cli != nil {
+	if cli != nil && cli.Command != "run" { // whose warnings are lines of its log
 		for _, w := range cli.Warnings {
 			p.warn(w)
 		}
@@ -93,12 +94,19 @@ func (p *program) detached(ctx context.Context, cli *config.CLI) int {
 	if err != nil {
 		err = &config.UsageError{Err: err}
 	} else {
+		for _, text := range cli.Warnings {
+			logWarning(log, text)
+		}
 		err = p.watch(ctx, &cli.Run, log, out)
 	}
 	status := p.status(err)
 	stop()
 	<-written
 	return status
+}
+
+func logWarning(log *slog.Logger, text string) {
+	log.LogAttrs(context.Background(), slog.LevelWarn, "a setting needs attention", slog.String("problem", text))
 }
 
 func (p *program) dispatch(ctx context.Context, cli *config.CLI, in config.Input) error {

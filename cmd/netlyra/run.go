@@ -33,7 +33,7 @@ import (
 
 // watch captures, detects, stores and serves until ctx ends.
 func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, out *telemetry.Detached) (err error) {
-	w := &watcher{config: c, log: log, warn: p.warn, out: out, end: ctx.Done(), deciders: deciders()} // who started it is known before the user changes
+	w := &watcher{config: c, log: log, warn: func(text string) { logWarning(log, text) }, out: out, end: ctx.Done(), deciders: deciders()} // who started it is known before the user changes
 	if err := w.changeUser(); err != nil {
 		return err
 	}

@@ -284,3 +284,16 @@ func TestBytesOfNamesAreKept(t *testing.T) {
 		t.Errorf("%q, %q, %v", cli.Run.State, cli.Run.Database, err)
 	}
 }
+
+func TestHosts(t *testing.T) {
+	for _, ok := range []string{"netlyra.example.org", "netlyra.example.org:8090", "localhost", "192.0.2.7", "192.0.2.7:80", "[2001:db8::1]:80", "[2001:db8::1]", "2001:db8::1", "a_b", "host.", "9gag.example"} {
+		if !isHost(ok) {
+			t.Errorf("%s is refused", ok)
+		}
+	}
+	for _, bad := range []string{"", "http://x/", "x/y", "a b", "999.1.1.1", "1.2.3", "a..b", "x:port", strings.Repeat("a", 64), "\x1b"} {
+		if isHost(bad) {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}

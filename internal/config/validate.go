@@ -192,7 +192,7 @@ func isHost(text string) bool {
 		}
 		text = host
 	}
-	if _, err := netip.ParseAddr(text); err == nil {
+	if _, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")); err == nil {
 		return true
 	}
 	labels := strings.Split(strings.TrimSuffix(text, "."), ".")
