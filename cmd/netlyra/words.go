@@ -85,6 +85,7 @@ func beside(r *models.Reason, unit string) string {
 		return fmt.Sprintf("usually %s to %s for this host%s", number(r.Expected.Low), quantity(r.Expected.High, unit), times)
 	case models.BasisNetwork:
 		return fmt.Sprintf("usually %s to %s in this network%s", number(r.Expected.Low), quantity(r.Expected.High, unit), times)
+	case models.BasisLimit:
 	}
 	return fmt.Sprintf("limit %s%s", quantity(crossed, unit), strings.Replace(times, "as much", "the limit", 1))
 }
