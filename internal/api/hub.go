@@ -394,7 +394,7 @@ func (h *hub) refresh(gen uint64, now time.Time) {
 		return
 	}
 	h.asked, h.askedGen = now, gen
-	h.rows.apply(h.live.ConnectionChanges(h.rows.gen, maxRows))
+	h.rows.apply(h.live.ConnectionChanges(h.rows.gen, mirrorRows))
 	clear(h.blocks)
 }
 

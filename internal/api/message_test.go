@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -81,6 +82,35 @@ func TestAMessageFitsIntoAClientsQueue(t *testing.T) {
 		if known == 0 && b.omitted+uint64(len(b.rows)) != mirrorRows {
 			t.Errorf("%d rows and %d omitted", len(b.rows), b.omitted)
 		}
+	}
+}
+
+// TestTalkersComeBeforeAFlood holds a message full of single unanswered packets, which are newer, to have the connections that talk.
+func TestTalkersComeBeforeAFlood(t *testing.T) {
+	m := newMirror()
+	ch := ConnectionChanges{Generation: 1, Full: true}
+	for i := range int64(2 * maxRows) {
+		ch.Rows = append(ch.Rows, models.Connection{ID: i, PacketsUp: 1})
+	}
+	talkers := map[int64]bool{}
+	for i := range int64(20) {
+		c := models.Connection{ID: 1e6 + i, PacketsUp: 2}
+		if i%2 == 0 {
+			c = models.Connection{ID: 1e6 + i, PacketsUp: 1, PacketsDown: 1}
+		}
+		talkers[c.ID] = true
+		ch.Rows = slices.Insert(ch.Rows, 0, c) // the latest stand last
+	}
+	m.apply(ch)
+	b := m.since(0)
+	for _, r := range b.rows {
+		delete(talkers, r.ID)
+	}
+	if len(talkers) > 0 {
+		t.Errorf("of 20 talkers %d are missing", len(talkers))
+	}
+	if all := uint64(2*maxRows + 20); uint64(len(b.rows))+b.omitted != all {
+		t.Errorf("%d rows and %d omitted, of %d", len(b.rows), b.omitted, all)
 	}
 }
 

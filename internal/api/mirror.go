@@ -110,7 +110,7 @@ func row(e *list.Element) *mirrorRow {
 }
 
 // since is what a client that knows generation gen has to be told; all of it for 0 and for one that knows too little.
-// More changes than a message holds: the latest are told, and the others counted in omitted.
+// More changes than a message holds: the latest are told, single packets without an answer last, and the others counted in omitted.
 func (m *mirror) since(gen uint64) rowBlock {
 	gone := m.goneSince(gen)
 	d := rowBlock{gen: m.gen, full: gen < m.floor || gen == 0 || len(gone) > maxGone}
@@ -123,20 +123,29 @@ func (m *mirror) since(gen uint64) rowBlock {
 		}
 	}
 	size := 0
-	for e := m.rows.Front(); e != nil && row(e).gen > gen; e = e.Next() {
-		c := &row(e).conn
-		size += rowSize(c)
-		if len(d.rows) == maxRows || size > maxRowBytes {
-			d.omitted++
-			continue
+	for _, single := range []bool{false, true} {
+		for e := m.rows.Front(); e != nil && row(e).gen > gen; e = e.Next() {
+			c := &row(e).conn
+			if isSingle(c) != single {
+				continue
+			}
+			size += rowSize(c)
+			if len(d.rows) == maxRows || size > maxRowBytes {
+				d.omitted++
+				continue
+			}
+			d.rows = append(d.rows, c)
 		}
-		d.rows = append(d.rows, c)
 	}
 	if !d.full {
 		d.gone = gone
 	}
 	return d
 }
+
+// isSingle says that c is one packet that nobody has answered. A flood is made of these, and of a list with a bound they are what can
+// be missing.
+func isSingle(c *models.Connection) bool { return c.PacketsDown == 0 && c.PacketsUp <= 1 }
 
 // goneSince leaves out those that have come back.
 func (m *mirror) goneSince(gen uint64) []int64 {

@@ -31,6 +31,27 @@ export function writeCapture(path, seconds) {
   writeFileSync(path, Buffer.concat([fileHeader(), ...frames.map(([t, frame]) => record(t, frame))]));
 }
 
+/** The ends of the connections that talk in writeFlood. */
+export const talkers = clients.map((c) => `${c}:45000`);
+
+/** Writes a capture of three connections that talk, each a packet and an answer a second, and of 1,500 spoofed SYN a second that nobody answers. */
+export function writeFlood(path, seconds) {
+  const frames = [];
+  for (const [i, client] of clients.entries()) {
+    frames.push([0, tcp(client, server, 45_000, 443, flag.syn, 1, 0, "")], [0.001, tcp(server, client, 443, 45_000, flag.syn | flag.ack, 1, 2, "")]);
+    for (let t = 0.1 + i * 0.01; t < seconds; t += 1) {
+      frames.push([t, tcp(client, server, 45_000, 443, flag.psh | flag.ack, 2 + t * 10, 2, "a")]);
+      frames.push([t + 0.002, tcp(server, client, 443, 45_000, flag.psh | flag.ack, 2 + t * 10, 3, "b")]);
+    }
+  }
+  for (let i = 0; i < seconds * 1500; i++) {
+    const source = `203.0.${i >> 8 & 255}.${i & 255}`;
+    frames.push([0.5 + i / 1500, tcp(source, victim, 1024 + i % 60_000, 80, flag.syn, i, 0, "")]);
+  }
+  frames.sort(([a], [b]) => a - b);
+  writeFileSync(path, Buffer.concat([fileHeader(), ...frames.map(([t, frame]) => record(t, frame))]));
+}
+
 function lookup(t, client, port) {
   const question = Buffer.concat([Buffer.from("0001010000010000000000000377777707", "hex"), Buffer.from("example"), Buffer.from("0000010001", "hex")]);
   return [

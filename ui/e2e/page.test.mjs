@@ -1,60 +1,13 @@
 // The page in a real browser, against the real program.
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { test } from "node:test";
 import { hostileName, writeCapture } from "./capture.mjs";
-import { freePort, launch, missing, start } from "./rig.mjs";
+import { assertAccessible, start, suite, wait } from "./rig.mjs";
 
-const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const wait = (ms) => new Promise((done) => setTimeout(done, ms));
-
-const problem = missing();
-if (problem !== "" && process.env.CI === "true") throw new Error(problem);
-
-describe("the page", { skip: problem === "" ? false : problem, timeout: 300_000 }, () => {
-  let folder, capture, browser;
-
-  before(async () => {
-    folder = mkdtempSync(join(tmpdir(), "netlyra-page-"));
-    capture = join(folder, "made-up.pcap");
-    writeCapture(capture, 8);
-    browser = await launch();
-  });
-
-  after(async () => {
-    await browser?.close();
-    rmSync(folder, { recursive: true, force: true });
-  });
-
-  /** A page whose every complaint is kept. */
-  async function open(url, options = {}) {
-    const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: "dark", ...options });
-    const page = await context.newPage();
-    const complaints = [];
-    page.on("pageerror", (e) => complaints.push(`error: ${e.message}`));
-    page.on("console", (m) => {
-      if (m.type() === "error" || m.type() === "warning") complaints.push(`${m.type()}: ${m.text()}`);
-    });
-    await page.addInitScript(() => {
-      document.addEventListener("securitypolicyviolation", (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI}`));
-    });
-    await page.goto(url);
-    return { page, complaints, close: () => context.close() };
-  }
-
-  async function withProgram(flags, work) {
-    const port = await freePort();
-    const database = join(mkdtempSync(join(folder, "run-")), "netlyra.db");
-    const server = { port, database, flags, ...(await start(port, database, flags)) };
-    try {
-      await work(server);
-    } finally {
-      await server.kill();
-    }
-  }
+suite("the page", ({ folder, open, withProgram }) => {
+  const capture = join(folder, "made-up.pcap");
+  writeCapture(capture, 8);
 
   test("shows the running program", async (t) => {
     await withProgram(["--read", capture, "--loop"], async (server) => {
@@ -502,14 +455,5 @@ describe("the page", { skip: problem === "" ? false : problem, timeout: 300_000 
         else done(gaps.sort((a, b) => a - b)[gaps.length >> 1]);
       });
     }));
-  }
-
-  /** No violation of WCAG 2.2 A and AA or of good practice, and a name for the canvas, which axe does not ask for. */
-  async function assertAccessible(page) {
-    await page.evaluate(axeSource);
-    const { violations } = await page.evaluate(() => globalThis.axe.run());
-    const found = violations.map((v) => `${v.id}: ${v.help}; ${v.nodes.slice(0, 3).map((n) => `${n.html} ${n.any[0]?.message ?? ""}`).join(" | ")}`);
-    assert.deepEqual(found, []);
-    for (const canvas of await page.locator("canvas").all()) assert.notEqual(await canvas.getAttribute("aria-label"), "");
   }
 });

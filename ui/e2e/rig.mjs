@@ -1,7 +1,12 @@
 // What the browser tests stand on: the real program on a free port, and a real browser.
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
@@ -65,4 +70,63 @@ export async function start(port, database, flags) {
       return ended;
     },
   };
+}
+
+export const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Tests with a browser and a folder of their own. body gets the tools below. */
+export function suite(name, body) {
+  const problem = missing();
+  if (problem !== "" && process.env.CI === "true") throw new Error(problem);
+  describe(name, { skip: problem === "" ? false : problem, timeout: 600_000 }, () => {
+    const folder = mkdtempSync(join(tmpdir(), "netlyra-page-"));
+    let browser;
+    before(async () => {
+      browser = await launch();
+    });
+    after(async () => {
+      await browser?.close();
+      rmSync(folder, { recursive: true, force: true });
+    });
+
+    /** A page whose every complaint is kept. */
+    async function open(url, options = {}) {
+      const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: "dark", ...options });
+      const page = await context.newPage();
+      const complaints = [];
+      page.on("pageerror", (e) => complaints.push(`error: ${e.message}`));
+      page.on("console", (m) => {
+        if (m.type() === "error" || m.type() === "warning") complaints.push(`${m.type()}: ${m.text()}`);
+      });
+      await page.addInitScript(() => {
+        document.addEventListener("securitypolicyviolation", (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI}`));
+      });
+      await page.goto(url);
+      return { page, complaints, close: () => context.close() };
+    }
+
+    async function withProgram(flags, work) {
+      const port = await freePort();
+      const database = join(mkdtempSync(join(folder, "run-")), "netlyra.db");
+      const server = { port, database, flags, ...(await start(port, database, flags)) };
+      try {
+        await work(server);
+      } finally {
+        await server.kill();
+      }
+    }
+
+    body({ folder, open, withProgram });
+  });
+}
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** No violation of WCAG 2.2 A and AA or of good practice, and a name for the canvas, which axe does not ask for. */
+export async function assertAccessible(page) {
+  await page.evaluate(axeSource);
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  const found = violations.map((v) => `${v.id}: ${v.help}; ${v.nodes.slice(0, 3).map((n) => `${n.html} ${n.any[0]?.message ?? ""}`).join(" | ")}`);
+  assert.deepEqual(found, []);
+  for (const canvas of await page.locator("canvas").all()) assert.notEqual(await canvas.getAttribute("aria-label"), "");
 }

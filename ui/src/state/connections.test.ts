@@ -36,6 +36,17 @@ describe("connections", () => {
     expect(c.sorted("rate", true).find((r) => r.id === "2")?.rate).toBe(0);
   });
 
+  test("single packets that nobody answers stand below all who talk", () => {
+    const c = new Connections();
+    c.merge(columns([
+      { id: "flood", packetsUp: 1, packetsDown: 0, rateUp: 54 },
+      { id: "silent", packetsUp: 8, packetsDown: 9 },
+      { id: "answered", packetsUp: 1, packetsDown: 1, rateUp: 10 },
+      { id: "again", packetsUp: 2, packetsDown: 0, rateUp: 20 },
+    ]));
+    expect(c.sorted("rate", true).map((r) => r.id)).toEqual(["again", "answered", "silent", "flood"]);
+  });
+
   test("equals stand by their last packet, then by id, so that the order is one", () => {
     const c = new Connections();
     c.merge(columns([{ id: "1", last: 1 }, { id: "2", last: 3 }, { id: "3", last: 3 }]));

@@ -18,6 +18,8 @@ export interface Connection {
   bytesUp: number;
   bytesDown: number;
   score: number;
+  /** It is one packet, which nobody has answered. */
+  single: boolean;
   /** Bytes per second, both ways, over the last second of capture time: the server's figure. */
   rate: number;
   /** The id of the incident that it belongs to; empty: none. */
@@ -32,20 +34,13 @@ export type SortKey = (typeof sortKeys)[number];
 export class Connections {
   readonly #byID = new Map<string, Connection>();
 
-  /** Rows that the server has left out of its messages since the last full list. */
-  omitted = 0;
-
   get size(): number {
     return this.#byID.size;
   }
 
   /** Merges a message's columns. Each row replaces what was known of its connection; a full list replaces all. */
   merge(c: Columns): void {
-    if (c.full) {
-      this.omitted = 0;
-      this.#removeAllBut(new Set(c.id));
-    }
-    this.omitted += toNumber(c.omitted);
+    if (c.full) this.#removeAllBut(new Set(c.id));
     for (let i = 0; i < c.id.length; i++) this.#put(c, i);
     for (const id of c.gone) this.#remove(id);
   }
@@ -66,7 +61,9 @@ export class Connections {
     row.sni = c.sni[i] ?? "";
     row.first = (c.first_ts_us[i] ?? 0) / 1000;
     row.last = (c.last_ts_us[i] ?? 0) / 1000;
-    row.packets = toNumber(c.packets_up[i] ?? 0) + toNumber(c.packets_down[i] ?? 0);
+    const [up, down] = [toNumber(c.packets_up[i] ?? 0), toNumber(c.packets_down[i] ?? 0)];
+    row.packets = up + down;
+    row.single = up <= 1 && down === 0;
     row.bytesUp = toNumber(c.bytes_up[i] ?? 0);
     row.bytesDown = toNumber(c.bytes_down[i] ?? 0);
     row.score = c.score[i] ?? 0;
@@ -100,13 +97,14 @@ export class Connections {
 
 const blank: Connection = {
   id: "", srcIP: "", dstIP: "", srcPort: 0, dstPort: 0, proto: "", state: "active", sni: "", first: 0, last: 0, packets: 0,
-  bytesUp: 0, bytesDown: 0, score: 0, rate: 0, alert: "", gone: false,
+  bytesUp: 0, bytesDown: 0, score: 0, single: false, rate: 0, alert: "", gone: false,
 };
 
 type Comparator = (a: Connection, b: Connection) => number;
 
 const comparators: Readonly<Record<SortKey, Comparator>> = {
-  rate: (a, b) => a.rate - b.rate,
+  // One packet makes no rate: a flood of them, each from another address, does not stand above those who talk.
+  rate: (a, b) => Number(b.single) - Number(a.single) || a.rate - b.rate,
   bytes: (a, b) => a.bytesUp + a.bytesDown - (b.bytesUp + b.bytesDown),
   packets: (a, b) => a.packets - b.packets,
   state: (a, b) => compareText(a.state, b.state),

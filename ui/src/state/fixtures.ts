@@ -27,6 +27,8 @@ export function alert(over: Partial<Alert> = {}): Alert {
 export interface RowValues {
   readonly id: string;
   readonly bytes?: number | string;
+  readonly packetsUp?: number;
+  readonly packetsDown?: number;
   readonly last?: number;
   readonly rateUp?: number;
   readonly rateDown?: number;
@@ -39,7 +41,7 @@ export function columns(rows: readonly RowValues[], over: Partial<Columns> = {})
   return {
     gen: 1, full: false, omitted: 0, id: rows.map((r) => r.id), src_ip: all("192.0.2.1"), dst_ip: all("192.0.2.2"),
     src_port: all(1000), dst_port: all(443), proto: all("TCP"), state: all("established" as const), sni: all(""),
-    first_ts_us: all(0), last_ts_us: rows.map((r) => (r.last ?? 0) * 1000), packets_up: all(1), packets_down: all(1),
+    first_ts_us: all(0), last_ts_us: rows.map((r) => (r.last ?? 0) * 1000), packets_up: rows.map((r) => r.packetsUp ?? 1), packets_down: rows.map((r) => r.packetsDown ?? 1),
     bytes_up: rows.map((r) => r.bytes ?? 0), bytes_down: all(0), alert: rows.map((r) => r.alert ?? ""), rate_up: rows.map((r) => r.rateUp ?? 0),
     rate_down: rows.map((r) => r.rateDown ?? 0), score: all(0), gone: [],
     ...over,

@@ -4,7 +4,7 @@ import { useRef } from "preact/hooks";
 import { Age, Empty, FromPacket, Panel, Skeleton } from "../components/basics.tsx";
 import { endpoint, printable, words } from "../format/names.ts";
 import { absolute } from "../format/time.ts";
-import { bitsPerSecond, bytes, count, shortCount, text } from "../format/units.ts";
+import { bitsPerSecond, bytes, count, niceScale, short, shortCount, text } from "../format/units.ts";
 import type { Connection, SortKey } from "../state/connections.ts";
 import { silence } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
@@ -31,16 +31,21 @@ const columns: readonly ColumnSpec[] = [
   { title: "Last", sort: "last", numeric: true },
 ];
 
+/** A full bar stands for this much at least, in bit/s: what is next to nothing looks like it. */
+const leastScale = 100_000;
+
 export function ConnectionsPanel({ store }: { readonly store: Store }): JSX.Element {
   const { rows } = store.rows.value;
   const held = useSignal(false);
+  const scale = barScale(rows);
   return (
     <Panel
       id="connections"
       title="Top connections"
       extra={
         <>
-          <span class="panel-note num">{extent(rows.length, store.stats.value?.connections.active ?? 0)}</span>
+          <span class="panel-note num" id="connections-extent">{extent(rows, store.stats.value?.connections.active ?? 0)}</span>
+          <span class="panel-note num">{rows.length > 0 && `bars to ${text(short(bitsPerSecond(scale)))}`}</span>
           <span class="spring" />
           <span class="held num" role="status">
             {held.value && rows.length > 0 ? "order held" : ""}
@@ -48,32 +53,44 @@ export function ConnectionsPanel({ store }: { readonly store: Store }): JSX.Elem
         </>
       }
     >
-      <Grid store={store} rows={rows} held={held} />
+      <Grid store={store} rows={rows} held={held} scale={scale} />
     </Panel>
   );
 }
 
-/** How many of the open connections are listed: those that moved last, if there are very many. */
-function extent(listed: number, active: number): string {
-  if (listed === 0) return "";
-  return listed < active ? `${count(listed)} of ${count(active)}` : count(listed);
+/** How many of the open connections are listed. */
+function extent(rows: readonly Connection[], active: number): string {
+  const listed = rows.reduce((n, c) => n + (c.gone ? 0 : 1), 0);
+  if (rows.length === 0) return "";
+  return listed < active ? `${count(listed)} of ${count(active)} open, those that moved last` : `${count(listed)} open`;
 }
 
-function Grid(props: { readonly store: Store; readonly rows: readonly Connection[]; readonly held: Signal<boolean> }): JSX.Element {
-  const { store, rows, held } = props;
+/** The rate of a full bar, in bytes/s. */
+function barScale(rows: readonly Connection[]): number {
+  const most = rows.reduce((m, c) => Math.max(m, c.rate), 0);
+  return niceScale(Math.max(most * 8, leastScale)).top / 8;
+}
+
+interface GridProps {
+  readonly store: Store;
+  readonly rows: readonly Connection[];
+  readonly held: Signal<boolean>;
+  readonly scale: number;
+}
+
+function Grid({ store, rows, held, scale }: GridProps): JSX.Element {
   const scroller = useRef<HTMLDivElement>(null);
   const view = useViewport(scroller);
   const active = useSignal(0); // the row that the keyboard is on
   const first = Math.max(0, Math.floor(view.value.top / rowHeight) - overscan);
   const last = Math.min(rows.length, Math.ceil((view.value.top + view.value.height) / rowHeight) + overscan);
-  const most = rows.reduce((m, c) => Math.max(m, c.rate), 1);
   const hold = (by: boolean): void => {
     const inside = scroller.current?.contains(document.activeElement) ?? false;
     held.value = by || inside;
     store.setHeld(held.value);
   };
   return (
-    <div class="conn-grid" role="grid" aria-label="Connections" aria-rowcount={rows.length + 1} aria-colcount={columns.length}>
+    <div class="conn-grid" role="grid" aria-label="Connections" aria-describedby="connections-extent" aria-rowcount={rows.length + 1} aria-colcount={columns.length}>
       <HeadRow store={store} />
       <div
         ref={scroller}
@@ -87,7 +104,7 @@ function Grid(props: { readonly store: Store; readonly rows: readonly Connection
       >
         <div class="conn-space" role="presentation" style={{ height: `${rows.length * rowHeight}px` }}>
           {rows.slice(first, last).map((c, i) => (
-            <Row key={c.id} conn={c} index={first + i} most={most} now={store.captureNow()} focusable={active.value === first + i} onAlert={(id) => store.showAlert(id)} />
+            <Row key={c.id} conn={c} index={first + i} scale={scale} now={store.captureNow()} focusable={active.value === first + i} onAlert={(id) => store.showAlert(id)} />
           ))}
         </div>
         {rows.length === 0 && (
@@ -137,13 +154,13 @@ function HeadRow({ store }: { readonly store: Store }): JSX.Element {
 interface RowProps {
   readonly conn: Connection;
   readonly index: number;
-  readonly most: number;
+  readonly scale: number;
   readonly now: number;
   readonly focusable: boolean;
   readonly onAlert: (id: string) => void;
 }
 
-function Row({ conn: c, index, most, now, focusable, onAlert }: RowProps): JSX.Element {
+function Row({ conn: c, index, scale, now, focusable, onAlert }: RowProps): JSX.Element {
   return (
     <div
       class={`conn-row ${c.gone ? "gone" : ""} ${index % 2 === 1 ? "odd" : ""}`}
@@ -173,7 +190,7 @@ function Row({ conn: c, index, most, now, focusable, onAlert }: RowProps): JSX.E
         <FromPacket text={c.sni} />
       </div>
       <div role="gridcell" class="numeric num rate">
-        <span class="rate-bar" style={{ width: `${Math.round((c.rate / most) * 100)}%` }} aria-hidden="true" />
+        <span class="rate-bar" style={{ width: `${Math.round((c.rate / scale) * 100)}%` }} aria-hidden="true" />
         <span>{c.rate > 0 ? text(bitsPerSecond(c.rate)) : "–"}</span>
       </div>
       <div role="gridcell" class="numeric num" title={`${bytes(c.bytesUp)} up, ${bytes(c.bytesDown)} down`}>
