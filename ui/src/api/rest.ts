@@ -1,6 +1,6 @@
 // The REST API as far as the page needs it. This file and socket.ts alone know addresses.
 import { isObject } from "./messages.ts";
-import type { Alert, AlertPage, Exception, ExceptionPage, ExceptionPreview, Health, NewException, Triage } from "./schema.ts";
+import type { Alert, AlertPage, Exception, ExceptionPage, ExceptionPreview, Health, NewException, Series, Triage } from "./schema.ts";
 
 /** An answer that is not what was asked for. status 0: there was no answer. */
 export class APIError extends Error {
@@ -16,6 +16,11 @@ export class APIError extends Error {
 
 export async function getHealth(): Promise<Health> {
   return (await request("/api/v1/health")) as Health;
+}
+
+/** The traffic second by second from a time in ms until now, as far as the server has kept it. */
+export async function getSeconds(from: number): Promise<Series> {
+  return (await request(`/api/v1/series?step=1&from=${new Date(from).toISOString()}`)) as Series;
 }
 
 /** The latest alerts, the newest first: those of the list, or those that are hidden. */

@@ -1,13 +1,13 @@
 // A strip chart on a canvas: stacked columns that move left as time goes by. What has been drawn is moved by whole pixels, and
 // only the columns that have changed are drawn again: that costs a fraction of drawing all of it sixty times a second.
 import { niceScale } from "../format/units.ts";
-import { binMs, gapMs, series, windowMs, type Measure, type Traffic } from "../state/traffic.ts";
+import { binMs, gapMs, windowMs, type Measure, type Traffic } from "../state/traffic.ts";
 
 export interface StripColors {
-  readonly series: readonly string[]; // as `series` of the traffic
+  readonly series: readonly string[]; // as `series` of the traffic, then what is not told apart
   readonly gap: string;
   readonly gapLine: string;
-  /** Lines where this page had not been opened yet. */
+  /** Lines before the earliest numbers. */
   readonly before: string;
 }
 
@@ -108,8 +108,8 @@ export class Strip {
     }
     let sum = 0;
     let bottom = height;
-    for (let i = 0; i < series.length; i++) {
-      sum += rates[i as 0 | 1 | 2 | 3];
+    for (let i = 0; i < rates.length; i++) {
+      sum += rates[i as 0 | 1 | 2 | 3 | 4];
       const top = Math.round(height - Math.min(1, sum / this.#scale.top) * height);
       // What there is at all can be seen.
       const y = sum > 0 && top === height ? height - 1 : top;
@@ -121,11 +121,11 @@ export class Strip {
     }
   }
 
-  /** Nothing is known of a time: because the page was not there yet, because of a gap, or because it is a moment ago. */
+  /** Nothing is known of a time: because it is before the earliest numbers, because of a gap, or because it is a moment ago. */
   #unknownColor(column: number, at: number, now: number): string {
     const { firstAt, lastAt } = this.#traffic;
     const onLine = column % hatch === 0;
-    if (at < firstAt) return onLine ? this.#colors.before : "";
+    if (!(at >= firstAt)) return onLine ? this.#colors.before : "";
     if (at + binMs < lastAt || now - lastAt > gapMs) return onLine ? this.#colors.gapLine : this.#colors.gap;
     return "";
   }

@@ -1,5 +1,5 @@
 // Values for tests, small and complete.
-import type { Alert, Columns, Stats } from "../api/schema.ts";
+import type { Alert, Columns, Series, Stats } from "../api/schema.ts";
 
 export function stats(over: Partial<Stats> = {}): Stats {
   return {
@@ -45,5 +45,14 @@ export function columns(rows: readonly RowValues[], over: Partial<Columns> = {})
     bytes_up: rows.map((r) => r.bytes ?? 0), bytes_down: all(0), alert: rows.map((r) => r.alert ?? ""), rate_up: rows.map((r) => r.rateUp ?? 0),
     rate_down: rows.map((r) => r.rateDown ?? 0), score: all(0), gone: [],
     ...over,
+  };
+}
+
+/** A history of seconds from a time in ms: of so many bytes of TCP each, a tenth of that of UDP, a hundredth of others; null is a gap. */
+export function history(from: number, tcp: readonly (number | null)[]): Series {
+  const of = (share: number): (number | null)[] => tcp.map((n) => (n === null ? null : n * share));
+  return {
+    step: 1, from: new Date(from).toISOString(), to: new Date(from + tcp.length * 1000).toISOString(), packets: of(0.001), bytes: of(1.11),
+    tcp_bytes: of(1), udp_bytes: of(0.1), other_bytes: of(0.01), connections: of(0), drops: of(0),
   };
 }

@@ -1,6 +1,6 @@
 // Joins the model to the page: messages go in, signals come out, at the pace at which a person reads.
 import { computed, signal, batch } from "@preact/signals";
-import { getAlerts, getHealth, openSession, APIError } from "../api/rest.ts";
+import { getAlerts, getHealth, getSeconds, openSession, APIError } from "../api/rest.ts";
 import { LiveSocket, type Link } from "../api/socket.ts";
 import type { Alert, Health, ServerMessage, Stats } from "../api/schema.ts";
 import { announcement } from "./alerts.ts";
@@ -9,7 +9,7 @@ import { captureNow, Clock, isPresent } from "./clock.ts";
 import { Decisions } from "./decisions.ts";
 import { Model } from "./model.ts";
 import { parseTime } from "../format/time.ts";
-import type { Measure, Rates, Traffic } from "./traffic.ts";
+import { windowMs, type Measure, type Rates, type Traffic } from "./traffic.ts";
 import { freshness, notices } from "./status.ts";
 
 /** Numbers change four times a second, rows once: faster is flicker. Alerts and the chart do not wait. */
@@ -18,6 +18,8 @@ const rowsEvery = 1000;
 const healthEvery = 10_000;
 const announceEvery = 5_000;
 const alertsWanted = 100;
+/** The history is asked for at once, and for its last seconds once more when they have been written. */
+const historyAgain = 4_000;
 
 export interface Rows {
   readonly rows: readonly Connection[];
@@ -69,6 +71,8 @@ export class Store {
   #fetching = false;
   #again: false | true | "anew" = false; // fetch alerts once more
   #timers: number[] = [];
+  #historyTimer = 0;
+  #historyDue = false; // with the next numbers, by which the server's clock is known
 
   constructor() {
     this.#socket = new LiveSocket({
@@ -124,6 +128,7 @@ export class Store {
     return () => {
       document.removeEventListener("visibilitychange", visibility);
       for (const t of this.#timers) clearInterval(t);
+      clearTimeout(this.#historyTimer);
     };
   }
 
@@ -197,6 +202,7 @@ export class Store {
     if (link.kind === "live") {
       this.#clock.forget(); // the clocks may have been set
       void this.#fetchHealth();
+      this.#historyDue = true;
     }
   }
 
@@ -205,6 +211,12 @@ export class Store {
     if (m.type === "hello") this.version.value = this.#model.version;
     if (m.type === "stats" || m.type === "snapshot") this.#clocks(m.ts_us / 1000);
     if (m.type === "alert" || m.type === "hello") this.alerts.value = this.#model.alerts;
+    if ((m.type === "stats" || m.type === "snapshot") && this.#historyDue) {
+      this.#historyDue = false;
+      void this.#fetchHistory();
+      clearTimeout(this.#historyTimer);
+      this.#historyTimer = window.setTimeout(() => void this.#fetchHistory(), historyAgain);
+    }
     if (m.type === "snapshot") {
       this.#publishNumbers();
       this.#publishRows();
@@ -290,6 +302,17 @@ export class Store {
       this.alertsState.value = { kind: "failed", message: e instanceof Error ? e.message : String(e) };
     } finally {
       this.#fetching = false;
+    }
+  }
+
+  /** Fills the chart with what the server has kept of the last minute. A capture with a time of its own has no place in it. */
+  async #fetchHistory(): Promise<void> {
+    const { stats, statsAt, traffic } = this.#model;
+    if (!isPresent(statsAt, parseTime(stats?.clock_ts ?? null))) return;
+    try {
+      traffic.fill(await getSeconds(statsAt - windowMs - 1000), statsAt);
+    } catch {
+      // What the page has not seen itself stays unknown, and is hatched.
     }
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { stats } from "./fixtures.ts";
-import { binMs, gapMs, total, Traffic, windowMs } from "./traffic.ts";
+import { history, stats } from "./fixtures.ts";
+import { binMs, gapMs, notTold, part, total, Traffic, windowMs } from "./traffic.ts";
 
 /** Counters after so many bytes of TCP. */
 function tcp(bytes: number, packets = bytes / 100) {
@@ -38,7 +38,7 @@ describe("traffic", () => {
       by_proto: { TCP: volume(1), UDP: volume(2), ICMP: volume(1), ICMPv6: volume(2), ARP: volume(4), other_ip: volume(5) },
     }), 11_000);
     const rates = t.ratesAt(10_500, "packets");
-    expect(rates?.map(Math.round)).toEqual([1, 2, 3, 9]);
+    expect(rates?.map(Math.round)).toEqual([1, 2, 3, 9, 0]);
   });
 
   test("a gap is not filled", () => {
@@ -92,6 +92,7 @@ describe("traffic", () => {
   test("what has changed is told once", () => {
     const t = new Traffic();
     t.add(tcp(0), 10_000);
+    t.takeDirty();
     t.add(tcp(1), 10_100);
     expect(t.takeDirty()).toBe(10_000);
     expect(t.takeDirty()).toBe(Number.POSITIVE_INFINITY);
@@ -116,5 +117,62 @@ describe("traffic", () => {
     expect(asked[0]).toBeCloseTo(17_500);
   });
 
-  test("a total is the sum", () => expect(total([1, 2, 3, 4])).toBe(10));
+  test("a total is the sum", () => expect(total([1, 2, 3, 4, 5])).toBe(15));
+
+  test("the server's history fills what was before the page, its gaps stay gaps", () => {
+    const t = new Traffic();
+    t.add(tcp(0), 60_500);
+    t.add(tcp(500), 61_000);
+    t.add(tcp(1000), 61_500);
+    t.fill(history(50_000, [8000, null, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000]), 61_500);
+    expect(t.hasHistory).toBe(true);
+    expect(t.firstAt).toBe(50_000);
+    expect(t.ratesAt(50_900, "bytes")).toEqual([8000, 800, 0, 0, 80]);
+    expect(t.ratesAt(50_900, "packets")).toEqual([0, 0, 0, 0, 8]);
+    expect(t.ratesAt(51_500, "bytes")).toBeNull();
+    expect(t.ratesAt(52_500, "bytes")?.[0]).toBe(4000);
+    expect(t.ratesAt(60_900, "bytes")?.[0]).toBeCloseTo(1000); // its own numbers are finer
+    expect(t.takeDirty()).toBe(Number.NEGATIVE_INFINITY);
+  });
+
+  test("a second of the history that is not written to its end is left for later", () => {
+    const t = new Traffic();
+    t.add(tcp(0), 60_500);
+    t.fill(history(57_000, [4000, 4000, 4000]), 60_500);
+    expect(t.ratesAt(57_500, "bytes")?.[0]).toBe(4000);
+    expect(t.ratesAt(58_500, "bytes")).toBeNull();
+    t.fill(history(57_000, [4000, 4000, 4000, 4000]), 63_500);
+    expect(t.ratesAt(58_500, "bytes")?.[0]).toBe(4000);
+    expect(t.ratesAt(60_100, "bytes")?.[0]).toBe(4000);
+  });
+
+  test("a history without points fills nothing", () => {
+    const t = new Traffic();
+    t.add(tcp(0), 60_500);
+    t.fill(history(50_000, [null, null, null]), 60_500);
+    expect(t.hasHistory).toBe(false);
+    expect(t.firstAt).toBe(60_500);
+  });
+
+  test("a history older than the window does not push out what is newer", () => {
+    const t = new Traffic();
+    t.add(tcp(0), 100_000);
+    t.add(tcp(1000), 101_000);
+    t.fill(history(10_000, Array.from({ length: 80 }, () => 4000)), 101_000);
+    expect(t.ratesAt(100_500, "bytes")?.[0]).toBeCloseTo(1000);
+  });
+
+  test("what the history does not tell apart is no zero", () => {
+    expect([0, 1, 2, 3].map((i) => part([1, 2, 0, 0, 5], i, "bytes"))).toEqual([1, 2, null, null]);
+    expect([0, 3].map((i) => part([0, 0, 0, 0, 5], i, "packets"))).toEqual([null, null]);
+    expect(part([0, 0, 0, 0, 0], 2, "packets")).toBe(0);
+    expect(notTold([1, 2, 0, 0, 5], "bytes")).toEqual({ name: "ICMP, other", rate: 5 });
+    expect(notTold([1, 2, 3, 4, 0], "bytes")).toBeNull();
+  });
+
+  test("from the first numbers on, all before them has to be drawn anew", () => {
+    const t = new Traffic();
+    t.add(tcp(0), 10_000);
+    expect(t.takeDirty()).toBe(Number.NEGATIVE_INFINITY);
+  });
 });

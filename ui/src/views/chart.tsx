@@ -8,7 +8,7 @@ import { percent, short, text } from "../format/units.ts";
 import { silence } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
 import { theme } from "../state/theme.ts";
-import { series, total, windowMs, type Measure } from "../state/traffic.ts";
+import { notTold, part, series, total, windowMs, type Measure } from "../state/traffic.ts";
 import { AlertMarks } from "./marks.tsx";
 
 /** The strip of the last minute, with its axes, its cursor and its words. */
@@ -55,7 +55,7 @@ function Before({ store }: { readonly store: Store }): JSX.Element | null {
   if (!(share > 0.3)) return null;
   return (
     <p class="plot-before" style={{ width: `${share * 100}%` }}>
-      before this page was opened
+      {store.traffic.hasHistory ? "nothing was watched" : "before this page was opened"}
     </p>
   );
 }
@@ -102,7 +102,7 @@ function useStrip(
 function readColors(element: Element): StripColors {
   const style = getComputedStyle(element);
   const color = (name: string): string => style.getPropertyValue(name).trim();
-  return { series: series.map((_, i) => color(`--series-${i}`)), gap: color("--gap"), gapLine: color("--gap-line"), before: color("--before") };
+  return { series: [0, 1, 2, 3, 4].map((i) => color(`--series-${i}`)), gap: color("--gap"), gapLine: color("--gap-line"), before: color("--before") };
 }
 
 function moveCursor(e: KeyboardEvent, cursor: Signal<number | null>): void {
@@ -143,7 +143,12 @@ function describe(store: Store, measure: Measure): string {
   if (rates === null) return "Traffic of the last 60 seconds: nothing is known yet.";
   const peak = store.traffic.peak(end, measure);
   const all = total(rates);
-  const shares = series.map((name, i) => `${name} ${percent(all > 0 ? rates[i as 0 | 1 | 2 | 3] / all : 0)}`);
+  const share = (n: number): string => percent(all > 0 ? n / all : 0);
+  const left = notTold(rates, measure);
+  const shares = [
+    ...series.map((name, i) => [name, part(rates, i, measure)] as const).flatMap(([name, n]) => (n === null ? [] : [`${name} ${share(n)}`])),
+    ...(left === null ? [] : [`${left.name} ${share(left.rate)}`]),
+  ];
   return (
     `Traffic of the last 60 seconds: mean ${rateText(all, measure)}, peak ${rateText(peak.rate, measure)} ` +
     `${ago(end - peak.at)}; ${shares.join(", ")}. Arrow keys read values.`

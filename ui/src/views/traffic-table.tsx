@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { clock } from "../format/time.ts";
 import { rateText, unknown } from "../format/traffic.ts";
 import type { Store } from "../state/store.ts";
-import { binMs, series, total, windowMs, type Measure } from "../state/traffic.ts";
+import { binMs, part, series, total, windowMs, type Measure } from "../state/traffic.ts";
 
 const rowMs = 5_000;
 
@@ -33,9 +33,9 @@ export function TrafficTable({ store, measure }: { readonly store: Store; readon
               <tr key={from}>
                 <th scope="row">{clock(from)}</th>
                 {series.map((s, i) => (
-                  <td key={s}>{rates === null ? unknown : rateText(rates[i as 0 | 1 | 2 | 3], measure)}</td>
+                  <td key={s}>{text(rates === null ? null : part(rates, i, measure), measure)}</td>
                 ))}
-                <td>{rates === null ? unknown : rateText(total(rates), measure)}</td>
+                <td>{text(rates === null ? null : total(rates), measure)}</td>
               </tr>
             );
           })}
@@ -43,4 +43,8 @@ export function TrafficTable({ store, measure }: { readonly store: Store; readon
       </table>
     </div>
   );
+}
+
+function text(rate: number | null, measure: Measure): string {
+  return rate === null ? unknown : rateText(rate, measure);
 }

@@ -5,7 +5,7 @@ import { Icon } from "../components/shapes.tsx";
 import { ago, clock } from "../format/time.ts";
 import { rateText, unknown } from "../format/traffic.ts";
 import type { Store } from "../state/store.ts";
-import { series, windowMs, type Measure } from "../state/traffic.ts";
+import { notTold, part, series, windowMs, type Measure, type Rates } from "../state/traffic.ts";
 import { Chart } from "./chart.tsx";
 import { TrafficTable } from "./traffic-table.tsx";
 
@@ -57,11 +57,31 @@ function Legend(props: { readonly store: Store; readonly measure: Measure; reado
     <div class="legend">
       <span class="legend-time num">{store.paused.value ? clock(cursor === null ? end : end - (1 - cursor) * windowMs) : cursor === null ? "now" : ago((1 - cursor) * windowMs)}</span>
       {series.map((name, i) => (
-        <span key={name} class="legend-item">
-          <span class={`swatch series-${i}`} aria-hidden="true" />
-          {name} <span class="num">{rates === null ? unknown : rateText(rates[i as 0 | 1 | 2 | 3], measure)}</span>
-        </span>
+        <LegendItem key={name} name={name} index={i} rate={rates === null ? null : part(rates, i, measure)} measure={measure} />
       ))}
+      <NotTold rates={rates} measure={measure} />
     </div>
+  );
+}
+
+/** Of the server's history less is known than of what the page has seen itself. */
+function NotTold({ rates, measure }: { readonly rates: Rates | null; readonly measure: Measure }): JSX.Element | null {
+  const left = rates === null ? null : notTold(rates, measure);
+  return left === null ? null : <LegendItem name={left.name} index={series.length} rate={left.rate} measure={measure} />;
+}
+
+interface LegendItemProps {
+  readonly name: string;
+  readonly index: number;
+  readonly rate: number | null;
+  readonly measure: Measure;
+}
+
+function LegendItem({ name, index, rate, measure }: LegendItemProps): JSX.Element {
+  return (
+    <span class="legend-item">
+      <span class={`swatch series-${index}`} aria-hidden="true" />
+      {name} <span class="num">{rate === null ? unknown : rateText(rate, measure)}</span>
+    </span>
   );
 }
