@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,7 +98,7 @@ func TestTalkersComeBeforeAFlood(t *testing.T) {
 			c = models.Connection{ID: 1e6 + i, PacketsUp: 1, PacketsDown: 1}
 		}
 		talkers[c.ID] = true
-		ch.Rows = slices.Insert(ch.Rows, 0, c) // the latest stand last
+		ch.Rows = append(ch.Rows, c) // the latest stand first
 	}
 	m.apply(ch)
 	b := m.since(0)
@@ -111,6 +110,21 @@ func TestTalkersComeBeforeAFlood(t *testing.T) {
 	}
 	if all := uint64(2*maxRows + 20); uint64(len(b.rows))+b.omitted != all {
 		t.Errorf("%d rows and %d omitted, of %d", len(b.rows), b.omitted, all)
+	}
+}
+
+// TestTheLatestAreTold holds the mirror to the order of what it takes: the latest stand first.
+func TestTheLatestAreTold(t *testing.T) {
+	m := newMirror()
+	ch := ConnectionChanges{Generation: 1, Full: true}
+	for i := range int64(2 * maxRows) {
+		ch.Rows = append(ch.Rows, models.Connection{ID: i, PacketsUp: 9})
+	}
+	m.apply(ch)
+	for i, r := range m.since(0).rows {
+		if r.ID != int64(i) {
+			t.Fatalf("row %d is connection %d", i, r.ID)
+		}
 	}
 }
 

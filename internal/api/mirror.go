@@ -2,6 +2,7 @@ package api
 
 import (
 	"container/list"
+	"slices"
 
 	"netlyra/internal/models"
 )
@@ -54,7 +55,7 @@ func (m *mirror) apply(c ConnectionChanges) {
 	}
 	m.gen = c.Generation
 	m.leaveOut(c.Omitted, m.gen)
-	for i := range c.Rows {
+	for i := range slices.Backward(c.Rows) { // the latest come first, and are to stand first
 		m.put(c.Rows[i])
 	}
 	for _, id := range c.Gone {

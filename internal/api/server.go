@@ -76,7 +76,7 @@ type Live interface {
 type ConnectionChanges struct {
 	Generation uint64              // what the reader knows after this
 	Full       bool                // Rows are all there is: what the reader knew before is void
-	Rows       []models.Connection // new or changed, each at most once, in their present state
+	Rows       []models.Connection // new or changed, each at most once, in their present state, the latest first
 	Gone       []int64             // have left the table
 	Omitted    uint64              // rows that were left out because of the limit
 }
