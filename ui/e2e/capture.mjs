@@ -31,6 +31,26 @@ export function writeCapture(path, seconds) {
   writeFileSync(path, Buffer.concat([fileHeader(), ...frames.map(([t, frame]) => record(t, frame))]));
 }
 
+/**
+ * Writes a capture of n port scans, one every gap seconds from `from` on, each by another host of another victim, after which the first goes
+ * on, and of one packet at `end`.
+ */
+export function writeScans(path, n, gap, from, end) {
+  const frames = [[end, tcp(clients[0], server, 45_000, 443, flag.syn, 1, 0, "")]];
+  const scan = (i, at, first, last) => {
+    const [source, target] = [`192.0.2.${1 + i}`, `198.51.100.${1 + i}`];
+    for (let port = first; port <= last; port++) {
+      const t = at + (port - first) * 0.002;
+      frames.push([t, tcp(source, target, 51_000 + port, port, flag.syn, 1, 0, "")]);
+      frames.push([t + 0.001, tcp(target, source, port, 51_000 + port, flag.rst | flag.ack, 0, 2, "")]);
+    }
+  };
+  for (let i = 0; i < n; i++) scan(i, from + i * gap, 1, 200);
+  scan(0, from + n * gap + 0.5, 201, 260);
+  frames.sort(([a], [b]) => a - b);
+  writeFileSync(path, Buffer.concat([fileHeader(), ...frames.map(([t, frame]) => record(t, frame))]));
+}
+
 /** The ends of the connections that talk in writeFlood. */
 export const talkers = clients.map((c) => `${c}:45000`);
 

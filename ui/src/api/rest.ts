@@ -23,9 +23,25 @@ export async function getSeconds(from: number): Promise<Series> {
   return (await request(`/api/v1/series?step=1&from=${new Date(from).toISOString()}`)) as Series;
 }
 
-/** The latest alerts, the newest first: those of the list, or those that are hidden. */
-export async function getAlerts(limit: number, hidden = false): Promise<readonly Alert[]> {
-  return ((await request(`/api/v1/alerts?limit=${limit}${hidden ? "&triage=hidden" : ""}`)) as AlertPage).items;
+export interface AlertsAsked {
+  readonly limit: number;
+  readonly triage?: "hidden";
+  readonly state?: "open";
+  /** Exclusive. */
+  readonly to?: string;
+  /** Of a page of the same filters. */
+  readonly cursor?: string;
+}
+
+/** A page of alerts, the newest first. Without triage it is of the list: what is hidden is left out. */
+export async function getAlerts(asked: AlertsAsked): Promise<AlertPage> {
+  const query = new URLSearchParams(Object.entries(asked).map(([k, v]) => [k, String(v)]));
+  return (await request(`/api/v1/alerts?${query}`)) as AlertPage;
+}
+
+/** One alert, listed or hidden. */
+export async function getAlert(id: string): Promise<Alert> {
+  return (await request(`/api/v1/alerts/${encodeURIComponent(id)}`)) as Alert;
 }
 
 /** Records what a person has decided about an alert. */
@@ -42,8 +58,8 @@ export async function previewException(e: NewException): Promise<ExceptionPrevie
   return (await request("/api/v1/exceptions/preview", json("POST", e))) as ExceptionPreview;
 }
 
-export async function addException(e: NewException): Promise<void> {
-  await request("/api/v1/exceptions", json("POST", e));
+export async function addException(e: NewException): Promise<Exception> {
+  return (await request("/api/v1/exceptions", json("POST", e))) as Exception;
 }
 
 export async function removeException(id: string): Promise<void> {
@@ -53,6 +69,17 @@ export async function removeException(id: string): Promise<void> {
 /** Turns the token into a cookie, which the WebSocket sends too. */
 export async function openSession(token: string): Promise<void> {
   await request("/api/v1/session", json("POST", { token }));
+}
+
+/** Forgets the cookie. */
+export async function closeSession(): Promise<void> {
+  await request("/api/v1/session", { method: "DELETE" });
+}
+
+/** Whether the server demands a token of who has none. */
+export async function demandsToken(): Promise<boolean> {
+  const response = await fetch("/api/v1/health", { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(patience) });
+  return response.status === 401;
 }
 
 function json(method: string, body: object): RequestInit {

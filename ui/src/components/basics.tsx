@@ -37,7 +37,9 @@ export function Panel(props: {
   return (
     <section class={`panel ${props.id}`} aria-labelledby={`${props.id}-title`}>
       <header class="panel-head">
-        <h2 id={`${props.id}-title`}>{props.title}</h2>
+        <h2 id={`${props.id}-title`} tabIndex={-1}>
+          {props.title}
+        </h2>
         {props.extra}
       </header>
       {props.children}

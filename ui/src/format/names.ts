@@ -80,6 +80,11 @@ export function words(code: string): string {
   return code.replaceAll(/[_.]/g, " ");
 }
 
+/** A message of the API as a sentence. */
+export function sentence(message: string): string {
+  return `${capital(message)}.`;
+}
+
 function capital(s: string): string {
   return s.slice(0, 1).toUpperCase() + s.slice(1);
 }

@@ -1,9 +1,12 @@
 // What people have decided: which incidents are normal here, and what is hidden because of that.
 import { signal } from "@preact/signals";
-import { addException, getAlerts, getExceptions, previewException, removeException, setTriage } from "../api/rest.ts";
-import type { Alert, Exception, NewException } from "../api/schema.ts";
+import { addException, getAlerts, getExceptions, previewException, removeException, setTriage, type AlertsAsked } from "../api/rest.ts";
+import type { Alert, AlertPage, Exception, ExceptionPreview, NewException, Warnings } from "../api/schema.ts";
+import { title } from "../format/names.ts";
+import { problemOf, type Problem } from "./problems.ts";
 
-const hiddenWanted = 100;
+const hiddenPage = 100;
+const longestPage = 500; // of the API
 
 /** What the panel of alerts shows. */
 export type View = "listed" | "hidden" | "exceptions";
@@ -52,13 +55,25 @@ export function expiry(hours: number, now: number): string | null {
   return hours === 0 ? null : new Date(now + hours * hour).toISOString();
 }
 
+/** What has been done, for as long as it can be undone at once. */
+export interface Done {
+  readonly text: string;
+  readonly warnings: Warnings;
+  /** Null: there is no way back, or it has been gone. */
+  readonly undo: (() => Promise<void>) | null;
+  readonly problem: Problem | null;
+}
+
 export class Decisions {
   readonly view = signal<View>("listed");
   readonly exceptions = signal<readonly Exception[]>([]);
   readonly hidden = signal<readonly Alert[]>([]);
-  /** Why the lists are not up to date; empty while they are. */
-  readonly problem = signal("");
+  /** More hidden alerts can be loaded. */
+  readonly moreHidden = signal(false);
+  readonly problem = signal<Problem | null>(null);
+  readonly done = signal<Done | null>(null);
   #calls = 0;
+  #hiddenWanted = hiddenPage;
 
   show(view: View): void {
     this.view.value = view;
@@ -70,46 +85,89 @@ export class Decisions {
     if (this.view.value === "listed") return;
     const call = ++this.#calls;
     try {
-      const [exceptions, hidden] = await Promise.all([getExceptions(), getAlerts(hiddenWanted, true)]);
+      const [exceptions, hidden] = await Promise.all([getExceptions(), newest({ triage: "hidden" }, this.#hiddenWanted)]);
       if (call !== this.#calls) return; // a later call has overtaken this one
       this.exceptions.value = exceptions;
-      this.hidden.value = hidden;
-      this.problem.value = "";
+      this.hidden.value = hidden.items;
+      this.moreHidden.value = hidden.next !== null;
+      this.problem.value = null;
     } catch (e) {
-      this.problem.value = message(e);
+      this.problem.value = await problemOf(e);
     }
   }
 
-  /** How many incidents of the list the exception would hide. */
-  async preview(e: NewException): Promise<number> {
-    return (await previewException(e)).count;
+  async loadOlderHidden(): Promise<void> {
+    this.#hiddenWanted = this.hidden.value.length + hiddenPage;
+    await this.load();
   }
 
-  /** The problem as text, or null. The server then tells that the list of alerts has changed. */
-  add(e: NewException): Promise<string | null> {
-    return this.#change(addException(e));
+  /** What the exception would hide of the list. */
+  preview(e: NewException): Promise<ExceptionPreview> {
+    return previewException(e);
   }
 
-  remove(id: string): Promise<string | null> {
-    return this.#change(removeException(id));
+  /** The problem, or null. The server then tells that the list of alerts has changed. */
+  add(e: NewException): Promise<Problem | null> {
+    return this.#change(async () => {
+      const made = await addException(e);
+      this.#did(`Hidden from now on: ${scope(made)}.`, () => removeException(made.id), made.warnings);
+    });
+  }
+
+  remove(e: Exception): Promise<Problem | null> {
+    return this.#change(async () => {
+      await removeException(e.id);
+      const { id: _id, created: _created, hits: _hits, warnings: _warnings, ...again } = e;
+      this.#did(`Not hidden any more: ${scope(e)}.`, () => addException(again as NewException));
+    });
   }
 
   /** Puts an alert back into the list, whatever exception hides it. */
-  unhide(id: string): Promise<string | null> {
-    return this.#change(setTriage(id, "new"));
+  unhide(id: string): Promise<Problem | null> {
+    return this.#change(async () => {
+      await setTriage(id, "new");
+      this.#did("The alert is in the list again.", () => setTriage(id, "hidden"));
+    });
   }
 
-  async #change(request: Promise<void>): Promise<string | null> {
+  #did(text: string, back: () => Promise<unknown>, warnings: Warnings = []): void {
+    const undo = async (): Promise<void> => {
+      const problem = await this.#change(back);
+      this.done.value = problem === null ? { text: "Undone.", warnings: [], undo: null, problem } : { text, warnings, undo, problem };
+    };
+    this.done.value = { text, warnings, undo, problem: null };
+  }
+
+  async #change(request: () => Promise<unknown>): Promise<Problem | null> {
     try {
-      await request;
+      await request();
     } catch (e) {
-      return message(e);
+      return problemOf(e);
     }
     void this.load();
     return null;
   }
 }
 
-function message(e: unknown): string {
-  return e instanceof Error ? e.message : String(e);
+/** So many alerts, the newest first, or all there are, and the cursor of those that follow. */
+export async function newest(asked: Omit<AlertsAsked, "limit">, wanted: number): Promise<AlertPage> {
+  let page = await getAlerts({ ...asked, limit: Math.min(wanted, longestPage) });
+  const items = [...page.items];
+  while (items.length < wanted && page.next !== null) {
+    page = await getAlerts({ ...asked, limit: Math.min(wanted - items.length, longestPage), cursor: page.next });
+    items.push(...page.items);
+  }
+  return { items, next: page.next };
+}
+
+/** An exception in words. */
+export function scope(e: NewException): string {
+  const ends = [e.host, e.peer].filter((x) => x !== undefined);
+  return [
+    ...(e.category === undefined ? [] : [title(e.category)]),
+    ...(ends.length === 0 ? [] : [ends.join(" ↔ ")]),
+    ...(e.port === undefined ? [] : [`port ${e.port}`]),
+    ...(e.proto === undefined ? [] : [e.proto]),
+    ...(e.sensor === undefined ? [] : [`sensor ${e.sensor}`]),
+  ].join(", ");
 }

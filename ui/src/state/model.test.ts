@@ -53,17 +53,17 @@ describe("model", () => {
     m.apply(hello());
     expect(m.apply(alertMessage(alert({ rev: 1 }))).fresh?.id).toBe("a");
     expect(m.apply(alertMessage(alert({ rev: 2, count: 9 }))).fresh).toBeUndefined();
-    expect(m.alerts).toHaveLength(1);
-    expect(m.alerts[0]?.count).toBe(9);
+    expect(m.alerts.items).toHaveLength(1);
+    expect(m.alerts.items[0]?.count).toBe(9);
   });
 
   test("an alert that comes again, or from the database, is there once in its highest revision", () => {
     const m = new Model();
     m.apply(hello());
     m.apply(alertMessage(alert({ rev: 3, count: 30 })));
-    m.addAlerts([alert({ rev: 2, count: 20 }), alert({ id: "b", ts: "2026-11-24T06:00:00Z" })]);
+    m.alerts.renew([alert({ id: "b", ts: "2026-11-24T06:00:00Z" }), alert({ rev: 2, count: 20 })], null);
     m.apply(alertMessage(alert({ rev: 3, count: 31 })));
-    expect(m.alerts.map((a) => [a.id, a.count])).toEqual([["b", 1], ["a", 30]]);
+    expect(m.alerts.items.map((a) => [a.id, a.count])).toEqual([["b", 1], ["a", 30]]);
   });
 
   test("when alerts have left the list, those go that were known when it was asked for", () => {
@@ -72,20 +72,20 @@ describe("model", () => {
     m.apply(alertMessage(alert({ id: "hidden" })));
     m.apply(alertMessage(alert({ id: "stays", rev: 2, count: 20 })));
     expect(m.apply(resync("triage"))).toEqual({ fetchAlerts: "anew" });
-    const doubted = new Set(m.alerts.map((a) => a.id));
+    const doubted = new Set(m.alerts.items.map((a) => a.id));
     m.apply(alertMessage(alert({ id: "new" })));
     m.apply(alertMessage(alert({ id: "stays", rev: 3, count: 30 })));
-    m.addAlerts([alert({ id: "stays", rev: 2, count: 20, triage: "acknowledged" }), alert({ id: "back" })], doubted);
-    expect(m.alerts.map((a) => a.id).sort()).toEqual(["back", "new", "stays"]);
-    expect(m.alerts.find((a) => a.id === "stays")).toMatchObject({ rev: 3, triage: "acknowledged" });
+    m.alerts.renew([alert({ id: "stays", rev: 2, count: 20, triage: "acknowledged" }), alert({ id: "back" })], null, doubted);
+    expect(m.alerts.items.map((a) => a.id).sort()).toEqual(["back", "new", "stays"]);
+    expect(m.alerts.items.find((a) => a.id === "stays")).toMatchObject({ rev: 3, triage: "acknowledged" });
   });
 
   test("a decision counts without a new revision", () => {
     const m = new Model();
     m.apply(hello());
-    m.addAlerts([alert({ triage: "new" })]);
-    m.addAlerts([alert({ triage: "acknowledged" })], new Set(["a"]));
-    expect(m.alerts[0]?.triage).toBe("acknowledged");
+    m.alerts.renew([alert({ triage: "new" })], null);
+    m.alerts.renew([alert({ triage: "acknowledged" })], null, new Set(["a"]));
+    expect(m.alerts.items[0]?.triage).toBe("acknowledged");
   });
 
   test("the same server goes on; another one starts from nothing", () => {
@@ -94,10 +94,10 @@ describe("model", () => {
     m.apply(snapshot(stats(), columns([{ id: "1" }], { gen: 5, full: true }), { seq: 3 }));
     m.apply(alertMessage(alert(), { seq: 4 }));
     m.apply(hello({ epoch: "e1" }));
-    expect(m.alerts).toHaveLength(1);
+    expect(m.alerts.items).toHaveLength(1);
     expect(m.since()).toEqual({ epoch: "e1", seq: 4, gen: 5 });
     m.apply(hello({ epoch: "e2" }));
-    expect(m.alerts).toHaveLength(0);
+    expect(m.alerts.items).toHaveLength(0);
     expect(m.since()).toBeUndefined();
     m.apply(resync("epoch", { epoch: "e2" }));
     m.apply(snapshot(stats(), columns([{ id: "9" }], { gen: 1, full: true }), { epoch: "e2", seq: 1 }));

@@ -1,7 +1,7 @@
 // What the page knows of the server, and how each message changes it. No signals, no clock, no I/O here.
 import type { Alert, ClientHelloMessage, Columns, ServerMessage, Stats } from "../api/schema.ts";
 import { toNumber } from "../api/messages.ts";
-import { mergeAlerts } from "./alerts.ts";
+import { AlertList } from "./alerts.ts";
 import { isLoss } from "./status.ts";
 import { Connections } from "./connections.ts";
 import { Traffic } from "./traffic.ts";
@@ -29,7 +29,7 @@ export class Model {
   stats: Stats | null = null;
   /** The server's clock at the last numbers in ms; NaN before. */
   statsAt = Number.NaN;
-  alerts: readonly Alert[] = [];
+  readonly alerts = new AlertList();
   readonly connections = new Connections();
   readonly traffic = new Traffic();
   #epoch = "";
@@ -79,12 +79,6 @@ export class Model {
     }
   }
 
-  /** Takes the list from the REST API. Of the alerts that were doubted when it was asked, those that are not in it go. */
-  addAlerts(listed: readonly Alert[], doubted: ReadonlySet<string> = new Set()): void {
-    const ids = new Set(listed.map((a) => a.id));
-    this.alerts = mergeAlerts(listed, this.alerts.filter((a) => ids.has(a.id) || !doubted.has(a.id)));
-  }
-
   /** Packets lost in the last minute, as far as this page has seen. */
   recentLosses(): number {
     const first = this.#losses[0];
@@ -105,7 +99,7 @@ export class Model {
     this.#seq = 0;
     this.#gen = 0;
     this.#losses = [];
-    if (!first) this.alerts = [];
+    if (!first) this.alerts.clear();
     return {};
   }
 
@@ -129,9 +123,7 @@ export class Model {
   }
 
   #alert(a: Alert): Effects {
-    const isNew = this.alerts.every((known) => known.id !== a.id);
-    this.alerts = mergeAlerts(this.alerts, [a]);
-    return isNew ? { fresh: a } : {};
+    return this.alerts.put(a) ? { fresh: a } : {};
   }
 }
 

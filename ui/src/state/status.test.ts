@@ -1,6 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { announcement, mergeAlerts, openBySeverity } from "./alerts.ts";
-import { alert, stats } from "./fixtures.ts";
+import { stats } from "./fixtures.ts";
 import type { Stats } from "../api/schema.ts";
 import { Model } from "./model.ts";
 import { bounds, calm, effectText, freshness, linkState, losses, lossesByStage, notices, silence, sourceState } from "./status.ts";
@@ -97,30 +96,5 @@ describe("silence has its reason", () => {
     expect(sourceState("up", live)).toEqual(["good", "up"]);
     expect(sourceState("up", away)).toEqual(["info", "unknown"]);
     expect(sourceState("up", { kind: "stale", seconds: 3 })).toEqual(["info", "unknown"]);
-  });
-});
-
-describe("alerts", () => {
-  test("nothing new is the same list", () => {
-    const known = [alert({ rev: 2 })];
-    expect(mergeAlerts(known, [alert({ rev: 1 }), alert({ rev: 2 })])).toBe(known);
-  });
-  test("a revision does not forget what a person has decided", () => {
-    expect(mergeAlerts([alert({ rev: 1, triage: "acknowledged" })], [alert({ rev: 2 })])[0]?.triage).toBe("acknowledged");
-  });
-  test("there is an end to them: the newest stay", () => {
-    const many = Array.from({ length: 300 }, (_, i) => alert({ id: `${i}`, ts: new Date(1e12 + i * 1000).toISOString() }));
-    const kept = mergeAlerts([], many);
-    expect(kept).toHaveLength(200);
-    expect(kept[0]?.id).toBe("299");
-  });
-  test("only what goes on is counted as open", () => {
-    const open = openBySeverity([alert(), alert({ id: "b" }), alert({ id: "c", state: "closed" }), alert({ id: "d", severity: "low" })]);
-    expect([...open]).toEqual([["high", 2], ["low", 1]]);
-  });
-  test("several at a time are announced as one", () => {
-    expect(announcement([alert()])).toBe("high alert: 192.0.2.66 scans.");
-    expect(announcement([alert(), alert({ id: "b" })])).toMatch(/^2 new alerts/);
-    expect(announcement([])).toBe("");
   });
 });

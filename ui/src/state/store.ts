@@ -1,13 +1,14 @@
 // Joins the model to the page: messages go in, signals come out, at the pace at which a person reads.
 import { computed, signal, batch } from "@preact/signals";
-import { getAlerts, getHealth, getSeconds, openSession, APIError } from "../api/rest.ts";
+import { closeSession, getAlert, getAlerts, getHealth, getSeconds, openSession, APIError } from "../api/rest.ts";
 import { LiveSocket, type Link } from "../api/socket.ts";
-import type { Alert, Health, ServerMessage, Stats } from "../api/schema.ts";
+import type { Alert, Health, ServerMessage, Severity, Stats } from "../api/schema.ts";
 import { announcement } from "./alerts.ts";
 import { hold, type Connection, type SortKey } from "./connections.ts";
 import { captureNow, Clock, isPresent } from "./clock.ts";
-import { Decisions } from "./decisions.ts";
+import { Decisions, newest } from "./decisions.ts";
 import { Model } from "./model.ts";
+import { problemOf, type Problem } from "./problems.ts";
 import { parseTime } from "../format/time.ts";
 import { windowMs, type Measure, type Rates, type Traffic } from "./traffic.ts";
 import { freshness, notices } from "./status.ts";
@@ -17,7 +18,9 @@ const numbersEvery = 250;
 const rowsEvery = 1000;
 const healthEvery = 10_000;
 const announceEvery = 5_000;
-const alertsWanted = 100;
+const alertsPage = 100;
+/** So many that go on are counted. */
+const mostOpen = 2_000;
 /** The history is asked for at once, and for its last seconds once more when they have been written. */
 const historyAgain = 4_000;
 
@@ -30,7 +33,10 @@ export interface Rows {
 export type AlertsState =
   | { readonly kind: "loading" }
   | { readonly kind: "ready" }
-  | { readonly kind: "failed"; readonly message: string };
+  | { readonly kind: "failed"; readonly problem: Problem };
+
+/** How the loading of older alerts stands. */
+export type OlderState = "more" | "loading" | "end" | Problem;
 
 export class Store {
   readonly #model = new Model();
@@ -43,6 +49,11 @@ export class Store {
   readonly health = signal<Health | null>(null);
   readonly alerts = signal<readonly Alert[]>([]);
   readonly alertsState = signal<AlertsState>({ kind: "loading" });
+  readonly olderAlerts = signal<OlderState>("end");
+  /** The alerts of the list that go on, loaded or not, as the server counts them; null: not known yet. */
+  readonly openAlerts = signal<ReadonlyMap<string, Severity> | null>(null);
+  /** An alert that was asked for from elsewhere on the page and is not in the list, or why there is none. */
+  readonly linked = signal<Alert | Problem | null>(null);
   readonly rows = signal<Rows>({ rows: [], version: 0 });
   readonly sort = signal<{ key: SortKey; descending: boolean }>({ key: "rate", descending: true });
   readonly announced = signal("");
@@ -141,7 +152,7 @@ export class Store {
     try {
       await openSession(token);
     } catch (e) {
-      return e instanceof APIError ? e.message : String(e);
+      return e instanceof Error ? e.message : String(e);
     }
     void this.#socket.connect();
     return null;
@@ -178,10 +189,58 @@ export class Store {
     this.#setRows(this.#sorted());
   }
 
-  /** Opens an alert of the list. */
-  showAlert(id: string): void {
+  /** Opens an alert. One that is not loaded is fetched and stands above the list. */
+  async showAlert(id: string): Promise<void> {
     this.decisions.show("listed");
     this.openAlert.value = id;
+    this.linked.value = null;
+    if (this.alerts.value.some((a) => a.id === id)) return;
+    try {
+      const found = await getAlert(id);
+      if (this.openAlert.value === id) this.linked.value = found;
+    } catch (e) {
+      if (this.openAlert.value !== id) return;
+      const gone = e instanceof APIError && e.status === 404;
+      this.linked.value = gone ? { text: "That alert is not kept any more.", token: false } : await problemOf(e);
+    }
+  }
+
+  /** Shows or hides the evidence of an alert of the list. */
+  toggleAlert(id: string): void {
+    const open = this.openAlert.value === id;
+    this.closeAlert();
+    if (!open) this.openAlert.value = id;
+  }
+
+  closeAlert(): void {
+    this.openAlert.value = null;
+    this.linked.value = null;
+  }
+
+  /** Loads the alerts that follow the oldest. */
+  async loadOlder(): Promise<void> {
+    const list = this.#model.alerts;
+    const following = list.following();
+    if (following === null || this.olderAlerts.value === "loading") return;
+    this.olderAlerts.value = "loading";
+    list.expect(alertsPage);
+    let problem: Problem | null = null;
+    try {
+      const { items, next } = await getAlerts({ ...following, limit: alertsPage });
+      list.append(items, next === null ? null : { ...following, cursor: next });
+    } catch (e) {
+      problem = await problemOf(e);
+    }
+    batch(() => {
+      this.olderAlerts.value = problem ?? "more";
+      this.#publishAlerts();
+    });
+  }
+
+  /** Asks for a token anew, whatever session there is. */
+  async signIn(): Promise<void> {
+    await closeSession().catch(() => undefined); // who does not answer will say so when the page connects
+    void this.#socket.connect();
   }
 
   retryAlerts(): void {
@@ -210,7 +269,8 @@ export class Store {
     const { ack, fetchAlerts, fresh } = this.#model.apply(m);
     if (m.type === "hello") this.version.value = this.#model.version;
     if (m.type === "stats" || m.type === "snapshot") this.#clocks(m.ts_us / 1000);
-    if (m.type === "alert" || m.type === "hello") this.alerts.value = this.#model.alerts;
+    if (m.type === "alert" || m.type === "hello") this.#publishAlerts();
+    if (m.type === "alert") this.#updateLinked(m.data);
     if ((m.type === "stats" || m.type === "snapshot") && this.#historyDue) {
       this.#historyDue = false;
       void this.#fetchHistory();
@@ -285,21 +345,43 @@ export class Store {
     this.#fresh = [];
   }
 
+  #updateLinked(a: Alert): void {
+    const l = this.linked.value;
+    if (l !== null && "id" in l && l.id === a.id && a.rev > l.rev) this.linked.value = a;
+  }
+
+  #publishAlerts(): void {
+    batch(() => {
+      const list = this.#model.alerts;
+      this.alerts.value = list.items;
+      this.openAlerts.value = list.open;
+      if (list.following() === null) this.olderAlerts.value = "end";
+      else if (this.olderAlerts.value === "end") this.olderAlerts.value = "more";
+    });
+  }
+
   async #fetchAlerts(how: true | "anew"): Promise<void> {
     if (this.#again !== "anew") this.#again = how;
     if (this.#fetching) return;
     this.#fetching = true;
+    const list = this.#model.alerts;
     try {
       while (this.#again !== false) {
-        const doubted = new Set(this.#again === "anew" ? this.#model.alerts.map((a) => a.id) : []);
+        const anew = this.#again === "anew";
         this.#again = false;
-        this.#model.addAlerts(await getAlerts(alertsWanted), doubted);
-        this.alerts.value = this.#model.alerts;
+        const doubted = new Set(anew ? list.items.map((a) => a.id) : []);
+        list.askOpen();
+        const [some, open] = await Promise.all([
+          newest({}, anew ? Math.max(alertsPage, list.items.length) : alertsPage), newest({ state: "open" }, mostOpen),
+        ]);
+        list.renew(some.items, some.next === null ? null : { cursor: some.next }, doubted);
+        list.setOpen(open.items);
+        this.#publishAlerts();
         this.alertsState.value = { kind: "ready" };
       }
     } catch (e) {
       this.#again = false;
-      this.alertsState.value = { kind: "failed", message: e instanceof Error ? e.message : String(e) };
+      this.alertsState.value = { kind: "failed", problem: await problemOf(e) };
     } finally {
       this.#fetching = false;
     }

@@ -1,18 +1,18 @@
-import { useSignalEffect, type Signal } from "@preact/signals";
-import type { JSX } from "preact";
+import { useSignal, useSignalEffect } from "@preact/signals";
+import type { ComponentChildren, JSX } from "preact";
+import { useRef } from "preact/hooks";
 import type { Alert } from "../api/schema.ts";
-import { Age, Empty, FromPacket, Panel, Skeleton } from "../components/basics.tsx";
+import { Empty, Panel, Skeleton } from "../components/basics.tsx";
 import { SeverityShape } from "../components/shapes.tsx";
-import { title } from "../format/names.ts";
-import { duration, parseTime } from "../format/time.ts";
-import { count, score } from "../format/units.ts";
+import { count } from "../format/units.ts";
+import { gravest, heldAt, splitHeld, type Held } from "../state/alerts.ts";
+import type { View } from "../state/decisions.ts";
 import { setSingleKeys, singleKeys } from "../state/keys.ts";
 import { calm } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
-import type { Decisions, View } from "../state/decisions.ts";
-import { Decide } from "./decide.tsx";
-import { AlertDetail } from "./detail.tsx";
+import { AlertList, allHeads, focusHead, moveFocus } from "./alert-list.tsx";
 import { ExceptionList } from "./exceptions.tsx";
+import { ProblemNote } from "./problem.tsx";
 import { useShortcuts } from "./shortcuts.ts";
 
 const views: readonly { readonly view: View; readonly name: string }[] = [
@@ -21,37 +21,22 @@ const views: readonly { readonly view: View; readonly name: string }[] = [
   { view: "exceptions", name: "Exceptions" },
 ];
 
+/** So near the end of the list, px, the older alerts are loaded. */
+const nearEnd = 300;
+
 export function AlertsPanel({ store }: { readonly store: Store }): JSX.Element {
-  const alerts = store.alerts.value;
   const open = store.openAlert;
-  useTriageKeys(store, open);
+  useTriageKeys(store);
   // Somebody may have opened it from elsewhere on the page: a screen away, it would not be seen.
   useSignalEffect(() => {
+    void store.linked.value;
     const id = open.value;
     if (id === null) return;
     requestAnimationFrame(() => document.querySelector(`.alert[data-alert="${CSS.escape(id)}"]`)?.scrollIntoView({ block: "nearest" }));
   });
-  const going = alerts.filter((a) => a.state === "open").length;
   return (
-    <Panel
-      id="alerts"
-      title="Alerts"
-      extra={
-        <>
-          <span class="panel-note num">
-            {alerts.length === 0 ? "" : `${count(going)} open, ${count(alerts.length - going)} closed`}
-          </span>
-          <label class="keys">
-            <input type="checkbox" checked={singleKeys.value} onChange={(e) => setSingleKeys(e.currentTarget.checked)} />
-            <span>
-              Keys <kbd>j</kbd> <kbd>k</kbd> move, <kbd>p</kbd> pause
-            </span>
-          </label>
-          <ViewSwitch decisions={store.decisions} open={open} />
-        </>
-      }
-    >
-      <Content store={store} open={open} />
+    <Panel id="alerts" title="Alerts" extra={<ViewSwitch store={store} />}>
+      {store.decisions.view.value === "listed" ? <Listed store={store} /> : <Decided store={store} />}
       <div class="hidden" aria-live="polite">
         {store.announced.value}
       </div>
@@ -59,145 +44,212 @@ export function AlertsPanel({ store }: { readonly store: Store }): JSX.Element {
   );
 }
 
-function ViewSwitch({ decisions, open }: { readonly decisions: Decisions; readonly open: Signal<string | null> }): JSX.Element {
+function ViewSwitch({ store }: { readonly store: Store }): JSX.Element {
   const show = (view: View): void => {
-    open.value = null;
-    decisions.show(view);
+    store.closeAlert();
+    store.decisions.show(view);
   };
   return (
-    <div class="switch" role="group" aria-label="Which alerts">
-      {views.map(({ view, name }) => (
-        <button key={view} type="button" aria-pressed={decisions.view.value === view} onClick={() => show(view)}>
-          {name}
-        </button>
-      ))}
+    <>
+      <span class="spring" />
+      <div class="switch" role="group" aria-label="Which alerts">
+        {views.map(({ view, name }) => (
+          <button key={view} type="button" aria-pressed={store.decisions.view.value === view} onClick={() => show(view)}>
+            {name}
+          </button>
+        ))}
+      </div>
+    </>
+  );
+}
+
+/** The line above a list. It is there always, so that nothing moves when it has something to say. */
+function Bar({ children }: { readonly children: ComponentChildren }): JSX.Element {
+  return (
+    <div class="alert-bar">
+      {children}
+      <span class="spring" />
+      <label class="keys">
+        <input type="checkbox" checked={singleKeys.value} onChange={(e) => setSingleKeys(e.currentTarget.checked)} />
+        <span>
+          Keys <kbd>j</kbd> <kbd>k</kbd> move, <kbd>p</kbd> pause
+        </span>
+      </label>
     </div>
   );
 }
 
-function Content({ store, open }: { readonly store: Store; readonly open: Signal<string | null> }): JSX.Element {
-  const decisions = store.decisions;
-  const view = decisions.view.value;
-  if (view === "listed") return <Listed store={store} open={open} />;
+/** What people have decided: hidden alerts, or exceptions. */
+function Decided({ store }: { readonly store: Store }): JSX.Element {
+  const { view, hidden, moreHidden, problem } = store.decisions;
   return (
-    <div class="scroll alert-scroll">
-      {decisions.problem.value !== "" && (
-        <div class="notice tone-bad" role="status">
-          <strong>Not up to date</strong>
-          <span>{decisions.problem.value}</span>
-          <button type="button" onClick={() => void decisions.load()}>
+    <>
+      <Bar>
+        <ProblemNote problem={problem.value} onSignIn={() => void store.signIn()} />
+        {problem.value !== null && (
+          <button type="button" class="tool" onClick={() => void store.decisions.load()}>
             Try again
           </button>
-        </div>
-      )}
-      {view === "exceptions" && <ExceptionList decisions={decisions} now={store.now.value} />}
-      {view === "hidden" && decisions.hidden.value.length === 0 && <Empty title="Nothing is hidden" text="Exceptions hide what is normal here; it is kept all the same." />}
-      {view === "hidden" && <AlertList alerts={decisions.hidden.value} store={store} open={open} />}
+        )}
+      </Bar>
+      <div class="scroll alert-scroll">
+        {view.value === "exceptions" && <ExceptionList store={store} />}
+        {view.value === "hidden" && hidden.value.length === 0 && <Empty title="Nothing is hidden" text="Exceptions hide what is normal here; it is kept all the same." />}
+        {view.value === "hidden" && <AlertList key="hidden" alerts={hidden.value} store={store} label="Hidden alerts" />}
+        {view.value === "hidden" && moreHidden.value && <LoadOlder load={() => store.decisions.loadOlderHidden()} />}
+      </div>
+    </>
+  );
+}
+
+/**
+ * The list. While somebody points at it or is in it with the keyboard, alerts that would move its rows wait, and are counted above it.
+ */
+function Listed({ store }: { readonly store: Store }): JSX.Element {
+  const zone = useRef<HTMLDivElement>(null);
+  const scroller = useRef<HTMLDivElement>(null);
+  const held = useSignal<Held | null>(null);
+  const { shown, waiting } = splitHeld(store.alerts.value, held.value);
+  const hold = (by: boolean): void => {
+    const inside = by || (zone.current?.contains(document.activeElement) ?? false);
+    if (!inside) held.value = null;
+    else if (held.value === null) held.value = heldAt(store.alerts.peek());
+  };
+  const showNew = (): void => {
+    held.value = heldAt(store.alerts.peek());
+    scroller.current?.scrollTo({ top: 0 });
+    requestAnimationFrame(() => focusHead(allHeads()[0]));
+  };
+  return (
+    <div
+      ref={zone}
+      class="alert-zone"
+      onPointerEnter={() => hold(true)}
+      onPointerLeave={() => hold(false)}
+      onFocusIn={() => hold(true)}
+      onFocusOut={() => queueMicrotask(() => hold(zone.current?.matches(":hover") ?? false))}
+    >
+      <Bar>{waiting.length > 0 ? <Waiting alerts={waiting} onShow={showNew} /> : <span class="panel-note num">{extent(store)}</span>}</Bar>
+      <div ref={scroller} class="scroll alert-scroll" onScroll={(e) => loadNearEnd(e.currentTarget, store)}>
+        <Linked store={store} shown={shown} />
+        {shown.length === 0 && <NoAlerts store={store} />}
+        <AlertList alerts={shown} store={store} label="Alerts" />
+        <Older store={store} />
+      </div>
     </div>
   );
 }
 
-function Listed({ store, open }: { readonly store: Store; readonly open: Signal<string | null> }): JSX.Element {
-  const state = store.alertsState.value;
+/** How many alerts go on, and how many are loaded. */
+function extent(store: Store): string {
   const alerts = store.alerts.value;
+  if (alerts.length === 0) return "";
+  const open = store.openAlerts.value?.size;
+  const going = open === undefined ? "" : `${count(open)} open; `;
+  return `${going}${store.olderAlerts.value === "end" ? `all ${count(alerts.length)} listed` : `latest ${count(alerts.length)} listed`}`;
+}
+
+function Waiting({ alerts, onShow }: { readonly alerts: readonly Alert[]; readonly onShow: () => void }): JSX.Element {
+  const worst = gravest(alerts);
   return (
-    <div class="scroll alert-scroll">
-      {state.kind === "failed" && (
-        <div class="notice tone-bad" role="status">
-          <strong>Earlier alerts are missing</strong>
-          <span>{state.message}</span>
-          <button type="button" onClick={() => store.retryAlerts()}>
-            Try again
-          </button>
-        </div>
-      )}
-      {alerts.length === 0 && state.kind === "loading" && <Skeleton rows={5} />}
-      {alerts.length === 0 && state.kind === "ready" && <Empty {...calm(store.stats.value, store.freshness.value, store.heardAt)} />}
-      <AlertList alerts={alerts} store={store} open={open} />
-    </div>
+    <button type="button" class="waiting num" onClick={onShow}>
+      {worst !== null && <SeverityShape severity={worst} />}
+      {alerts.length === 1 ? "1 new alert" : `${count(alerts.length)} new alerts`}
+      {worst !== null && <span class="hidden">, the gravest {worst}</span>}
+    </button>
   );
 }
 
-function AlertList(props: { readonly alerts: readonly Alert[]; readonly store: Store; readonly open: Signal<string | null> }): JSX.Element {
-  const { alerts, store, open } = props;
-  void store.now.value; // renders with the clock
-  const now = store.captureNow();
+function NoAlerts({ store }: { readonly store: Store }): JSX.Element | null {
+  switch (store.alertsState.value.kind) {
+    case "loading":
+      return <Skeleton rows={5} />;
+    case "ready":
+      return <Empty {...calm(store.stats.value, store.freshness.value, store.heardAt)} />;
+    case "failed":
+      return null;
+  }
+}
+
+/** An alert that was asked for from elsewhere on the page and is older than the list, or why it is not there. */
+function Linked({ store, shown }: { readonly store: Store; readonly shown: readonly Alert[] }): JSX.Element | null {
+  const linked = store.linked.value;
+  if (linked === null) return null;
+  if (!("id" in linked)) {
+    return (
+      <p class="linked-problem">
+        <ProblemNote problem={linked} onSignIn={() => void store.signIn()} />
+      </p>
+    );
+  }
+  if (shown.some((a) => a.id === linked.id)) return null;
   return (
-    <ul class="alert-list">
-      {alerts.map((a) => (
-        <AlertItem
-          key={a.id}
-          alert={a}
-          decisions={store.decisions}
-          now={now}
-          open={open.value === a.id}
-          onToggle={() => (open.value = open.value === a.id ? null : a.id)}
-        />
-      ))}
-    </ul>
+    <section class="linked" aria-label="The alert of the connection">
+      <p class="muted">Of the connection; {linked.triage === "hidden" ? "hidden from the list" : "not in the part of the list that is loaded"}</p>
+      <AlertList key={linked.id} alerts={[linked]} store={store} label="Alert" />
+    </section>
   );
 }
 
-function AlertItem(props: {
-  readonly alert: Alert;
-  readonly decisions: Decisions;
-  readonly now: number;
-  readonly open: boolean;
-  readonly onToggle: () => void;
-}): JSX.Element {
-  const { alert: a, decisions, now, open, onToggle } = props;
-  const started = parseTime(a.ts);
+/** The end of the list: what is below it, and how to get there. */
+function Older({ store }: { readonly store: Store }): JSX.Element | null {
+  const state = store.alertsState.value;
+  const older = store.olderAlerts.value;
+  if (state.kind === "failed") {
+    return (
+      <div class="notice tone-bad" role="status">
+        <strong>Earlier alerts are missing</strong>
+        <ProblemNote problem={state.problem} onSignIn={() => void store.signIn()} />
+        <button type="button" onClick={() => store.retryAlerts()}>
+          Try again
+        </button>
+      </div>
+    );
+  }
+  if (older === "end") return null;
   return (
-    <li class={`alert ${a.state} severity-${a.severity} ${open ? "expanded" : ""}`} data-alert={a.id}>
-      <button type="button" class="alert-head" aria-expanded={open} onClick={onToggle}>
-        <span class="alert-line">
-          <SeverityShape severity={a.severity} />
-          <span class="alert-severity">{title(a.severity)}</span>
-          <span class="alert-category">{title(a.category)}</span>
-          <span class="alert-score num" title="Score; an alert is raised at 0.80">
-            {score(a.score)}
-          </span>
-          <span class="spring" />
-          <span class={`alert-state ${a.state}`}>
-            {a.state === "open" ? "going on" : `lasted ${duration(Math.max(0, parseTime(a.last_ts) - started) / 1000)}`}
-          </span>
-          <Age at={started} now={now} />
-        </span>
-        <span class="alert-summary">
-          <FromPacket text={a.summary} />
-        </span>
+    <>
+      {typeof older !== "string" && <ProblemNote problem={older} onSignIn={() => void store.signIn()} />}
+      <LoadOlder load={() => store.loadOlder()} />
+    </>
+  );
+}
+
+/** Loads older alerts, and goes to the first of them. */
+function LoadOlder({ load }: { readonly load: () => Promise<void> }): JSX.Element {
+  const go = async (): Promise<void> => {
+    const before = allHeads().length;
+    await load();
+    requestAnimationFrame(() => focusHead(allHeads()[before]));
+  };
+  return (
+    <p class="older">
+      <button type="button" class="tool" onClick={() => void go()}>
+        Load older alerts
       </button>
-      {open && (
-        <AlertDetail alert={a} now={now}>
-          <Decide alert={a} decisions={decisions} />
-        </AlertDetail>
-      )}
-    </li>
+    </p>
   );
 }
 
-/** j and k move the focus through the alerts; Enter is the focused button's own. Escape closes. p holds the display. */
-function useTriageKeys(store: Store, open: Signal<string | null>): void {
+function loadNearEnd(e: HTMLElement, store: Store): void {
+  if (store.olderAlerts.peek() === "more" && e.scrollHeight - e.scrollTop - e.clientHeight < nearEnd) void store.loadOlder();
+}
+
+/** j and k move the focus through the alerts; Enter is the focused button's own. Escape closes. p holds the display, z takes back. */
+function useTriageKeys(store: Store): void {
   useShortcuts({
     j: () => moveFocus(1),
     k: () => moveFocus(-1),
     p: () => store.setPaused(!store.paused.peek()),
-    Escape: () => closeOpen(open),
+    z: () => void store.decisions.done.peek()?.undo?.(),
+    Escape: () => closeOpen(store),
   });
 }
 
 /** Closes the open alert. The focus goes to its head, not to the top of the page. */
-function closeOpen(open: Signal<string | null>): void {
-  if (open.value === null) return;
+function closeOpen(store: Store): void {
+  if (store.openAlert.value === null) return;
   const item = document.querySelector(".alert.expanded");
   if (item?.contains(document.activeElement) === true) item.querySelector<HTMLElement>(".alert-head")?.focus({ preventScroll: true });
-  open.value = null;
-}
-
-function moveFocus(by: number): void {
-  const heads = [...document.querySelectorAll<HTMLElement>(".alert-head")];
-  const at = heads.findIndex((h) => h.parentElement?.contains(document.activeElement) ?? false);
-  const next = heads[at < 0 ? 0 : Math.min(heads.length - 1, Math.max(0, at + by))];
-  next?.focus({ preventScroll: true });
-  next?.scrollIntoView({ block: "nearest" });
+  store.closeAlert();
 }

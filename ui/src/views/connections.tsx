@@ -62,6 +62,8 @@ export function ConnectionsPanel({ store }: { readonly store: Store }): JSX.Elem
 function extent(rows: readonly Connection[], active: number): string {
   const listed = rows.reduce((n, c) => n + (c.gone ? 0 : 1), 0);
   if (rows.length === 0) return "";
+  // Of very many at once, the server does not tell of each that it has ended.
+  if (listed > active) return `${count(listed)} listed, ${count(active)} open`;
   return listed < active ? `${count(listed)} of ${count(active)} open, those that moved last` : `${count(listed)} open`;
 }
 
@@ -104,7 +106,7 @@ function Grid({ store, rows, held, scale }: GridProps): JSX.Element {
       >
         <div class="conn-space" role="presentation" style={{ height: `${rows.length * rowHeight}px` }}>
           {rows.slice(first, last).map((c, i) => (
-            <Row key={c.id} conn={c} index={first + i} scale={scale} now={store.captureNow()} focusable={active.value === first + i} onAlert={(id) => store.showAlert(id)} />
+            <Row key={c.id} conn={c} index={first + i} scale={scale} now={store.captureNow()} focusable={active.value === first + i} onAlert={(id) => void store.showAlert(id)} />
           ))}
         </div>
         {rows.length === 0 && (

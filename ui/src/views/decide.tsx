@@ -1,17 +1,20 @@
 import { useSignal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useId } from "preact/hooks";
-import type { Alert } from "../api/schema.ts";
+import { useEffect, useId, useRef } from "preact/hooks";
+import type { Alert, Warnings } from "../api/schema.ts";
 import { FromPacket } from "../components/basics.tsx";
-import { title } from "../format/names.ts";
+import { sentence, title } from "../format/names.ts";
 import { count } from "../format/units.ts";
-import { aspects, exceptionAbout, expiry, terms, type Aspect, type Decisions } from "../state/decisions.ts";
+import { aspects, exceptionAbout, expiry, terms, type Aspect } from "../state/decisions.ts";
+import { problemOf, type Problem } from "../state/problems.ts";
+import type { Store } from "../state/store.ts";
+import { ProblemNote } from "./problem.tsx";
 
 /** What can be decided about an alert: that it is normal, or if it is hidden, that it is to be seen. */
-export function Decide({ alert, decisions }: { readonly alert: Alert; readonly decisions: Decisions }): JSX.Element {
+export function Decide({ alert, store }: { readonly alert: Alert; readonly store: Store }): JSX.Element {
   const open = useSignal(false);
-  if (alert.triage === "hidden") return <Hidden alert={alert} decisions={decisions} />;
-  if (open.value) return <NormalForm alert={alert} decisions={decisions} onClose={() => (open.value = false)} />;
+  if (alert.triage === "hidden") return <Hidden alert={alert} store={store} />;
+  if (open.value) return <NormalForm alert={alert} store={store} onClose={() => (open.value = false)} />;
   return (
     <p class="decide">
       <button type="button" class="tool" onClick={() => (open.value = true)}>
@@ -21,34 +24,36 @@ export function Decide({ alert, decisions }: { readonly alert: Alert; readonly d
   );
 }
 
-function Hidden({ alert, decisions }: { readonly alert: Alert; readonly decisions: Decisions }): JSX.Element {
-  const problem = useSignal("");
+function Hidden({ alert, store }: { readonly alert: Alert; readonly store: Store }): JSX.Element {
+  const problem = useSignal<Problem | null>(null);
+  const { decisions } = store;
   const by = decisions.exceptions.value.find((e) => e.id === alert.hidden_by);
   return (
     <p class="decide">
-      <button type="button" class="tool" onClick={() => void decisions.unhide(alert.id).then((p) => (problem.value = p ?? ""))}>
+      <button type="button" class="tool" onClick={() => void decisions.unhide(alert.id).then((p) => (problem.value = p))}>
         Show in the list
       </button>
       <span class="muted">{by === undefined ? "Hidden by hand." : <>Normal here: <FromPacket text={by.reason} /></>}</span>
-      <span class="problem" role="alert">{problem.value}</span>
+      <ProblemNote problem={problem.value} onSignIn={() => void store.signIn()} />
     </p>
   );
 }
 
 interface FormProps {
   readonly alert: Alert;
-  readonly decisions: Decisions;
+  readonly store: Store;
   readonly onClose: () => void;
 }
 
 /** Says what is normal, sees what that would hide, and saves it. */
-function NormalForm({ alert, decisions, onClose }: FormProps): JSX.Element {
+function NormalForm({ alert, store, onClose }: FormProps): JSX.Element {
+  const { decisions } = store;
   const all = aspects(alert);
   const chosen = useSignal<readonly Aspect["name"][]>(all.filter((x) => x.chosen).map((x) => x.name));
   const reason = useSignal("");
   const hours = useSignal<number>(terms[0].hours);
-  const problem = useSignal("");
-  const busy = useSignal(false);
+  const problem = useSignal<Problem | null>(null);
+  const busy = useRef(false);
   const id = useId();
   const about = exceptionAbout(all.filter((x) => chosen.value.includes(x.name)));
   const escape = (e: KeyboardEvent): void => {
@@ -60,10 +65,11 @@ function NormalForm({ alert, decisions, onClose }: FormProps): JSX.Element {
   };
   const submit = async (e: Event): Promise<void> => {
     e.preventDefault();
-    busy.value = true;
+    if (busy.current) return; // the button stays enabled: one that is disabled loses the focus
+    busy.current = true;
     const p = await decisions.add({ ...about, reason: reason.value, expires: expiry(hours.value, Date.now()) });
-    busy.value = false;
-    problem.value = p ?? "";
+    busy.current = false;
+    problem.value = p;
     if (p === null) onClose();
   };
   return (
@@ -87,10 +93,10 @@ function NormalForm({ alert, decisions, onClose }: FormProps): JSX.Element {
           </option>
         ))}
       </select>
-      <Preview about={about} decisions={decisions} />
-      <span class="problem" role="alert">{problem.value}</span>
+      <Preview about={about} store={store} />
+      <ProblemNote problem={problem.value} onSignIn={() => void store.signIn()} />
       <p class="decide">
-        <button type="submit" class="primary" disabled={busy.value || chosen.value.length === 0}>
+        <button type="submit" class="primary" disabled={chosen.value.length === 0}>
           Hide these
         </button>
         <button type="button" class="tool" onClick={onClose}>
@@ -113,28 +119,50 @@ function AspectBox({ aspect: x, chosen }: { readonly aspect: Aspect; readonly ch
   );
 }
 
-/** How many incidents of the list the exception would hide: asked for whenever it changes. */
-function Preview({ about, decisions }: { readonly about: object; readonly decisions: Decisions }): JSX.Element {
-  const text = useSignal("\u00a0");
+interface Foreseen {
+  readonly text: string;
+  readonly warnings: Warnings;
+  readonly problem: Problem | null;
+}
+
+/** What the exception would hide, and what is rarely meant: asked for whenever it changes. */
+function Preview({ about, store }: { readonly about: object; readonly store: Store }): JSX.Element {
+  const foreseen = useSignal<Foreseen>({ text: "\u00a0", warnings: [], problem: null });
   const key = JSON.stringify(about);
   useEffect(() => {
     let current = true;
-    const say = (t: string): void => {
-      if (current) text.value = t;
+    const say = (text: string, warnings: Warnings = [], problem: Problem | null = null): void => {
+      if (current) foreseen.value = { text, warnings, problem };
     };
     if (key === "{}") {
       say("Choose at least one.");
     } else {
-      decisions.preview(about).then(
-        (n) => say(n === 1 ? "Hides 1 incident of the list, and those to come." : `Hides ${count(n)} incidents of the list, and those to come.`),
-        (e: unknown) => say(e instanceof Error ? e.message : String(e)),
+      store.decisions.preview(about).then(
+        ({ count: n, warnings }) => say(n === 1 ? "Hides 1 incident of the list, and those to come." : `Hides ${count(n)} incidents of the list, and those to come.`, warnings),
+        async (e: unknown) => say("", [], await problemOf(e)),
       );
     }
     return () => void (current = false);
   }, [key]);
   return (
-    <p class="preview num" role="status">
-      {text.value}
-    </p>
+    <div class="preview num" role="status">
+      <p>{foreseen.value.text}</p>
+      <WarningTexts of={foreseen.value.warnings} />
+      <ProblemNote problem={foreseen.value.problem} onSignIn={() => void store.signIn()} />
+    </div>
+  );
+}
+
+/** What is rarely meant about an exception. */
+export function WarningTexts({ of }: { readonly of: Warnings }): JSX.Element {
+  return (
+    <>
+      {of.map((w) => (
+        <p key={w.code} class="warning">
+          <span class="dot shape-warn" aria-hidden="true" /> <span class="hidden">Warning: </span>
+          {sentence(w.message)}
+        </p>
+      ))}
+    </>
   );
 }

@@ -1,22 +1,37 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
+import { useRef } from "preact/hooks";
 import type { Exception } from "../api/schema.ts";
 import { Empty, FromPacket } from "../components/basics.tsx";
-import { title } from "../format/names.ts";
 import { absolute, age, parseTime } from "../format/time.ts";
 import { count } from "../format/units.ts";
-import type { Decisions } from "../state/decisions.ts";
+import { scope } from "../state/decisions.ts";
+import type { Problem } from "../state/problems.ts";
+import type { Store } from "../state/store.ts";
+import { WarningTexts } from "./decide.tsx";
+import { useKeptFocus } from "./focus.ts";
+import { ProblemNote } from "./problem.tsx";
 
 /** What is normal here, why, for how long, and how much it has hidden. */
-export function ExceptionList({ decisions, now }: { readonly decisions: Decisions; readonly now: number }): JSX.Element {
-  const all = decisions.exceptions.value;
+export function ExceptionList({ store }: { readonly store: Store }): JSX.Element {
+  const all = store.decisions.exceptions.value;
+  const list = useRef<HTMLDivElement>(null);
+  useKeptFocus(list, ".exception button");
+  return (
+    <div ref={list} tabIndex={-1}>
+      <Items all={all} store={store} />
+    </div>
+  );
+}
+
+function Items({ all, store }: { readonly all: readonly Exception[]; readonly store: Store }): JSX.Element {
   if (all.length === 0) {
     return <Empty title="No exceptions" text="Open an alert and choose “This is normal…” to hide incidents like it." />;
   }
   return (
     <ul class="exception-list">
       {all.map((e) => (
-        <Item key={e.id} exception={e} decisions={decisions} now={now} />
+        <Item key={e.id} exception={e} store={store} now={store.now.value} />
       ))}
     </ul>
   );
@@ -24,12 +39,12 @@ export function ExceptionList({ decisions, now }: { readonly decisions: Decision
 
 interface ItemProps {
   readonly exception: Exception;
-  readonly decisions: Decisions;
+  readonly store: Store;
   readonly now: number;
 }
 
-function Item({ exception: e, decisions, now }: ItemProps): JSX.Element {
-  const problem = useSignal("");
+function Item({ exception: e, store, now }: ItemProps): JSX.Element {
+  const problem = useSignal<Problem | null>(null);
   return (
     <li class="exception" data-exception={e.id}>
       <p class="exception-what">
@@ -40,30 +55,21 @@ function Item({ exception: e, decisions, now }: ItemProps): JSX.Element {
       </p>
       <p class="alert-line num">
         <span>{count(e.hits)} hidden</span>
-        <span title={e.expires === null ? undefined : absolute(parseTime(e.expires))}>{end(e, now)}</span>
+        <span>{end(e, now)}</span>
         <span class="spring" />
-        <span class="problem" role="alert">{problem.value}</span>
-        <button type="button" class="tool" onClick={() => void decisions.remove(e.id).then((p) => (problem.value = p ?? ""))}>
+        <button type="button" class="tool" onClick={() => void store.decisions.remove(e).then((p) => (problem.value = p))}>
           Remove<span class="hidden"> {scope(e)}</span>
         </button>
       </p>
+      <WarningTexts of={e.warnings ?? []} />
+      <ProblemNote problem={problem.value} onSignIn={() => void store.signIn()} />
     </li>
   );
-}
-
-function scope(e: Exception): string {
-  const ends = [e.host, e.peer].filter((x) => x !== undefined);
-  return [
-    ...(e.category === undefined ? [] : [title(e.category)]),
-    ...(ends.length === 0 ? [] : [ends.join(" ↔ ")]),
-    ...(e.port === undefined ? [] : [`port ${e.port}`]),
-    ...(e.proto === undefined ? [] : [e.proto]),
-    ...(e.sensor === undefined ? [] : [`sensor ${e.sensor}`]),
-  ].join(", ");
 }
 
 function end(e: Exception, now: number): string {
   const left = parseTime(e.expires ?? null) - now;
   if (Number.isNaN(left)) return "for ever";
-  return left > 0 ? `${age(left)} left` : "expired";
+  const until = absolute(parseTime(e.expires)).slice(0, 16);
+  return left > 0 ? `${age(left)} left, until ${until}` : `expired ${until}`;
 }

@@ -1,11 +1,11 @@
 import type { ComponentChildren, JSX } from "preact";
-import type { Alert, Stats } from "../api/schema.ts";
+import type { Severity, Stats } from "../api/schema.ts";
 import { Amount } from "../components/basics.tsx";
 import { SeverityShape } from "../components/shapes.tsx";
 import { words } from "../format/names.ts";
 import { ago } from "../format/time.ts";
 import { bitsPerSecond, bytes, count, packetsPerSecond, percent, shortCount, text } from "../format/units.ts";
-import { openBySeverity, severities } from "../state/alerts.ts";
+import { severities, tally } from "../state/alerts.ts";
 import { allEnded, losses, lossesByStage } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
 import { total, type Measure } from "../state/traffic.ts";
@@ -52,7 +52,7 @@ function Numbers({ stats, store }: { readonly stats: Stats; readonly store: Stor
       <Tile label="Connections" note={`${shortCount(c.opened)} opened, ${shortCount(c.expired)} ended`}>
         <span class="amount num">{count(c.active)}</span>
       </Tile>
-      <OpenAlerts alerts={store.alerts.value} />
+      <OpenAlerts alerts={store.openAlerts.value} />
       <Lost stats={stats} />
       <Detector stats={stats} />
     </>
@@ -74,16 +74,16 @@ function Tile(props: {
   );
 }
 
-function OpenAlerts({ alerts }: { readonly alerts: readonly Alert[] }): JSX.Element {
-  const open = openBySeverity(alerts);
-  const sum = [...open.values()].reduce((a, b) => a + b, 0);
+/** The alerts of the server's list that go on, loaded here or not. */
+function OpenAlerts({ alerts }: { readonly alerts: ReadonlyMap<string, Severity> | null }): JSX.Element {
+  const open = tally(alerts?.values() ?? []);
   const known = severities.filter((s) => open.has(s));
   return (
     <Tile
       label="Open alerts"
       note={
         known.length === 0
-          ? `${count(alerts.length)} closed`
+          ? alerts === null ? "\u00a0" : "none goes on"
           : known.map((s) => (
               <span key={s} class="tally">
                 <SeverityShape severity={s} /> {open.get(s)} {s}
@@ -91,7 +91,7 @@ function OpenAlerts({ alerts }: { readonly alerts: readonly Alert[] }): JSX.Elem
             ))
       }
     >
-      <span class="amount num">{count(sum)}</span>
+      <span class="amount num">{count(alerts?.size ?? Number.NaN)}</span>
     </Tile>
   );
 }
