@@ -117,6 +117,24 @@ suite("the page", ({ folder, open, withProgram }) => {
         await page.keyboard.press("ArrowDown");
         await page.waitForFunction(() => document.activeElement.getAttribute("data-row") === "1");
         assert.equal(await page.locator("[role=grid]").getAttribute("aria-colcount"), "9");
+        assert.equal(await page.evaluate(() => document.activeElement.getAttribute("aria-describedby")), "connection-facts");
+        assert.match(await page.locator("#connection-facts").textContent(), /→.*up, .* down, .* packets; from \d{4}-\d\d-\d\d .* to \d{4}/);
+        await page.evaluate(() => document.activeElement.blur());
+      });
+
+      await t.test("a tooltip says nothing that is not written as well", async () => {
+        await page.keyboard.press("j");
+        await page.keyboard.press("Enter");
+        await page.locator(".detail").waitFor();
+        assert.match(await page.locator(".facts").textContent(), /Began\d{4}-\d\d-\d\d \d\d:\d\d/);
+        assert.match(await page.locator(".foot").textContent(), /learned.*limits.*malformed packets/);
+        const only = await page.evaluate(() => [...document.querySelectorAll("[title]")]
+          .filter((e) => !e.closest("button") && !e.matches("bdi, time")).map((e) => e.title));
+        assert.deepEqual(only, []);
+        const cut = await page.evaluate(() => [...document.querySelectorAll(".detail bdi, .alert-summary bdi")]
+          .filter((e) => e.scrollWidth > e.clientWidth && getComputedStyle(e).overflow !== "visible").map((e) => e.textContent));
+        assert.deepEqual(cut, []);
+        await page.keyboard.press("Escape");
         await page.evaluate(() => document.activeElement.blur());
       });
 

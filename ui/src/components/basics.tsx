@@ -1,5 +1,5 @@
 import type { ComponentChildren, JSX } from "preact";
-import { text as quantityText, type Quantity } from "../format/units.ts";
+import type { Quantity } from "../format/units.ts";
 import { absolute, age, ago } from "../format/time.ts";
 import { printable } from "../format/names.ts";
 
@@ -16,7 +16,7 @@ export function Age({ at, now, words = false }: { readonly at: number; readonly 
 /** A number with its unit smaller. */
 export function Amount({ of }: { readonly of: Quantity }): JSX.Element {
   return (
-    <span class="amount num" title={quantityText(of)}>
+    <span class="amount num">
       {of.value}
       <span class="unit">{"\u00a0" + of.unit}</span>
     </span>

@@ -2,7 +2,7 @@
 import type { Link } from "../api/socket.ts";
 import type { Health, Stats } from "../api/schema.ts";
 import { age, clock, duration, parseTime } from "../format/time.ts";
-import { count, shortCount } from "../format/units.ts";
+import { count, percent, shortCount } from "../format/units.ts";
 import { dropReason, words } from "../format/names.ts";
 import { gapMs } from "./traffic.ts";
 
@@ -155,6 +155,12 @@ export function calm(stats: Stats | null, f: Freshness, since: number): Calm {
   return stats.detector.learning >= 1
     ? { title: "No alerts", text: "Nothing abnormal. The detector knows this network." }
     : { title: "No alerts", text: "Nothing abnormal so far. Fixed limits are watched from the first packets on; what is usual here is still being learned." };
+}
+
+/** How far each part of the detector has learned, the furthest first; empty without parts. */
+export function learnedParts(d: Stats["detector"]): string {
+  const parts = Object.entries(d.parts ?? {}).sort(([, a], [, b]) => b - a);
+  return parts.map(([name, share]) => `${words(name)} ${percent(share)}`).join(", ");
 }
 
 /** Whether there is no source left that packets could come from. */

@@ -37,6 +37,7 @@ const leastScale = 100_000;
 export function ConnectionsPanel({ store }: { readonly store: Store }): JSX.Element {
   const { rows } = store.rows.value;
   const held = useSignal(false);
+  const read = useSignal<Connection | null>(null); // the row that somebody reads
   const scale = barScale(rows);
   return (
     <Panel
@@ -53,7 +54,8 @@ export function ConnectionsPanel({ store }: { readonly store: Store }): JSX.Elem
         </>
       }
     >
-      <Grid store={store} rows={rows} held={held} scale={scale} />
+      <Grid store={store} rows={rows} held={held} read={read} scale={scale} />
+      <Facts of={read.value} />
     </Panel>
   );
 }
@@ -77,10 +79,11 @@ interface GridProps {
   readonly store: Store;
   readonly rows: readonly Connection[];
   readonly held: Signal<boolean>;
+  readonly read: Signal<Connection | null>;
   readonly scale: number;
 }
 
-function Grid({ store, rows, held, scale }: GridProps): JSX.Element {
+function Grid({ store, rows, held, read, scale }: GridProps): JSX.Element {
   const scroller = useRef<HTMLDivElement>(null);
   const view = useViewport(scroller);
   const active = useSignal(0); // the row that the keyboard is on
@@ -90,6 +93,7 @@ function Grid({ store, rows, held, scale }: GridProps): JSX.Element {
     const inside = scroller.current?.contains(document.activeElement) ?? false;
     held.value = by || inside;
     store.setHeld(held.value);
+    if (!held.value) read.value = null;
   };
   return (
     <div class="conn-grid" role="grid" aria-label="Connections" aria-describedby="connections-extent" aria-rowcount={rows.length + 1} aria-colcount={columns.length}>
@@ -106,7 +110,7 @@ function Grid({ store, rows, held, scale }: GridProps): JSX.Element {
       >
         <div class="conn-space" role="presentation" style={{ height: `${rows.length * rowHeight}px` }}>
           {rows.slice(first, last).map((c, i) => (
-            <Row key={c.id} conn={c} index={first + i} scale={scale} now={store.captureNow()} focusable={active.value === first + i} onAlert={(id) => void store.showAlert(id)} />
+            <Row key={c.id} conn={c} index={first + i} scale={scale} now={store.captureNow()} focusable={active.value === first + i} onRead={() => (read.value = c)} onAlert={(id) => void store.showAlert(id)} />
           ))}
         </div>
         {rows.length === 0 && (
@@ -118,6 +122,23 @@ function Grid({ store, rows, held, scale }: GridProps): JSX.Element {
         )}
       </div>
     </div>
+  );
+}
+
+/** All of the row that somebody points at or is on: a row has no room for it. */
+function Facts({ of: c }: { readonly of: Connection | null }): JSX.Element {
+  return (
+    <p class="conn-facts num" id="connection-facts">
+      {c === null ? (
+        <span class="muted">Point at a row, or go to it by the arrow keys: all about it is written here.</span>
+      ) : (
+        <>
+          <FromPacket text={endpoint(c.srcIP, c.srcPort)} /> → <FromPacket text={endpoint(c.dstIP, c.dstPort)} /> {printable(c.proto)}
+          {c.sni !== "" && <> <FromPacket text={c.sni} /></>}; {bytes(c.bytesUp)} up, {bytes(c.bytesDown)} down, {count(c.packets)} packets; from {absolute(c.first)} to{" "}
+          {absolute(c.last)}
+        </>
+      )}
+    </p>
   );
 }
 
@@ -159,10 +180,11 @@ interface RowProps {
   readonly scale: number;
   readonly now: number;
   readonly focusable: boolean;
+  readonly onRead: () => void;
   readonly onAlert: (id: string) => void;
 }
 
-function Row({ conn: c, index, scale, now, focusable, onAlert }: RowProps): JSX.Element {
+function Row({ conn: c, index, scale, now, focusable, onRead, onAlert }: RowProps): JSX.Element {
   return (
     <div
       class={`conn-row ${c.gone ? "gone" : ""} ${index % 2 === 1 ? "odd" : ""}`}
@@ -170,6 +192,9 @@ function Row({ conn: c, index, scale, now, focusable, onAlert }: RowProps): JSX.
       aria-rowindex={index + 2}
       data-row={index}
       tabIndex={focusable ? 0 : -1}
+      aria-describedby={focusable ? "connection-facts" : undefined}
+      onPointerEnter={onRead}
+      onFocusIn={onRead}
       style={{ transform: `translateY(${index * rowHeight}px)` }}
     >
       <div role="gridcell" class={c.alert === "" ? "address" : "address alerted"}>
@@ -195,13 +220,13 @@ function Row({ conn: c, index, scale, now, focusable, onAlert }: RowProps): JSX.
         <span class="rate-bar" style={{ width: `${Math.round((c.rate / scale) * 100)}%` }} aria-hidden="true" />
         <span>{c.rate > 0 ? text(bitsPerSecond(c.rate)) : "–"}</span>
       </div>
-      <div role="gridcell" class="numeric num" title={`${bytes(c.bytesUp)} up, ${bytes(c.bytesDown)} down`}>
+      <div role="gridcell" class="numeric num">
         {bytes(c.bytesUp + c.bytesDown)}
       </div>
       <div role="gridcell" class="numeric num">
         {shortCount(c.packets)}
       </div>
-      <div role="gridcell" class="numeric" title={`first ${absolute(c.first)}`}>
+      <div role="gridcell" class="numeric">
         <Age at={c.last} now={now} />
       </div>
     </div>

@@ -2,7 +2,7 @@ import type { ComponentChildren, JSX } from "preact";
 import type { Alert, Top } from "../api/schema.ts";
 import { Age, FromPacket } from "../components/basics.tsx";
 import { endpoint, featureName, isShare, printable, words } from "../format/names.ts";
-import { parseTime } from "../format/time.ts";
+import { absolute, parseTime } from "../format/time.ts";
 import { count, measured, measuredRange, percent, percentRange, score, shortCount } from "../format/units.ts";
 
 type Reason = NonNullable<Alert["reasons"]>[number];
@@ -31,11 +31,11 @@ export function AlertDetail({ alert: a, now, children }: DetailProps): JSX.Eleme
         </Fact>
         <Fact name="Protocol">{a.proto}</Fact>
         <Fact name="Evidence">{count(a.count)}</Fact>
-        <Fact name="Began">
-          <Age at={parseTime(a.ts)} now={now} words />
+        <Fact name="Began" wide>
+          <Moment at={parseTime(a.ts)} now={now} />
         </Fact>
-        <Fact name="Latest">
-          <Age at={parseTime(a.last_ts)} now={now} words />
+        <Fact name="Latest" wide>
+          <Moment at={parseTime(a.last_ts)} now={now} />
         </Fact>
       </dl>
       <h3>Why</h3>
@@ -57,12 +57,21 @@ export function AlertDetail({ alert: a, now, children }: DetailProps): JSX.Eleme
   );
 }
 
-function Fact({ name, children }: { readonly name: string; readonly children: ComponentChildren }): JSX.Element {
+function Fact({ name, wide = false, children }: { readonly name: string; readonly wide?: boolean; readonly children: ComponentChildren }): JSX.Element {
   return (
-    <div>
+    <div class={wide ? "wide" : ""}>
       <dt>{name}</dt>
       <dd class="num">{children}</dd>
     </div>
+  );
+}
+
+/** A time, and how long ago it was. */
+function Moment({ at, now }: { readonly at: number; readonly now: number }): JSX.Element {
+  return (
+    <>
+      {absolute(at)}, <Age at={at} now={now} words />
+    </>
   );
 }
 

@@ -3,7 +3,7 @@ import type { Stats } from "../api/schema.ts";
 import { dropReason, words } from "../format/names.ts";
 import { duration } from "../format/time.ts";
 import { bytes, count, shortCount } from "../format/units.ts";
-import { bounds, effectText, lossesByStage } from "../state/status.ts";
+import { bounds, effectText, learnedParts, lossesByStage } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
 
 /** The program's own condition: latency, what each stage has lost, memory. */
@@ -15,14 +15,9 @@ export function Foot({ store }: { readonly store: Store }): JSX.Element {
         <>
           <Losses stats={stats} />
           <Bounds stats={stats} />
-          {(stats.latency_ms ?? []).map((l) => (
-            <span key={l.stage} title={`Time from a packet's stamp until it is ${words(l.stage)}, last minute: median and 99th percentile`}>
-              {words(l.stage)} {l.p50.toFixed(1)}
-              {"\u2009/\u2009"}
-              {l.p99.toFixed(1)} ms
-            </span>
-          ))}
-          <span title="Packets that could not be decoded">malformed {shortCount(sum(stats.malformed))}</span>
+          <Latency stats={stats} />
+          <Learned stats={stats} />
+          <span>malformed packets {shortCount(sum(stats.malformed))}</span>
           <span>memory {bytes(stats.memory_bytes)}</span>
           <span class="spring" />
           <span>sensor {stats.sensor}</span>
@@ -31,6 +26,36 @@ export function Foot({ store }: { readonly store: Store }): JSX.Element {
       )}
       <span>{store.version.value !== "" && `NetLyra ${store.version.value}`}</span>
     </footer>
+  );
+}
+
+/** The time from a packet's stamp to a stage, of the last minute. */
+function Latency({ stats }: { readonly stats: Stats }): JSX.Element | null {
+  const all = stats.latency_ms ?? [];
+  if (all.length === 0) return null;
+  return (
+    <span class="losses">
+      <span class="losses-title">from a packet, median / 99 % of the last minute</span>
+      {all.map((l) => (
+        <span key={l.stage}>
+          {words(l.stage)} {l.p50.toFixed(1)}
+          {"\u2009/\u2009"}
+          {l.p99.toFixed(1)} ms
+        </span>
+      ))}
+    </span>
+  );
+}
+
+/** How far each part of the detector has learned. The tile has room for the first of them only. */
+function Learned({ stats }: { readonly stats: Stats }): JSX.Element | null {
+  const parts = learnedParts(stats.detector);
+  if (parts === "") return null;
+  return (
+    <span class="losses">
+      <span class="losses-title">learned</span>
+      {parts}
+    </span>
   );
 }
 

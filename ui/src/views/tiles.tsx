@@ -2,11 +2,10 @@ import type { ComponentChildren, JSX } from "preact";
 import type { Severity, Stats } from "../api/schema.ts";
 import { Amount } from "../components/basics.tsx";
 import { SeverityShape } from "../components/shapes.tsx";
-import { words } from "../format/names.ts";
 import { ago } from "../format/time.ts";
 import { bitsPerSecond, bytes, count, packetsPerSecond, percent, shortCount, text } from "../format/units.ts";
 import { severities, tally } from "../state/alerts.ts";
-import { allEnded, losses, lossesByStage } from "../state/status.ts";
+import { allEnded, learnedParts, losses, lossesByStage } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
 import { total, type Measure } from "../state/traffic.ts";
 
@@ -126,10 +125,8 @@ function Detector({ stats }: { readonly stats: Stats }): JSX.Element {
       </Tile>
     );
   }
-  const known = Object.entries(d.parts ?? {}).sort(([, a], [, b]) => b - a);
-  const parts = known.map(([name, share]) => `${words(name)} ${percent(share)}`);
   return (
-    <Tile label="Detector" note={<span title={parts.join("\n")}>{parts.join(", ") || d.name}</span>}>
+    <Tile label="Detector" note={learnedParts(d) || d.name}>
       <span class="amount num">{percent(d.learning)}</span> <span class="tile-aside">learned</span>
       <span class="meter" aria-hidden="true">
         <span style={{ width: `${Math.round(d.learning * 100)}%` }} />
