@@ -251,6 +251,16 @@ suite("the page", ({ folder, open, withProgram }) => {
           return boxes.some((a, i) => boxes.some((b, j) => i < j && a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom));
         });
         assert.equal(over, false);
+        const head = () => page.locator(".top").evaluate((e) => e.offsetHeight);
+        const height = await head();
+        await page.getByRole("button", { name: "Pause" }).click(); // the axis ends with a time of day then
+        const bad = await page.evaluate(() => {
+          const cut = [...document.querySelectorAll(".legend-item")].filter((e) => e.getBoundingClientRect().right > e.closest(".panel").getBoundingClientRect().right - 1 || e.closest(".legend").clientWidth < e.offsetWidth);
+          const ticks = [...document.querySelectorAll(".time-axis span")].map((e) => e.getBoundingClientRect()).filter((r) => r.width > 0);
+          return [cut.map((e) => e.textContent), ticks.some((a, i) => ticks.some((b, j) => i < j && a.left < b.right && b.left < a.right))];
+        });
+        assert.deepEqual(bad, [[], false]);
+        assert.equal(await head(), height, "the head has grown and pushes the page down");
         await close();
       });
     });

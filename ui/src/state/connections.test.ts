@@ -36,6 +36,15 @@ describe("connections", () => {
     expect(c.sorted("rate", true).find((r) => r.id === "2")?.rate).toBe(0);
   });
 
+  test("a list of which rows were left out is a part, until a full one comes", () => {
+    const c = new Connections();
+    c.merge(columns([{ id: "1" }], { full: true, omitted: 3 }));
+    c.merge(columns([{ id: "2" }]));
+    expect(c.partial).toBe(true);
+    c.merge(columns([{ id: "1" }], { full: true }));
+    expect(c.partial).toBe(false);
+  });
+
   test("single packets that nobody answers stand below all who talk", () => {
     const c = new Connections();
     c.merge(columns([

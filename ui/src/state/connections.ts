@@ -33,6 +33,8 @@ export type SortKey = (typeof sortKeys)[number];
 
 export class Connections {
   readonly #byID = new Map<string, Connection>();
+  /** The server has left rows out since the last full list: the list is a part. */
+  partial = false;
 
   get size(): number {
     return this.#byID.size;
@@ -41,6 +43,7 @@ export class Connections {
   /** Merges a message's columns. Each row replaces what was known of its connection; a full list replaces all. */
   merge(c: Columns): void {
     if (c.full) this.#removeAllBut(new Set(c.id));
+    this.partial = toNumber(c.omitted) > 0 || (this.partial && !c.full);
     for (let i = 0; i < c.id.length; i++) this.#put(c, i);
     for (const id of c.gone) this.#remove(id);
   }

@@ -28,6 +28,10 @@ export interface Rows {
   readonly rows: readonly Connection[];
   /** Rises at each change, as the connections themselves are changed in place. */
   readonly version: number;
+  /** So many are open, by the server's count of then. */
+  readonly active: number;
+  /** The server has sent those that moved last, not all. */
+  readonly partial: boolean;
 }
 
 export type AlertsState =
@@ -54,7 +58,7 @@ export class Store {
   readonly openAlerts = signal<ReadonlyMap<string, Severity> | null>(null);
   /** An alert that was asked for from elsewhere on the page and is not in the list, or why there is none. */
   readonly linked = signal<Alert | Problem | null>(null);
-  readonly rows = signal<Rows>({ rows: [], version: 0 });
+  readonly rows = signal<Rows>({ rows: [], version: 0, active: 0, partial: false });
   readonly sort = signal<{ key: SortKey; descending: boolean }>({ key: "rate", descending: true });
   readonly announced = signal("");
   /** The id of the alert that is open; null: none. */
@@ -335,7 +339,8 @@ export class Store {
   }
 
   #setRows(rows: readonly Connection[]): void {
-    this.rows.value = { rows, version: this.rows.value.version + 1 };
+    const { connections, stats } = this.#model;
+    this.rows.value = { rows, version: this.rows.value.version + 1, active: stats?.connections.active ?? 0, partial: connections.partial };
   }
 
   #announce(): void {

@@ -7,7 +7,7 @@ import { absolute } from "../format/time.ts";
 import { bitsPerSecond, bytes, count, niceScale, short, shortCount, text } from "../format/units.ts";
 import type { Connection, SortKey } from "../state/connections.ts";
 import { silence } from "../state/status.ts";
-import type { Store } from "../state/store.ts";
+import type { Rows, Store } from "../state/store.ts";
 import { moveRow, rowHeight, useViewport } from "./viewport.ts";
 
 /** Rows drawn beyond the edges. */
@@ -45,7 +45,7 @@ export function ConnectionsPanel({ store }: { readonly store: Store }): JSX.Elem
       title="Top connections"
       extra={
         <>
-          <span class="panel-note num" id="connections-extent">{extent(rows, store.stats.value?.connections.active ?? 0)}</span>
+          <span class="panel-note num" id="connections-extent">{extent(store.rows.value)}</span>
           <span class="panel-note num">{rows.length > 0 && `bars to ${text(short(bitsPerSecond(scale)))}`}</span>
           <span class="spring" />
           <span class="held num" role="status">
@@ -61,12 +61,13 @@ export function ConnectionsPanel({ store }: { readonly store: Store }): JSX.Elem
 }
 
 /** How many of the open connections are listed. */
-function extent(rows: readonly Connection[], active: number): string {
+function extent({ rows, active, partial }: Rows): string {
   const listed = rows.reduce((n, c) => n + (c.gone ? 0 : 1), 0);
   if (rows.length === 0) return "";
+  if (listed === active) return `${count(active)} open`;
   // Of very many at once, the server does not tell of each that it has ended.
   if (listed > active) return `${count(listed)} listed, ${count(active)} open`;
-  return listed < active ? `${count(listed)} of ${count(active)} open, those that moved last` : `${count(listed)} open`;
+  return `${count(listed)} of ${count(active)} open${partial ? ", those that moved last" : ""}`;
 }
 
 /** The rate of a full bar, in bytes/s. */
