@@ -8,6 +8,8 @@ import { assertAccessible, suite, wait } from "./rig.mjs";
 suite("alerts", ({ folder, open, withProgram }) => {
   const many = join(folder, "many.pcap");
   writeScans(many, 130, 0.05, 0, 90);
+  const goesOn = join(folder, "goes-on.pcap");
+  writeScans(goesOn, 130, 0.05, 0, 90, 400);
   const few = join(folder, "few.pcap");
   writeScans(few, 5, 1, 0, 90);
   const slow = join(folder, "slow.pcap");
@@ -68,12 +70,13 @@ suite("alerts", ({ folder, open, withProgram }) => {
   });
 
   test("a connection opens its alert though it is not loaded", async () => {
-    await withProgram(["--read", many], async (server) => {
+    await withProgram(["--read", goesOn], async (server) => {
       const oldest = (await raised(server, 130)).at(-1);
       const { page, complaints, close } = await open(server.url);
       await page.getByText("130 open; latest 100 listed").waitFor();
       await page.getByRole("button", { name: "Last" }).click(); // the scan that went on is the latest
-      const row = page.locator(".conn-row", { hasText: `${oldest.src_ip}:` }).first();
+      const mark = page.getByRole("button", { name: "Open its alert" });
+      const row = page.locator(".conn-row", { hasText: `${oldest.src_ip}:`, has: mark }).first();
       await row.getByRole("button", { name: "Open its alert" }).click();
       const linked = page.getByRole("region", { name: "The alert of the connection" });
       await linked.locator(".detail").waitFor();
@@ -83,7 +86,7 @@ suite("alerts", ({ folder, open, withProgram }) => {
       await assertAccessible(page);
       await page.keyboard.press("Escape");
       await linked.waitFor({ state: "detached" });
-      await page.getByRole("button", { name: "Load older alerts" }).click();
+      await page.getByRole("button", { name: "Load older alerts" }).scrollIntoViewIfNeeded();
       await items(page).nth(129).waitFor();
       await row.getByRole("button", { name: "Open its alert" }).click();
       await page.locator(`.alert.expanded[data-alert="${oldest.id}"]`).waitFor();

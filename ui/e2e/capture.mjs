@@ -33,20 +33,20 @@ export function writeCapture(path, seconds) {
 
 /**
  * Writes a capture of n port scans, one every gap seconds from `from` on, each by another host of another victim, after which the first goes
- * on, and of one packet at `end`.
+ * on with so many more ports, 20 a second, and of one packet at `end`.
  */
-export function writeScans(path, n, gap, from, end) {
+export function writeScans(path, n, gap, from, end, more = 0) {
   const frames = [[end, tcp(clients[0], server, 45_000, 443, flag.syn, 1, 0, "")]];
-  const scan = (i, at, first, last) => {
+  const scan = (i, at, first, last, pace) => {
     const [source, target] = [`192.0.2.${1 + i}`, `198.51.100.${1 + i}`];
     for (let port = first; port <= last; port++) {
-      const t = at + (port - first) * 0.002;
+      const t = at + (port - first) * pace;
       frames.push([t, tcp(source, target, 51_000 + port, port, flag.syn, 1, 0, "")]);
       frames.push([t + 0.001, tcp(target, source, port, 51_000 + port, flag.rst | flag.ack, 0, 2, "")]);
     }
   };
-  for (let i = 0; i < n; i++) scan(i, from + i * gap, 1, 200);
-  scan(0, from + n * gap + 0.5, 201, 260);
+  for (let i = 0; i < n; i++) scan(i, from + i * gap, 1, 200, 0.002);
+  scan(0, from + n * gap + 0.5, 201, 200 + more, 0.05);
   frames.sort(([a], [b]) => a - b);
   writeFileSync(path, Buffer.concat([fileHeader(), ...frames.map(([t, frame]) => record(t, frame))]));
 }

@@ -542,7 +542,7 @@ export type Columns = {
   readonly gen: Count;
   /** these are all; forget what is not among them */
   readonly full: boolean;
-  /** rows left out of this message because of its bound; they come when they change again */
+  /** rows left out of this message because of its bound, single packets without an answer first; they come when they change again */
   readonly omitted: Count;
   readonly id: readonly (string)[];
   /** the initiator */

@@ -231,7 +231,9 @@ function LoadOlder({ load }: { readonly load: () => Promise<void> }): JSX.Elemen
   );
 }
 
+/** Who has gone to the button by the tab key presses it, and does not lose it from under the focus. */
 function loadNearEnd(e: HTMLElement, store: Store): void {
+  if (document.activeElement?.closest(".older") != null) return;
   if (store.olderAlerts.peek() === "more" && e.scrollHeight - e.scrollTop - e.clientHeight < nearEnd) void store.loadOlder();
 }
 
