@@ -4,8 +4,8 @@ import "netlyra/internal/models"
 
 // IncidentOf names the open incident that a connection belongs to, the one with the highest score, and that score; "" for none. It belongs to
 // an incident of either end if it has the peer and the port that the incident is about. Where these are too many to be known one by
-// one, all that could be among them are.
-func (j *Judge) IncidentOf(orig, resp models.Addr, respPort uint16, proto models.Proto) (id string, score float64) {
+// one, all that could be among them are. completed: its handshake was (ConnSlot.Completed).
+func (j *Judge) IncidentOf(orig, resp models.Addr, respPort uint16, proto models.Proto, completed bool) (id string, score float64) {
 	if len(j.incidents) == 0 {
 		return "", 0
 	}
@@ -16,12 +16,17 @@ func (j *Judge) IncidentOf(orig, resp models.Addr, respPort uint16, proto models
 			continue
 		}
 		for _, in := range j.raised[r][e] {
-			if in.finding.score > score && in.about(ends[1], port) {
+			if in.finding.score > score && !(completed && in.ofFailures()) && in.about(ends[1], port) {
 				id, score = in.id, in.finding.score
 			}
 		}
 	}
 	return id, score
+}
+
+// ofFailures says whether the incident is a flood of what does not get through: ordinary clients go on coming to a host that is flooded.
+func (in *incident) ofFailures() bool {
+	return in.key.category == models.CategoryFlood && in.finding.lead.feature != leadOpened
 }
 
 // about says whether the incident is about what its entity does with a peer on a port.

@@ -363,8 +363,8 @@ func (j *Judge) gatherOne(r Role, e uint32, s *models.ConnSlot) {
 			if !unasked(s) && !fragments(s) {
 				continue
 			}
-		case !opens(s), category == models.CategoryFlood && s.Completed && in.finding.lead.feature != leadOpened:
-			continue // ordinary clients go on coming to a host that is flooded
+		case !opens(s), s.Completed && in.ofFailures():
+			continue
 		}
 		if in.opened < j.end || category == models.CategoryAmplification || category == models.CategoryAnomaly {
 			in.count += n // begin has counted those of the first slot

@@ -150,6 +150,30 @@ func TestIncidentsHaveACap(t *testing.T) {
 	}
 }
 
+// A connection that has completed its handshake is part of no flood of those that do not get through, though it comes to the same port at the
+// same time, and one of the same source may be among them.
+func TestCompletedConnectionsAreInNoFlood(t *testing.T) {
+	s, victim := newScript(t), addr("10.0.0.77")
+	s.learned()
+	for i := range 3 * DefaultLimits().FloodHalfOpen {
+		s.conn(1000+float64(i)/100, attemptAt(spoofed(i), victim, 80, false))
+	}
+	s.until(1030)
+	var in, completed int
+	s.look = func(j *Judge) {
+		if id, _ := j.IncidentOf(spoofed(400), victim, 80, models.ProtoTCP, false); id != "" {
+			in++
+		}
+		if id, _ := j.IncidentOf(spoofed(400), victim, 80, models.ProtoTCP, true); id != "" {
+			completed++
+		}
+	}
+	s.play(1, 1)
+	if in == 0 || completed > 0 {
+		t.Errorf("an attempt is in the flood in %d slots, a completed connection in %d", in, completed)
+	}
+}
+
 func TestScores(t *testing.T) {
 	for _, tc := range []struct{ value, limit, want float64 }{
 		{100, 100, 0.81}, {101, 100, 0.81}, {200, 100, 0.9}, {1000, 100, 0.98}, {1e12, 1, 1}, {50, 100, 0.81},

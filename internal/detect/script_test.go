@@ -22,6 +22,7 @@ import (
 // script is what happens when, in seconds from its beginning, which is a full day. Unlike a scene it may last for days: where nothing happens,
 // one slot a second is judged. What it plays is judged by the rules alone unless its options say otherwise: trees and tails are left out.
 type script struct {
+	look    func(j *Judge) // after each slot; nil: nobody does
 	t       testing.TB
 	options Options
 	moments map[int64]*moment // by slot
@@ -256,6 +257,9 @@ func (s *script) play(workers int, seed uint64) (alerts []models.Alert, j *Judge
 		m.deal(parts, rng)
 		received, lost := s.lost(n)
 		now := j.Slot(n, parts, received, lost)
+		if s.look != nil {
+			s.look(j)
+		}
 		for _, a := range now {
 			least := int64(scriptSecond)
 			if a.Category == models.CategoryAnomaly { // it is about the second that ended with the slot judged before

@@ -132,6 +132,31 @@ func TestSeveralSourcesGiveTheSameAlerts(t *testing.T) {
 	}
 }
 
+// In the sample clients go on using the server that is flooded, and the one that is scanned: their connections are part of no incident.
+func TestOrdinaryClientsAreInNoIncident(t *testing.T) {
+	var out outputs
+	run(t, Options{Sensor: "s", Sources: []Source{open(t)}, Wait: true, Outputs: out.wire()})
+	in, ordinary := map[models.Category]int{}, 0
+	category := map[string]models.Category{}
+	for _, a := range out.alerts {
+		category[a.ID] = a.Category
+	}
+	for _, c := range out.conns {
+		client := c.SrcIP == "10.77.0.21" || c.SrcIP == "10.77.0.22"
+		switch {
+		case c.Alert == "" && client:
+			ordinary++
+		case client:
+			t.Errorf("%s:%d to %s:%d, %s, is said to be part of the %s", c.SrcIP, c.SrcPort, c.DstIP, c.DstPort, c.State, category[c.Alert])
+		case c.Alert != "":
+			in[category[c.Alert]]++
+		}
+	}
+	if in[models.CategoryPortScan] < 1500 || in[models.CategoryFlood] < 3000 || ordinary < 50 {
+		t.Errorf("%v in incidents, %d ordinary", in, ordinary)
+	}
+}
+
 // share passes on the frames of every n-th connection, as a fan-out does.
 type share struct {
 	Source
