@@ -16,7 +16,7 @@ func (j *Judge) IncidentOf(orig, resp models.Addr, respPort uint16, proto models
 			continue
 		}
 		for _, in := range j.raised[r][e] {
-			if in.finding.score > score && !(completed && in.ofFailures()) && in.about(ends[1], port) {
+			if in.finding.score > score && (!completed || !in.ofFailures()) && in.about(ends[1], port) {
 				id, score = in.id, in.finding.score
 			}
 		}
