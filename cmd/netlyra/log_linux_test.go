@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -171,6 +172,9 @@ func stateSaved(t *testing.T, dir string) bool {
 
 // Signals that ask for an end get an orderly one; timeout(1) sends SIGTERM twice at once, to the process and to its group.
 func TestSignalsEndInOrder(t *testing.T) {
+	if signal.Ignored(syscall.SIGHUP) { // under nohup; a signal that is handled here has its default in a program that is started
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	for name, send := range map[string][]syscall.Signal{
 		"interrupt": {syscall.SIGINT}, "terminal closed": {syscall.SIGHUP}, "twice at once": {syscall.SIGTERM, syscall.SIGTERM},
 		"closed and terminated": {syscall.SIGHUP, syscall.SIGTERM}, "broken pipe first": {syscall.SIGPIPE, syscall.SIGTERM},

@@ -11,6 +11,7 @@ import (
 	"netlyra/internal/models"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/term"
 )
 
 // maxZstdWindow is the most history a zstd stream may ask for: what `zstd -d` allows too. It is allocated only as the
@@ -104,6 +105,8 @@ func (f *File) use(file *os.File) (io.Reader, error) {
 		return nil, errors.Join(fmt.Errorf("capture: %w", err), file.Close())
 	case st.IsDir():
 		return nil, errors.Join(fmt.Errorf("capture: %s is a directory; name the capture files in it", f.path), file.Close())
+	case st.Mode()&os.ModeCharDevice != 0 && term.IsTerminal(int(file.Fd())): // nobody types a capture
+		return nil, errors.Join(fmt.Errorf("capture: %s is a terminal: name a file, or pipe a capture into it", f.path), file.Close())
 	case st.Mode().IsRegular():
 		f.total = st.Size()
 	default:

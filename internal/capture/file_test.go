@@ -538,6 +538,17 @@ func TestFilePipe(t *testing.T) {
 	}
 }
 
+// A terminal is no capture: whoever forgot the pipe would wait for good.
+func TestTerminal(t *testing.T) {
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("no terminal to be had here: %v", err)
+	}
+	if _, err := OpenFile("-", FileOptions{Stdin: terminal}); err == nil || !strings.Contains(err.Error(), "standard input is a terminal: name a file") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestFilePipeOfText(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
