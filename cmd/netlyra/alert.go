@@ -177,6 +177,7 @@ func listTop(t models.Top) string {
 // acknowledge marks alerts as seen; those that cannot be do not keep it from the others.
 func (p *program) acknowledge(ctx context.Context, c *config.AlertAck) error {
 	var errs []error
+	slices.Sort(c.ID)
 	for _, id := range slices.Compact(c.ID) {
 		var a models.Alert
 		body := map[string]models.Triage{"triage": models.TriageAcknowledged}

@@ -122,14 +122,14 @@ func (w *watcher) checkServer(made []string) error {
 		return err
 	}
 	w.serving = o
-	if w.config.Database == config.DatabaseTemporary {
-		o.TLS.Dir = os.TempDir() // below a directory that is made there
-	} else {
-		o.TLS.Dir = filepath.Join(filepath.Dir(w.config.Database), tlsDir)
+	where := os.TempDir() // of a temporary database, and of the certificate beside it
+	if w.config.Database != config.DatabaseTemporary {
+		where = filepath.Join(filepath.Dir(w.config.Database), tlsDir)
+		o.TLS.Dir = where // else what is there is not what run will find
 	}
 	makes, err := api.Check(o)
 	if err == nil && makes && !slices.Contains(made, filepath.Dir(w.config.Database)) {
-		if err = dir.Writable(o.TLS.Dir); err != nil {
+		if err = dir.Writable(where); err != nil {
 			err = fmt.Errorf("a certificate is to be made, and cannot be kept: %w: give --tls-cert and --tls-key, or the right to write there", err)
 		}
 	}

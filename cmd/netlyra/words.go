@@ -82,12 +82,21 @@ func beside(r *models.Reason, unit string) string {
 	}
 	switch r.Basis {
 	case models.BasisHost:
-		return fmt.Sprintf("usually %s to %s for this host%s", number(r.Expected.Low), quantity(r.Expected.High, unit), times)
+		return fmt.Sprintf("usually %s for this host%s", between(r.Expected, unit), times)
 	case models.BasisNetwork:
-		return fmt.Sprintf("usually %s to %s in this network%s", number(r.Expected.Low), quantity(r.Expected.High, unit), times)
+		return fmt.Sprintf("usually %s in this network%s", between(r.Expected, unit), times)
 	case models.BasisLimit:
 	}
 	return fmt.Sprintf("limit %s%s", quantity(crossed, unit), strings.Replace(times, "as much", "the limit", 1))
+}
+
+// between is a range; what is nothing needs no unit.
+func between(r models.Range, unit string) string {
+	low := "0"
+	if r.Low != 0 {
+		low = quantity(r.Low, unit)
+	}
+	return low + " to " + quantity(r.High, unit)
 }
 
 // quantity is a number with its unit.

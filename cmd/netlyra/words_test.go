@@ -12,14 +12,15 @@ import (
 
 func TestBecause(t *testing.T) {
 	for want, r := range map[string]models.Reason{
-		"different ports within 20 s: 2,000 (limit 60; 33 times the limit)":                                        {Feature: "ports", Value: 2000, Unit: "ports", Expected: models.Range{High: 60}, Basis: models.BasisLimit},
-		"coefficient of variation of the sizes of answers: 0.065 of the mean (limit 0.75)":                         {Feature: "answer_size_variation", Value: 0.065, Unit: "of the mean", Expected: models.Range{Low: 0.75, High: 10}, Basis: models.BasisLimit},
-		"ports of local hosts on which attempts failed within an hour: 40 ports of hosts (limit 40)":               {Feature: "failed_targets", Value: 40, Unit: "ports of hosts", Expected: models.Range{High: 40}, Basis: models.BasisLimit},
-		"bytes sent and received within a second: 31 kB/s (usually 0 to 2.0 kB/s for this host; 16 times as much)": {Feature: "byte_rate", Value: 31030, Unit: "bytes/s", Expected: models.Range{High: 2000}, Basis: models.BasisHost},
-		"different hosts within 20 s: 12 (usually 0 to 15 in this network)":                                        {Feature: "peers", Value: 12, Unit: "hosts", Expected: models.Range{High: 15}, Basis: models.BasisNetwork},
-		"bytes sent within 20 min: 52 MB (limit 20 MB; 3 times the limit)":                                         {Feature: "uploaded", Value: 52e6, Unit: "bytes", Expected: models.Range{High: 20e6}, Basis: models.BasisLimit},
-		"a feature without a name: 3 (limit 1; 3 times the limit)":                                                 {Feature: "a_feature_without_a_name", Value: 3, Expected: models.Range{High: 1}, Basis: models.BasisLimit},
-		"share of new connections that were not accepted: 1 (usually 0 to 0.25 in this network; 4 times as much)":  {Feature: "failed_share", Value: 1, Expected: models.Range{High: 0.25}, Basis: models.BasisNetwork},
+		"different ports within 20 s: 2,000 (limit 60; 33 times the limit)":                                               {Feature: "ports", Value: 2000, Unit: "ports", Expected: models.Range{High: 60}, Basis: models.BasisLimit},
+		"coefficient of variation of the sizes of answers: 0.065 of the mean (limit 0.75)":                                {Feature: "answer_size_variation", Value: 0.065, Unit: "of the mean", Expected: models.Range{Low: 0.75, High: 10}, Basis: models.BasisLimit},
+		"ports of local hosts on which attempts failed within an hour: 40 ports of hosts (limit 40)":                      {Feature: "failed_targets", Value: 40, Unit: "ports of hosts", Expected: models.Range{High: 40}, Basis: models.BasisLimit},
+		"bytes sent and received within a second: 31 kB/s (usually 0 to 2.0 kB/s for this host; 16 times as much)":        {Feature: "byte_rate", Value: 31030, Unit: "bytes/s", Expected: models.Range{High: 2000}, Basis: models.BasisHost},
+		"bytes sent and received within a second: 31 kB/s (usually 1.2 kB/s to 2.0 kB/s for this host; 16 times as much)": {Feature: "byte_rate", Value: 31030, Unit: "bytes/s", Expected: models.Range{Low: 1200, High: 2000}, Basis: models.BasisHost},
+		"different hosts within 20 s: 12 (usually 0 to 15 in this network)":                                               {Feature: "peers", Value: 12, Unit: "hosts", Expected: models.Range{High: 15}, Basis: models.BasisNetwork},
+		"bytes sent within 20 min: 52 MB (limit 20 MB; 3 times the limit)":                                                {Feature: "uploaded", Value: 52e6, Unit: "bytes", Expected: models.Range{High: 20e6}, Basis: models.BasisLimit},
+		"a feature without a name: 3 (limit 1; 3 times the limit)":                                                        {Feature: "a_feature_without_a_name", Value: 3, Expected: models.Range{High: 1}, Basis: models.BasisLimit},
+		"share of new connections that were not accepted: 1 (usually 0 to 0.25 in this network; 4 times as much)":         {Feature: "failed_share", Value: 1, Expected: models.Range{High: 0.25}, Basis: models.BasisNetwork},
 	} {
 		if got := because(&r); got != want {
 			t.Errorf("%s\n want %s", got, want)

@@ -46,6 +46,9 @@ func (t TLS) certificate(names []string, now time.Time) (tls.Certificate, error)
 
 // check says what certificate would, and whether it would make one, without making it.
 func (t TLS) check(names []string, now time.Time) (makes bool, err error) {
+	if t.CertFile == "" && t.Dir == "" { // it is known only later where
+		return true, nil
+	}
 	_, good, err := t.load(names, now)
 	return err == nil && !good, err
 }

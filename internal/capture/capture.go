@@ -83,7 +83,7 @@ func unsupportedLinks() map[uint32]string {
 		119: "802.11 with a Prism header", 122: "IP over Fibre Channel", 123: "SunATM", 138: "IP over FireWire", 140: "MTP2", 141: "MTP3", 142: "SCCP", 143: "DOCSIS",
 		144: "Linux IrDA", 147: "private use 0", 163: "802.11 with an AVS header", 165: "BACnet MS/TP", 166: "Linux PPP", 177: "LAPD", 187: "Bluetooth HCI",
 		189: "USB, Linux", 192: "PPI", 195: "IEEE 802.15.4 with FCS", 197: "ERF", 201: "Bluetooth HCI with direction", 202: "AX.25 KISS", 204: "PPP with direction",
-		220: "USB, Linux, 64 bytes", 223: "SITA", 224: "ERF", 226: "Solaris ipnet", 227: "CAN", 230: "IEEE 802.15.4 without FCS", 231: "D-Bus", 235: "DVB-CI",
+		220: "USB, Linux, 64 bytes", 223: "WirelessHART", 224: "Fibre Channel FC-2", 226: "Solaris ipnet", 227: "CAN", 230: "IEEE 802.15.4 without FCS", 231: "D-Bus", 235: "DVB-CI",
 		239: "NFLOG", 240: "netANALYZER", 242: "IP over InfiniBand", 243: "MPEG-2 TS", 245: "NFC LLCP", 247: "InfiniBand", 248: "SCTP", 249: "USBPcap",
 		251: "Bluetooth LE", 252: "Wireshark upper PDU", 253: "Linux netlink", 254: "Bluetooth Linux monitor", 256: "Bluetooth LE with pseudo-header",
 		258: "PKTAP", 266: "USB, Darwin", 270: "LoRaTap", 272: "nRF sniffer", 283: "IEEE 802.15.4 TAP",

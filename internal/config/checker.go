@@ -20,6 +20,7 @@ func (e *UsageError) Unwrap() error { return e.Err }
 type checker struct {
 	origins map[string]origin // of flags whose value is not from the command line
 	given   map[string]bool   // flags on the command line
+	dropped map[string]bool   // flags from elsewhere that one on the command line has taken the place of
 	faults  []fault
 }
 
@@ -53,8 +54,10 @@ func (c *checker) note(flag string, err error) {
 func (c *checker) conflict(a, b string, drop func(flag string)) {
 	switch {
 	case c.given[a] && !c.given[b]:
+		c.dropped[b] = true
 		drop(b)
 	case c.given[b] && !c.given[a]:
+		c.dropped[a] = true
 		drop(a)
 	default:
 		c.note(a, fmt.Errorf("--%s%s and --%s%s: give one of them", a, c.origins[a].of(a), b, c.origins[b].of(b)))

@@ -139,6 +139,9 @@ func TestMistakes(t *testing.T) {
 		args   []string
 		says   []string
 	}{
+		{"a negative number of talkers", "", []string{"analyze", "--top=-1", "x.pcap"}, []string{"--top", "0 or more"}},
+		{"a size that no number holds", "", []string{"run", "--database-max-mb=9223372036854775807"}, []string{"--database-max-mb", "must be 1 to"}},
+		{"an endless budget", "", []string{"run", "--alert-budget=inf"}, []string{"--alert-budget", "finite"}},
 		{"all at once", "", []string{"run", "--workers=0", "--ring-mb=0", "--tls-cert=x", "--loop"}, []string{"--workers", "--ring-mb", "--tls-key", "--read"}},
 		{"unknown key in the file", "NETLYRA_LISTN=x\nNETLYRA_WORKER=3", []string{"run"}, []string{"NETLYRA_LISTN", "NETLYRA_WORKER"}},
 		{"bad value in the file", "NETLYRA_WORKERS=many", []string{"run"}, []string{"--workers", "many"}},

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/alecthomas/kong"
 	"github.com/joho/godotenv"
 )
 
@@ -49,7 +50,7 @@ func readSettings(in Input) (*settings, error) {
 	case "":
 		return s, s.readDefault(in)
 	}
-	err := s.read(path, "chown or chmod it")
+	err := s.read(kong.ExpandPath(path), "chown or chmod it")
 	if err != nil {
 		return s, fmt.Errorf("--config %s: %w", path, err)
 	}

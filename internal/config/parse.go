@@ -75,7 +75,7 @@ type parsing struct {
 func (p *parsing) parse() (*CLI, *kong.Context, error) {
 	var unknown []fault
 	for {
-		p.checker = &checker{origins: map[string]origin{}, given: map[string]bool{}, faults: slices.Clone(unknown)}
+		p.checker = &checker{origins: map[string]origin{}, dropped: map[string]bool{}, given: map[string]bool{}, faults: slices.Clone(unknown)}
 		cli := &CLI{}
 		exited := false
 		parser, err := p.newParser(cli, kong.Writers(p.in.Stdout, p.in.Stdout), kong.Exit(func(int) { exited = true }))

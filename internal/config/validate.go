@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -16,8 +17,8 @@ func (d *Detection) check(c *checker) {
 	if d.Workers < 1 || d.Workers > 64 {
 		c.bad("workers", d.Workers, "must be 1 to 64")
 	}
-	if !(d.AlertBudget > 0) { // not a number is neither
-		c.bad("alert-budget", d.AlertBudget, "must be positive")
+	if !(d.AlertBudget > 0) || math.IsInf(d.AlertBudget, 0) { // not a number is neither
+		c.bad("alert-budget", d.AlertBudget, "must be positive and finite")
 	}
 	if d.MaxConnections < 1024 || d.MaxConnections > 1<<24 {
 		c.bad("max-connections", d.MaxConnections, "must be 1024 to %d", 1<<24)
@@ -69,7 +70,9 @@ func (r *Run) checkSource(c *checker) {
 		flag string
 		set  bool
 	}{{"loop", r.Loop}, {"keep-time", r.KeepTime}, {"speed", r.Speed != "1"}} {
-		if f.set && r.Read == "" {
+		switch {
+		case !f.set || r.Read != "":
+		case c.given[f.flag] || !c.dropped["read"]:
 			c.bad(f.flag, "", "is about a capture file: add --read FILE")
 		}
 	}
@@ -87,6 +90,15 @@ func (r *Run) checkSource(c *checker) {
 	}
 }
 
+func (a *Analyze) check(c *checker) {
+	if a.Top < 0 {
+		c.bad("top", a.Top, "must be 0 or more")
+	}
+}
+
+// mostDatabaseMB is a petabyte.
+const mostDatabaseMB = 1e9
+
 func (r *Run) checkKept(c *checker) {
 	if (r.TLSCert == "") != (r.TLSKey == "") {
 		c.bad("tls-cert", "", "and --tls-key belong together: give both or none")
@@ -94,17 +106,16 @@ func (r *Run) checkKept(c *checker) {
 	for _, d := range []struct {
 		flag  string
 		value Duration
-		least time.Duration
-	}{{"alert-age", r.AlertAge, time.Second}, {"connection-age", r.ConnectionAge, time.Second}, {"state-every", r.StateEvery, time.Second}} {
+	}{{"alert-age", r.AlertAge}, {"connection-age", r.ConnectionAge}, {"state-every", r.StateEvery}} {
 		switch {
 		case d.value <= 0:
 			c.bad(d.flag, d.value, "must be positive")
-		case time.Duration(d.value) < d.least:
-			c.bad(d.flag, d.value, "must be %v or longer", Duration(d.least))
+		case time.Duration(d.value) < time.Second:
+			c.bad(d.flag, d.value, "must be 1s or longer")
 		}
 	}
-	if r.DatabaseMaxMB <= 0 {
-		c.bad("database-max-mb", r.DatabaseMaxMB, "must be positive")
+	if r.DatabaseMaxMB < 1 || r.DatabaseMaxMB > mostDatabaseMB {
+		c.bad("database-max-mb", r.DatabaseMaxMB, "must be 1 to %d", mostDatabaseMB)
 	}
 	if r.State == "" {
 		c.bad("state", "", "is empty: give a directory, or off")

@@ -4,7 +4,7 @@ import "netlyra/internal/models"
 
 // IncidentOf names the open incident that a connection belongs to, the one with the highest score, and that score; "" for none. It belongs to
 // an incident of either end if it has the peer and the port that the incident is about. Where these are too many to be known one by
-// one, all that could be among them are. completed: its handshake was (ConnSlot.Completed).
+// one, all that could be among them are. completed: the responder has taken it up.
 func (j *Judge) IncidentOf(orig, resp models.Addr, respPort uint16, proto models.Proto, completed bool) (id string, score float64) {
 	if len(j.incidents) == 0 {
 		return "", 0

@@ -31,6 +31,19 @@ type Record struct {
 	Score    float64 // of that
 }
 
+// Completed says whether the responder has taken the connection up: TCP's handshake is complete, or, where there is none or it was not seen, it
+// has answered. A TCP connection that was reset is not told from one that was refused.
+func (r *Record) Completed() bool {
+	switch r.State {
+	case models.ConnEstablished, models.ConnClosing, models.ConnClosed:
+		return true
+	case models.ConnActive:
+		return r.Packets[1] > 0
+	case models.ConnSynSent, models.ConnSynReceived, models.ConnReset:
+	}
+	return false
+}
+
 // Connection makes the stored and served form; it computes the Community ID, so call it outside the packet path.
 func (r *Record) Connection(sensor string) models.Connection {
 	c := models.Connection{

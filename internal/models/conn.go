@@ -93,12 +93,6 @@ func (s ConnState) String() string {
 	return "active"
 }
 
-// Completed says whether a TCP connection in this state has completed its handshake. One that was reset afterwards is not told from one that was
-// refused.
-func (s ConnState) Completed() bool {
-	return s == ConnEstablished || s == ConnClosing || s == ConnClosed
-}
-
 // ConnStateNames lists the texts of all states.
 func ConnStateNames() []string { return connStates[:] }
 

@@ -179,7 +179,7 @@ func (j *judge) attribute(done []*slotResult) {
 		for _, records := range [][]flow.Record{d.records, d.active} {
 			for i := range records {
 				r := &records[i]
-				r.Incident, r.Score = j.detector.IncidentOf(r.Orig, r.Resp, r.RespPort, r.Proto, r.State.Completed())
+				r.Incident, r.Score = j.detector.IncidentOf(r.Orig, r.Resp, r.RespPort, r.Proto, r.Completed())
 			}
 		}
 	}

@@ -487,6 +487,22 @@ func TestQueryListsAllLiveConnections(t *testing.T) {
 	}
 }
 
+// However many questions wait, a batch waits for one.
+func TestOneQuestionABatch(t *testing.T) {
+	w, err := newWorker(Options{Sensor: "s", Live: true, Workers: 1}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range maxAsks {
+		w.asks <- &ask{keep: func(*flow.Record) bool { return true }, answer: make(chan part, 1)}
+	}
+	for left := maxAsks - 1; left >= 0; left-- {
+		if w.reply(); len(w.asks) != left {
+			t.Fatalf("%d questions wait, want %d", len(w.asks), left)
+		}
+	}
+}
+
 // udp is a datagram of 20 bytes from 10.0.0.1 to 10.0.0.2.
 func udp(src, dst uint16) []byte {
 	b := []byte{0x45, 0, 0, 48, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2}

@@ -31,16 +31,13 @@ type part struct {
 // maxAsks bounds the questions that wait for a worker.
 const maxAsks = 8
 
-// reply answers the questions that wait, between two batches.
+// reply answers one question, if any waits, between two batches: more would have packets wait for as long as others ask.
 func (w *worker) reply() {
-	for {
-		select {
-		case a := <-w.asks:
-			rs, next := w.table.Live(a.into, a.from, a.keep)
-			a.answer <- part{rs, next}
-		default:
-			return
-		}
+	select {
+	case a := <-w.asks:
+		rs, next := w.table.Live(a.into, a.from, a.keep)
+		a.answer <- part{rs, next}
+	default:
 	}
 }
 

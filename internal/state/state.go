@@ -80,7 +80,7 @@ func Check(path string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
+	if err != nil || lock == nil { // no locks on this system
 		return err
 	}
 	return lock.Close()
