@@ -15,8 +15,8 @@ describe("the list of alerts", () => {
     expect(l.following()).toBeNull();
     l.renew(span(9, 7), { cursor: "c1" });
     expect(l.following()).toEqual({ cursor: "c1" });
-    l.append(span(6, 4), { cursor: "c2" });
-    l.append(span(3, 1), null);
+    l.append(l.following(), span(6, 4), { cursor: "c2" });
+    l.append(l.following(), span(3, 1), null);
     expect(ids(l.items)).toEqual([9, 8, 7, 6, 5, 4, 3, 2, 1]);
     expect(l.following()).toBeNull();
   });
@@ -24,7 +24,7 @@ describe("the list of alerts", () => {
   test("what has been loaded stays when the newest are asked for again", () => {
     const l = new AlertList();
     l.renew(span(6, 4), { cursor: "c1" });
-    l.append(span(3, 1), { cursor: "c2" });
+    l.append(l.following(), span(3, 1), { cursor: "c2" });
     l.renew(span(8, 6), { cursor: "c3" });
     expect(ids(l.items)).toEqual([8, 7, 6, 5, 4, 3, 2, 1]);
     expect(l.following()).toEqual({ cursor: "c2" });
@@ -38,13 +38,23 @@ describe("the list of alerts", () => {
     expect(l.following()).toEqual({ cursor: "c2" });
   });
 
+  test("a page that was asked for before the list was renewed is not taken", () => {
+    const l = new AlertList();
+    l.renew(span(10, 5), { cursor: "c1" });
+    const asked = l.following();
+    l.renew(span(30, 20), { cursor: "c2" });
+    l.append(asked, span(4, 1), null);
+    expect(ids(l.items)).toEqual(ids(span(30, 20)));
+    expect(l.following()).toEqual({ cursor: "c2" });
+  });
+
   test("a revision of one that is not loaded makes no hole and is no news", () => {
     const l = new AlertList();
     l.renew(span(9, 7), { cursor: "c1" });
     expect(l.put(at(2, { rev: 5 }))).toBe(false);
     expect(ids(l.items)).toEqual([9, 8, 7]);
     expect(l.put(at(10))).toBe(true);
-    l.append(span(6, 1), null);
+    l.append(l.following(), span(6, 1), null);
     expect(l.put(at(0))).toBe(true); // all is loaded: there is no hole
   });
 
@@ -59,7 +69,7 @@ describe("the list of alerts", () => {
     const { to } = l.following() ?? {};
     expect(Date.parse(to ?? "")).toBe(1e12 + 2000 + 1);
     l.expect(100);
-    l.append([at(2), at(1)], null);
+    l.append(l.following(), [at(2), at(1)], null);
     expect(ids(l.items).slice(-2)).toEqual([2, 1]);
     expect(l.put(at(room + 2))).toBe(true);
     expect(l.items).toHaveLength(room + 2);
@@ -68,7 +78,7 @@ describe("the list of alerts", () => {
   test("after a decision those go that should be in the answer and are not", () => {
     const l = new AlertList();
     l.renew(span(9, 4), { cursor: "c1" });
-    l.append(span(3, 1), { cursor: "c2" });
+    l.append(l.following(), span(3, 1), { cursor: "c2" });
     const doubted = new Set(l.items.map((a) => a.id));
     l.put(at(10));
     l.renew([at(9), at(7), at(5), at(4)], { cursor: "c3" }, doubted);

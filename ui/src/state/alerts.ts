@@ -73,8 +73,9 @@ export class AlertList {
     this.#room = Math.max(this.#room, this.items.length + n);
   }
 
-  /** Takes the page that follows. */
-  append(page: readonly Alert[], following: Following | null): void {
+  /** Takes the page that was asked for as following; one that follows something else by now would leave a hole, and is not taken. */
+  append(asked: Following | null, page: readonly Alert[], following: Following | null): void {
+    if (asked !== this.following()) return;
     this.items = mergeAlerts(this.items, page);
     const oldest = this.items.at(-1);
     if (oldest !== undefined) this.#end = { at: oldest, following };
@@ -83,6 +84,11 @@ export class AlertList {
   /** Is called when the open ones are asked for. */
   askOpen(): void {
     this.#during = [];
+  }
+
+  /** Is called when the open ones are not to be had. */
+  openFailed(): void {
+    this.#during = null;
   }
 
   /** Takes all that go on, as of when they were asked for. */

@@ -231,7 +231,7 @@ export class Store {
     let problem: Problem | null = null;
     try {
       const { items, next } = await getAlerts({ ...following, limit: alertsPage });
-      list.append(items, next === null ? null : { ...following, cursor: next });
+      list.append(following, items, next === null ? null : { ...following, cursor: next });
     } catch (e) {
       problem = await problemOf(e);
     }
@@ -385,6 +385,7 @@ export class Store {
         this.alertsState.value = { kind: "ready" };
       }
     } catch (e) {
+      list.openFailed();
       this.#again = false;
       this.alertsState.value = { kind: "failed", problem: await problemOf(e) };
     } finally {
