@@ -3,8 +3,9 @@ package store
 import "netlyra/internal/models"
 
 const (
-	sampleBurst = 10_000  // unanswered rows that are stored one by one
-	sampleRate  = 200     // further ones a second of capture time
+	sampleBurst = 10_000 // unanswered rows that are stored one by one
+	sampleRate  = 200    // further ones a second of capture time
+	forgetLooks = 16
 	sampleKnown = 1 << 16 // rows that were let in and may come again are remembered, at most
 )
 
@@ -13,11 +14,11 @@ const (
 type sample[K comparable] struct {
 	tokens float64
 	ts     models.Micros
-	known  map[K]struct{} // rows that are stored, and so will be their next states
+	known  map[K]bool // rows that are stored, and so will be their next states; true: somebody has answered
 }
 
 func newSample[K comparable]() sample[K] {
-	return sample[K]{tokens: sampleBurst, known: map[K]struct{}{}}
+	return sample[K]{tokens: sampleBurst, known: map[K]bool{}}
 }
 
 // leavesOut says whether an unanswered row that is not known is not to be stored. now is its capture time. crowded: the queue is half full,
@@ -31,15 +32,19 @@ func (s *sample[K]) leavesOut(now models.Micros, crowded bool) bool {
 	return false
 }
 
-// remember keeps in mind that the row with this key is stored.
-func (s *sample[K]) remember(key K) {
+// remember keeps in mind that the row with this key is stored. Where there is no room, one that nobody has answered is forgotten, of some that are looked
+// at; else any.
+func (s *sample[K]) remember(key K, answered bool) {
 	if _, known := s.known[key]; !known && len(s.known) >= sampleKnown {
-		for other := range s.known {
-			delete(s.known, other)
-			break
+		looks := 0
+		for other, answered := range s.known {
+			if looks++; !answered || looks == forgetLooks {
+				delete(s.known, other)
+				break
+			}
 		}
 	}
-	s.known[key] = struct{}{}
+	s.known[key] = answered
 }
 
 // refill grants tokens for the capture time that has passed, for a second at most: a time that jumps is worth no more.
@@ -67,20 +72,24 @@ func (q *queue) leavesOutConnection(c *models.Connection) bool {
 		return true
 	}
 	if !over {
-		s.remember(c.ID)
+		s.remember(c.ID, false)
 	}
 	return false
 }
 
-// leavesOutHost says whether what a host has done is not to be stored. Who was answered once is known.
+// leavesOutHost says whether what a host has done is not to be stored. Who was answered once is known, for as long as there is room for all such.
 func (q *queue) leavesOutHost(h *models.Host) bool {
 	s := &q.sampleHosts
-	if _, known := s.known[h.IP]; known {
+	answered := h.PacketsRecv > 0
+	if was, known := s.known[h.IP]; known {
+		if answered && !was {
+			s.known[h.IP] = true
+		}
 		return false
 	}
-	if h.PacketsRecv == 0 && s.leavesOut(h.LastTS, len(q.hosts) >= maxHosts/2) {
+	if !answered && s.leavesOut(h.LastTS, len(q.hosts) >= maxHosts/2) {
 		return true
 	}
-	s.remember(h.IP)
+	s.remember(h.IP, answered)
 	return false
 }

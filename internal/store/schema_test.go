@@ -1,7 +1,10 @@
 package store
 
 import (
+	"crypto/sha256"
 	"database/sql"
+	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +49,21 @@ func sqlType(f *schema.Field) string {
 }
 
 // TestMigrationsMatchTheModels: every field of a stored model is a column of the right type, and there is no other one.
+// TestMigrationsAreNotEdited: a database that has been through one never sees what is added to it. What changes is a further migration.
+func TestMigrationsAreNotEdited(t *testing.T) {
+	for name, want := range map[string]string{
+		"00001_init.sql":       "268458773a6da125608bf92d9d949a85d10b12d491b2ce270091b3c02fcb0dcd",
+		"00002_exceptions.sql": "c8aadb4cdea6e36cad682b2b1238baf7e422b08ca242c3740ccdf7225a3cebf0",
+		"00003_decisions.sql":  "36bd07c2b10001bb089a4aacb26b8acb9c41c9b1c2dd097a0c6eae9cea9cb2cb",
+	} {
+		text, err := fs.ReadFile(embedded(), name)
+		must(t, err)
+		if got := fmt.Sprintf("%x", sha256.Sum256(text)); got != want {
+			t.Errorf("%s has the SHA-256 %s, want %s: undo the change, and write another migration", name, got, want)
+		}
+	}
+}
+
 func TestMigrationsMatchTheModels(t *testing.T) {
 	s := open(t, Options{})
 	for _, tab := range []table{s.tables.alerts, s.tables.connections, s.tables.hosts, s.tables.series, s.tables.exceptions} {

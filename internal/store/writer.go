@@ -249,21 +249,23 @@ func (w *writer) step(ctx context.Context) (worked bool, err error) {
 	return worked, nil
 }
 
-// closeOld closes the connections that an earlier run has left open, because it was killed: nobody will tell their end. It comes before
-// the first rows of this run.
+// closeOld closes some of the connections that an earlier run has left open, because it was killed: nobody will tell their end. It comes
+// before the first rows of this run, piece by piece until closedOld.
 func (w *writer) closeOld(ctx context.Context) error {
-	return w.transact(ctx, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, `UPDATE connections SET "end" = ? WHERE id IN (SELECT id FROM connections INDEXED BY connections_open WHERE "end" = '')`, models.ConnCutOff)
+	var closed int64
+	err := w.transact(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `UPDATE connections SET "end" = ? WHERE id IN
+			(SELECT id FROM connections INDEXED BY connections_open WHERE "end" = '' LIMIT ?)`, models.ConnCutOff, w.flushRows())
 		if err != nil {
 			return fmt.Errorf("store: close what was left open: %w", err)
 		}
-		n, err := res.RowsAffected()
-		if err == nil && n > 0 {
-			w.log.LogAttrs(ctx, slog.LevelInfo, "connections of an earlier run closed", slog.Int64("connections", n))
-		}
-		w.closedOld = true
+		closed, err = res.RowsAffected()
 		return err
 	})
+	if err == nil && closed == 0 {
+		w.closedOld = true
+	}
+	return err
 }
 
 // probe writes a page that changes nothing.
@@ -363,7 +365,7 @@ func (w *writer) flush(ctx context.Context) (worked bool, err error) {
 		return false, nil
 	}
 	if !w.closedOld {
-		if err := w.closeOld(ctx); err != nil {
+		if err := w.closeOld(ctx); err != nil || !w.closedOld {
 			return true, err
 		}
 	}

@@ -22,11 +22,5 @@ CREATE INDEX decisions_object ON decisions (object, id);
 -- What gives way first when the database is full.
 CREATE INDEX connections_unanswered ON connections (inserted_at) WHERE packets_down = 0;
 
--- What a run that was killed has left open.
-CREATE INDEX connections_open ON connections (id) WHERE "end" = '';
-
--- As connections_unanswered, of hosts.
-CREATE INDEX hosts_silent ON hosts (inserted_at) WHERE packets_recv = 0;
-
 -- The incident that a connection belongs to.
 ALTER TABLE connections ADD COLUMN alert TEXT NOT NULL DEFAULT '';
