@@ -584,8 +584,14 @@ func TestCompleted(t *testing.T) {
 		answered uint64
 		want     bool
 	}{
-		{models.ConnSynSent, 0, false}, {models.ConnSynReceived, 1, false}, {models.ConnEstablished, 1, true}, {models.ConnClosing, 2, true},
-		{models.ConnClosed, 3, true}, {models.ConnReset, 1, false}, {models.ConnActive, 0, false}, {models.ConnActive, 1, true},
+		{models.ConnSynSent, 0, false},
+		{models.ConnSynReceived, 1, false},
+		{models.ConnEstablished, 1, true},
+		{models.ConnClosing, 2, true},
+		{models.ConnClosed, 3, true},
+		{models.ConnReset, 1, false},
+		{models.ConnActive, 0, false},
+		{models.ConnActive, 1, true},
 	} {
 		r := Record{State: tc.state, Packets: [2]uint64{1, tc.answered}}
 		if got := r.Completed(); got != tc.want {
