@@ -4,34 +4,52 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
+	"strconv"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"netlyra/internal/models"
 )
 
-// BenchmarkConnections flushes 2,000 connections at a time, all new or all known, each flush durable.
+// BenchmarkConnections flushes 2,000 connections at a time, each flush durable, with the blocks that are due in between as in Run: new ones, ones
+// that are known, and ones that are in blocks already.
 func BenchmarkConnections(b *testing.B) {
-	for _, known := range []bool{false, true} {
-		b.Run(fmt.Sprintf("known=%v", known), func(b *testing.B) {
+	const old = 40_000
+	for _, kind := range []string{"new", "known", "in blocks"} {
+		b.Run(kind, func(b *testing.B) {
 			s, err := New(b.Context(), Options{Path: b.TempDir() + "/x.db"})
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer func() { _ = s.Close() }()
-			w := &writer{Store: s, batch: &rowBatch{}}
-			id := int64(0)
-			rows := 0
+			w := newWriter(s)
+			if kind == "in blocks" {
+				fillRows(b, w, old, 0)
+			}
+			first, rows := 0, 0
 			for b.Loop() {
+				b.StopTimer()
 				cs := make([]models.Connection, flushRows)
 				for i := range cs {
-					cs[i] = testConnection(id + int64(i))
+					cs[i] = makeConnection(first + i)
 				}
-				if !known {
-					id += flushRows
+				s.queue.sampleConnections = newSample[int64]()
+				b.StartTimer()
+				switch kind {
+				case "new":
+					first += flushRows
+				case "in blocks":
+					first = (first + flushRows) % (old / 2)
 				}
 				s.OfferConnections(cs)
 				if _, err := w.flush(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := w.blocksStep(b.Context()); err != nil {
 					b.Fatal(err)
 				}
 				rows += flushRows
@@ -75,4 +93,87 @@ func BenchmarkSaveAlert(b *testing.B) {
 			}
 		})
 	})
+}
+
+// BenchmarkFilters answers every filter, common and rare, pairs of them and each order, of NETLYRA_BENCH_ROWS connections or alerts (50,000
+// unless set). NETLYRA_BENCH_TABLE=alerts, connections asks one list alone. It prints the median and the 99th percentile of each:
+//
+//	NETLYRA_BENCH_ROWS=1000000 go test ./internal/store -run '^$' -bench Filters -benchtime 100x -timeout 1h
+func BenchmarkFilters(b *testing.B) {
+	n := 50_000
+	if v := os.Getenv("NETLYRA_BENCH_ROWS"); v != "" {
+		var err error
+		if n, err = strconv.Atoi(v); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if only := os.Getenv("NETLYRA_BENCH_TABLE"); only != "alerts" {
+		b.Run("connections", func(b *testing.B) {
+			s := filled(b, n, 0)
+			for _, a := range connectionAsks(n) {
+				b.Run(a.name, func(b *testing.B) { timePages(b, a.query, s.Connections) })
+			}
+		})
+	}
+	if only := os.Getenv("NETLYRA_BENCH_TABLE"); only != "connections" {
+		b.Run("alerts", func(b *testing.B) {
+			s := filled(b, 0, n)
+			for _, a := range alertAsks(n) {
+				b.Run(a.name, func(b *testing.B) { timePages(b, a.query, s.Alerts) })
+			}
+		})
+	}
+}
+
+// timePages asks again and again.
+func timePages[Q, T any](b *testing.B, q Q, ask func(context.Context, Q) (models.Page[T], error)) {
+	var took []time.Duration
+	rows := 0
+	before := cpuTime(b)
+	for b.Loop() {
+		start := time.Now()
+		p, err := ask(b.Context(), q)
+		if err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+		rows = len(p.Items)
+	}
+	slices.Sort(took)
+	part := func(p float64) float64 {
+		return float64(took[min(len(took)-1, int(p*float64(len(took))))].Microseconds()) / 1000
+	}
+	b.ReportMetric(0, "ns/op") // not printed: the percentiles say more
+	b.ReportMetric(part(0.5), "p50-ms")
+	b.ReportMetric(part(0.99), "p99-ms")
+	b.ReportMetric((cpuTime(b)-before).Seconds()*1000/float64(len(took)), "cpu-ms")
+	b.ReportMetric(float64(rows), "rows")
+}
+
+// cpuTime is what this process has used, which other programs disturb less than the clock.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// filled makes a database of so many connections and alerts, and says how large it is.
+func filled(b *testing.B, connections, alerts int) *Store {
+	b.Helper()
+	s, err := New(b.Context(), Options{Path: b.TempDir() + "/x.db", MaxBytes: 1 << 40, QueryTimeout: time.Minute})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	w := newWriter(s)
+	fillRows(b, w, connections, alerts)
+	used, err := usedBytes(b.Context(), s.write)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("%d connections, %d alerts: %.1f bytes each", connections, alerts, float64(used)/float64(connections+alerts))
+	return s
 }

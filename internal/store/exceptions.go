@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"strings"
 
 	"gorm.io/gorm"
 
@@ -387,12 +386,17 @@ func (s *Store) PreviewException(ctx context.Context, e models.Exception, limit 
 	}
 	p := models.ExceptionPreview{Items: []models.Alert{}}
 	var ids []string
-	f := previewFilter(e)
+	l := list{table: "alerts", filter: previewFilter(e), blocked: s.blocked["alerts"], order: order{keys: []string{"ts", "id"}}}
 	for {
 		var alerts []models.Alert
+		var rows [][]any
 		err := s.query(ctx, func(db *gorm.DB) error {
-			return db.Select("id, ts, src_ip, dst_ip, src_port, dst_port, proto, category, sensor, peers").
-				Where(strings.Join(f.where, " AND "), f.args...).Order("ts DESC, id DESC").Limit(previewRows).Find(&alerts).Error
+			return db.Transaction(func(tx *gorm.DB) error {
+				if rows, err = l.find(tx, previewRows); err != nil {
+					return err
+				}
+				return fetch(tx, l, "id, ts, src_ip, dst_ip, src_port, dst_port, proto, category, sensor, peers", rows, &alerts)
+			})
 		})
 		if err != nil {
 			return models.ExceptionPreview{}, err
@@ -405,11 +409,10 @@ func (s *Store) PreviewException(ctx context.Context, e models.Exception, limit 
 				}
 			}
 		}
-		if len(alerts) < previewRows {
+		if len(rows) < previewRows {
 			break
 		}
-		last := &alerts[len(alerts)-1]
-		f = previewFilter(e).with("(ts, id) < (?, ?)", int64(last.TS), last.ID)
+		l.after = rows[len(rows)-1]
 	}
 	if len(ids) > 0 {
 		err = s.query(ctx, func(db *gorm.DB) error { return db.Order("ts DESC, id DESC").Find(&p.Items, "id IN ?", ids).Error })
@@ -420,12 +423,10 @@ func (s *Store) PreviewException(ctx context.Context, e models.Exception, limit 
 // previewFilter narrows what is read where SQL can tell that an alert does not match.
 func previewFilter(e models.Exception) filter {
 	var f filter
-	f.add(listed)
+	f.listed()
 	f.equal("proto", e.Proto)
 	f.equal("category", string(e.Category))
 	f.equal("sensor", e.Sensor)
-	if e.Port != 0 {
-		f.add("(src_port = ? OR dst_port = ?)", e.Port, e.Port)
-	}
+	f.port(e.Port)
 	return f
 }

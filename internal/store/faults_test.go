@@ -433,7 +433,8 @@ func TestDamageWhileRunning(t *testing.T) {
 // TestDamageThatComesAgain: where each new database is damaged too, acknowledgements end, and health says what to do.
 func TestDamageThatComesAgain(t *testing.T) {
 	s := open(t, Options{})
-	w := &writer{Store: s, batch: &rowBatch{}, asides: maxAsides}
+	w := newWriter(s)
+	w.asides = maxAsides
 	j := &job{ctx: t.Context(), done: make(chan error, 1), run: func(context.Context, *sql.Tx) error { return errDamaged }}
 	if err := w.note(t.Context(), w.commitJobs(t.Context(), []*job{j})); !errors.Is(err, errDamaged) {
 		t.Fatalf("%v, want %v", err, errDamaged)

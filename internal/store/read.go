@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -102,75 +103,68 @@ func (s *Store) Alert(ctx context.Context, id string) (*models.Alert, error) {
 
 // Alerts reads a page of alerts, newest first unless q asks for another order.
 func (s *Store) Alerts(ctx context.Context, q models.AlertQuery) (models.Page[models.Alert], error) {
-	var f filter
+	var f filter // what costs least comes first
+	f.port(q.Port)
+	f.atLeast("score", q.MinScore)
+	f.since("ts", q.From)
+	f.before("ts", q.To)
+	f.digest("community_id", q.CommunityID)
 	f.equal("proto", q.Proto)
 	f.equal("state", string(q.State))
 	f.equal("sensor", q.Sensor)
-	f.equal("community_id", q.CommunityID)
 	f.oneOf("category", texts(q.Categories))
 	f.oneOf("severity", texts(q.Severities))
-	f.contains(q.Text, "summary", "src_ip", "dst_ip", "id")
-	host := f.either(q.Host, q.Port)
 	switch q.Triage {
 	case "":
-		f.add(listed)
+		f.listed()
 	case models.TriageAll:
 	default:
 		f.equal("triage", string(q.Triage))
 	}
-	f.atLeast("score", q.MinScore)
-	if q.From != 0 {
-		f.add("ts >= ?", int64(q.From))
-	}
-	if q.To != 0 {
-		f.add("ts < ?", int64(q.To))
-	}
+	f.host(q.Host)
+	f.contains(q.Text, "summary", "src_ip", "dst_ip", "id")
 	orders := map[models.Sort]order{
 		models.SortNewest:   {keys: []string{"ts", "id"}},
 		models.SortScore:    {keys: []string{"score", "ts", "id"}},
 		models.SortSeverity: {keys: []string{severityRank, "ts", "id"}},
 	}
-	return page[models.Alert](ctx, s, list{table: "alerts", filter: f, host: host}, orders, q.Sort, q.Limit, q.Cursor)
+	return page[models.Alert](ctx, s, list{table: "alerts", filter: f, blocked: s.blocked["alerts"]}, orders, q.Sort, q.Limit, q.Cursor)
 }
 
 // severityRank orders severities as models.Severities does.
 const severityRank = "CASE severity WHEN 'low' THEN 0 WHEN 'medium' THEN 1 WHEN 'high' THEN 2 ELSE 3 END"
 
+// connectionBytes is what a connection has sent both ways; a sum that no integer holds would be another type.
+const connectionBytes = "min(bytes_up, 4611686018427387903) + min(bytes_down, 4611686018427387903)"
+
 // Connections reads a page of connections, newest first unless q asks for another order. Those that are still open are as of their
 // last flush.
 func (s *Store) Connections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
-	var f filter
-	f.equal("proto", q.Proto)
-	f.equal("sensor", q.Sensor)
-	f.equal("community_id", q.CommunityID)
-	f.equal("alert", q.Alert)
-	f.oneOf("state", q.States)
-	f.contains(q.Text, "sni", "src_ip", "dst_ip")
+	var f filter // what costs least comes first
+	f.port(q.Port)
 	f.atLeast("score", q.MinScore)
-	if q.From != 0 {
-		f.add("last_ts >= ?", int64(q.From))
-	}
-	if q.To != 0 {
-		f.add("first_ts < ?", int64(q.To))
-	}
-	host := f.either(q.Host, q.Port)
+	f.since("last_ts", q.From)
+	f.before("first_ts", q.To)
+	f.digest("community_id", q.CommunityID)
+	f.equal("proto", q.Proto)
+	f.oneOf("state", q.States)
+	f.equal("sensor", q.Sensor)
+	f.equal("alert", q.Alert)
+	f.host(q.Host)
+	f.contains(q.Text, "sni", "src_ip", "dst_ip")
 	orders := map[models.Sort]order{
 		models.SortNewest: {keys: []string{"id"}},
-		models.SortBytes:  {keys: []string{"bytes_up + bytes_down", "id"}},
+		models.SortBytes:  {keys: []string{connectionBytes, "id"}},
 	}
-	return page[models.Connection](ctx, s, list{table: "connections", filter: f, host: host}, orders, q.Sort, q.Limit, q.Cursor)
+	return page[models.Connection](ctx, s, list{table: "connections", filter: f, blocked: s.blocked["connections"]}, orders, q.Sort, q.Limit, q.Cursor)
 }
 
 // Hosts reads a page of hosts, those seen last first unless q asks for another order, and says how many there are in all.
 func (s *Store) Hosts(ctx context.Context, q models.HostQuery) (models.Page[models.Host], error) {
 	var f filter
-	if q.Prefix.IsValid() {
-		f.add("within(ip, ?)", q.Prefix.String())
-	}
+	f.within(q.Prefix, "ip")
 	f.contains(q.Text, "ip", "mac")
-	if q.Since != 0 {
-		f.add("last_ts >= ?", int64(q.Since))
-	}
+	f.since("last_ts", q.Since)
 	orders := map[models.Sort]order{
 		models.SortNewest:  {keys: []string{"last_ts", "ip"}},
 		models.SortBytes:   {keys: []string{"bytes_sent + bytes_recv", "ip"}},
@@ -183,7 +177,7 @@ func (s *Store) Hosts(ctx context.Context, q models.HostQuery) (models.Page[mode
 	}
 	var total uint64
 	err = s.query(ctx, func(db *gorm.DB) error {
-		return db.Raw("SELECT count(*) FROM hosts"+l.filter.sql(), l.filter.args...).Scan(&total).Error
+		return db.Raw("SELECT count(*) FROM hosts"+l.filter.sql(), l.filter.args()...).Scan(&total).Error
 	})
 	p.Total = &total
 	return p, err
@@ -252,24 +246,26 @@ func usedBytes(ctx context.Context, db *sql.DB) (int64, error) {
 	return used, nil
 }
 
-// listed is the condition of the index alerts_listed, which SQLite takes only for this very text
-// (https://sqlite.org/partialindex.html).
-const listed = "triage <> 'hidden'"
+// condition is one of a filter, for a row of the database in SQL and for a row of a block in Go. The SQL's texts are constants of this
+// package, the values are bound.
+type condition struct {
+	sql  string
+	args []any
 
-// filter is a list of conditions that must all hold. The texts are constants of this package, the values are bound.
-type filter struct {
-	where []string
-	args  []any
+	columns []string          // one of these has
+	match   func(string) bool // a text like this, or
+	lo, hi  int64             // a number in this range, both ends included
+
+	part   string // is in every text that matches; "": nothing is
+	folded bool   // part is in lower case, whatever the text is in
 }
 
-func (f *filter) add(sql string, args ...any) {
-	f.where = append(f.where, sql)
-	f.args = append(f.args, args...)
-}
+// filter is a list of conditions that must all hold.
+type filter []condition
 
 func (f *filter) equal(col, v string) {
 	if v != "" {
-		f.add(col+" = ?", v)
+		f.oneOf(col, []string{v})
 	}
 }
 
@@ -278,33 +274,74 @@ func (f *filter) oneOf(col string, vs []string) {
 	if len(vs) == 0 {
 		return
 	}
-	args := make([]any, len(vs))
-	for i, v := range vs {
-		args[i] = v
+	c := condition{sql: col + " IN (" + marks(len(vs)) + ")", columns: []string{col}, match: func(v string) bool { return slices.Contains(vs, v) }}
+	for _, v := range vs {
+		c.args = append(c.args, v)
 	}
-	f.add(col+" IN ("+marks(len(vs))+")", args...)
+	if len(vs) == 1 {
+		c.part = vs[0]
+	}
+	*f = append(*f, c)
+}
+
+// listed demands alerts that are not hidden.
+func (f *filter) listed() {
+	hidden := string(models.TriageHidden)
+	*f = append(*f, condition{sql: "triage <> ?", args: []any{hidden}, columns: []string{"triage"}, match: func(v string) bool { return v != hidden }})
 }
 
 // marks are the places of n values.
 func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
 
-// either demands that an address of either side lies in host, and a port of either side is port. A single address on top of no other filter is
-// given back instead: list reads it along the indexes of the two columns. With another filter that would read every row of a busy host
-// in the order of its index, which is slower than to go over the table.
-func (f *filter) either(host netip.Prefix, port uint16) (alone string) {
-	switch {
-	case !host.IsValid():
-	case host.IsSingleIP() && port == 0 && len(f.where) == 0:
-		return host.Addr().String()
-	case host.IsSingleIP():
-		f.add("(src_ip = ? OR dst_ip = ?)", host.Addr().String(), host.Addr().String())
-	default:
-		f.add("(within(src_ip, ?) OR within(dst_ip, ?))", host.String(), host.String())
+// digest demands a text of which blocks keep a digest.
+func (f *filter) digest(col, v string) {
+	if v != "" {
+		*f = append(*f, condition{sql: col + " = ?", args: []any{v}, columns: []string{col}, lo: digest(v), hi: digest(v)})
 	}
+}
+
+// host demands that an address of either side lies in a prefix.
+func (f *filter) host(p netip.Prefix) { f.within(p, "src_ip", "dst_ip") }
+
+// within demands that the address of one of the columns lies in a prefix.
+func (f *filter) within(p netip.Prefix, cols ...string) {
+	if !p.IsValid() {
+		return
+	}
+	if p.IsSingleIP() {
+		v := p.Addr().String()
+		f.any("%s = ?", []any{v}, condition{columns: cols, match: func(text string) bool { return text == v }, part: v})
+		return
+	}
+	octets := ":" // nothing but addresses of IPv6
+	if p.Addr().Is4() {
+		octets = ""
+		for _, b := range p.Addr().AsSlice()[:p.Bits()/8] {
+			octets += strconv.Itoa(int(b)) + "."
+		}
+	}
+	// GLOB costs a fifth of within, which a row must have passed all the same.
+	f.any("((%[1]s GLOB ? OR %[1]s GLOB '*:*') AND within(%[1]s, ?))", []any{octets + "*", p.String()}, condition{columns: cols, match: func(text string) bool {
+		return (strings.HasPrefix(text, octets) || strings.Contains(text, ":")) && p.Contains(parseAddr(text))
+	}})
+}
+
+// any adds a condition that must hold for one of its columns. The SQL has %s for the column.
+func (f *filter) any(sql string, args []any, c condition) {
+	parts := make([]string, len(c.columns))
+	for i, col := range c.columns {
+		parts[i] = fmt.Sprintf(sql, col)
+		c.args = append(c.args, args...)
+	}
+	c.sql = "(" + strings.Join(parts, " OR ") + ")"
+	*f = append(*f, c)
+}
+
+// port demands that a port of either side is this one.
+func (f *filter) port(port uint16) {
 	if port != 0 {
-		f.add("(src_port = ? OR dst_port = ?)", port, port)
+		f.any("%s = ?", []any{port}, condition{columns: []string{"src_port", "dst_port"}, lo: int64(port), hi: int64(port)})
 	}
-	return ""
 }
 
 // contains demands that one of the columns has text in it; case does not count for ASCII letters.
@@ -313,12 +350,10 @@ func (f *filter) contains(text string, cols ...string) {
 		return
 	}
 	pattern := "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(text) + "%"
-	parts := make([]string, len(cols))
-	args := make([]any, len(cols))
-	for i, col := range cols {
-		parts[i], args[i] = col+` LIKE ? ESCAPE '\'`, pattern
-	}
-	f.add("("+strings.Join(parts, " OR ")+")", args...)
+	text = fold(text)
+	f.any(`%s LIKE ? ESCAPE '\'`, []any{pattern}, condition{
+		columns: cols, match: func(v string) bool { return strings.Contains(fold(v), text) }, part: text, folded: true,
+	})
 }
 
 func texts[T ~string](vs []T) []string {
@@ -331,22 +366,47 @@ func texts[T ~string](vs []T) []string {
 
 func (f *filter) atLeast(col string, v float64) {
 	if v > 0 {
-		f.add(col+" >= ?", v)
+		*f = append(*f, condition{sql: col + " >= ?", args: []any{v}, columns: []string{col}, lo: ordered(v), hi: math.MaxInt64})
+	}
+}
+
+// since demands a time at or after t, unless that is 0. The plus keeps SQLite from going along an index down to t where the rest ends before that
+// (https://sqlite.org/optoverview.html#disqualifying_where_clause_terms_using_unary_).
+func (f *filter) since(col string, t models.Micros) {
+	if t != 0 {
+		*f = append(*f, condition{sql: "+" + col + " >= ?", args: []any{int64(t)}, columns: []string{col}, lo: int64(t), hi: math.MaxInt64})
+	}
+}
+
+// before demands a time before t, unless that is 0.
+func (f *filter) before(col string, t models.Micros) {
+	if t != 0 {
+		*f = append(*f, condition{sql: col + " < ?", args: []any{int64(t)}, columns: []string{col}, lo: math.MinInt64, hi: int64(t) - 1})
 	}
 }
 
 // sql is the WHERE clause, "" without conditions.
 func (f filter) sql() string {
-	if len(f.where) == 0 {
+	if len(f) == 0 {
 		return ""
 	}
-	return " WHERE " + strings.Join(f.where, " AND ")
+	parts := make([]string, len(f))
+	for i, c := range f {
+		parts[i] = c.sql
+	}
+	return " WHERE " + strings.Join(parts, " AND ")
 }
 
+func (f filter) args() (args []any) {
+	for _, c := range f {
+		args = append(args, c.args...)
+	}
+	return args
+}
+
+// with adds a condition that only the database knows.
 func (f filter) with(sql string, args ...any) filter {
-	out := filter{where: slices.Clone(f.where), args: slices.Clone(f.args)}
-	out.add(sql, args...)
-	return out
+	return append(slices.Clone(f), condition{sql: sql, args: args})
 }
 
 // order is how a list is sorted: by keys, expressions the last of which tells rows apart; the highest first.
@@ -363,8 +423,11 @@ func (o order) sql() string {
 	return " ORDER BY " + strings.Join(o.keys, " DESC, ") + " DESC"
 }
 
-// after demands rows behind the one with the given keys.
+// after demands rows behind the one with the given keys; nil: any.
 func (o order) after(f filter, keys []any) filter {
+	if keys == nil {
+		return f
+	}
 	op := " < "
 	if o.ascending {
 		op = " > "
@@ -372,39 +435,22 @@ func (o order) after(f filter, keys []any) filter {
 	return f.with("("+strings.Join(o.keys, ", ")+")"+op+"("+marks(len(keys))+")", keys...)
 }
 
+// last is the key that tells rows apart.
+func (o order) last() string { return o.keys[len(o.keys)-1] }
+
 // list is one kind of page.
 type list struct {
-	table  string
-	filter filter
-	host   string // on either side; "": any
-	order  order
+	table   string
+	filter  filter
+	blocked *blocked // nil: the table is searched as it is
+	order   order
+	after   []any // keys of the row before the page; nil: it is the first
 }
 
-// found is a row's number and its keys.
-type found struct {
-	row  int64
-	keys []any
-}
-
-// sql selects the numbers and keys of n rows. A host's rows are read in two branches, each along the index of its column in the list's order,
-// of which the second leaves out what the first has.
-func (l list) sql(n int) (string, []any) {
-	keys := make([]string, len(l.order.keys))
-	for i, k := range l.order.keys {
-		keys[i] = fmt.Sprintf("%s AS k%d", k, i)
-	}
-	one := func(f filter) string {
-		return fmt.Sprintf("SELECT rowid AS n, %s FROM %s%s%s LIMIT %d", strings.Join(keys, ", "), l.table, f.sql(), l.order.sql(), n)
-	}
-	if l.host == "" {
-		return one(l.filter), l.filter.args
-	}
-	src, dst := l.filter.with("src_ip = ?", l.host), l.filter.with("dst_ip = ? AND src_ip <> ?", l.host, l.host)
-	outer := order{ascending: l.order.ascending}
-	for i := range l.order.keys {
-		outer.keys = append(outer.keys, fmt.Sprintf("k%d", i))
-	}
-	return fmt.Sprintf("SELECT * FROM (%s) UNION ALL SELECT * FROM (%s)%s LIMIT %d", one(src), one(dst), outer.sql(), n), slices.Concat(src.args, dst.args)
+// sql selects the keys of the first n rows of a source that match f.
+func (l list) sql(from string, f filter, n int) (string, []any) {
+	f = l.order.after(f, l.after)
+	return fmt.Sprintf("SELECT %s FROM %s%s%s LIMIT %d", strings.Join(l.order.keys, ", "), from, f.sql(), l.order.sql(), n), f.args()
 }
 
 // page reads one page: first which rows are on it, and one more to know whether there is a next one, then the rows.
@@ -421,22 +467,26 @@ func page[T any](ctx context.Context, s *Store, l list, orders map[models.Sort]o
 	}
 	name := l.table + "/" + string(by)
 	if c != "" {
-		keys, err := parseCursor(c, name, len(l.order.keys))
-		if err != nil {
+		var err error
+		if l.after, err = parseCursor(c, name, len(l.order.keys)); err != nil {
 			return p, err
 		}
-		l.filter = l.order.after(l.filter, keys)
+		if l.blocked != nil && !l.blocked.keysFit(l.order, l.after) {
+			return p, badCursor(c, name)
+		}
 	}
 	err := s.query(ctx, func(db *gorm.DB) error {
-		rows, err := l.find(db, limit+1)
-		if err != nil {
-			return err
-		}
-		if len(rows) > limit {
-			rows = rows[:limit]
-			p.Next = cursor(name, rows[limit-1].keys)
-		}
-		return fetch(db, l, rows, &p.Items)
+		return db.Transaction(func(tx *gorm.DB) error { // so that all reads see the same state
+			rows, err := l.find(tx, limit+1)
+			if err != nil {
+				return err
+			}
+			if len(rows) > limit {
+				rows = rows[:limit]
+				p.Next = cursor(name, rows[limit-1])
+			}
+			return fetch(tx, l, "*", rows, &p.Items)
+		})
 	})
 	if err != nil {
 		return models.Page[T]{}, err
@@ -444,38 +494,53 @@ func page[T any](ctx context.Context, s *Store, l list, orders map[models.Sort]o
 	return p, nil
 }
 
-// find reads which rows come first.
-func (l list) find(db *gorm.DB, n int) (out []found, err error) {
-	text, args := l.sql(n)
-	rows, err := db.Raw(text, args...).Rows()
-	if err != nil {
-		return nil, err
+// find reads the keys of the rows that come first.
+func (l list) find(tx *gorm.DB, n int) ([][]any, error) {
+	if l.blocked != nil {
+		return newSearch(tx, l, n).run()
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		f := found{keys: make([]any, len(l.order.keys))}
-		into := []any{&f.row}
-		for i := range f.keys {
-			into = append(into, &f.keys[i])
-		}
-		if err := rows.Scan(into...); err != nil {
-			return nil, err
-		}
-		out = append(out, f)
-	}
-	return out, rows.Err()
+	var out [][]any
+	text, args := l.sql(l.table, l.filter, n)
+	err := eachRow(tx, text, args, len(l.order.keys), func(keys []any) error {
+		out = append(out, slices.Clone(keys))
+		return nil
+	})
+	return out, err
 }
 
-// fetch reads rows by their numbers, in the list's order.
-func fetch[T any](db *gorm.DB, l list, rows []found, into *[]T) error {
+// eachRow calls do with the values of each row; they are good until it returns.
+func eachRow(tx *gorm.DB, text string, args []any, columns int, do func([]any) error) (err error) {
+	rows, err := tx.Raw(text, args...).Rows()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	values, into := make([]any, columns), make([]any, columns)
+	for i := range values {
+		into[i] = &values[i]
+	}
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		if err := do(values); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// fetch reads columns of rows by their keys, in the list's order. What blocks have found is held against the filter itself: a digest may deceive.
+func fetch[T any](tx *gorm.DB, l list, columns string, rows [][]any, into *[]T) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	numbers := make([]any, len(rows))
-	for i, r := range rows {
-		numbers[i] = r.row
+	ids := make([]any, len(rows))
+	for i, keys := range rows {
+		ids[i] = keys[len(keys)-1]
 	}
-	return db.Raw("SELECT * FROM "+l.table+" WHERE rowid IN ("+marks(len(rows))+")"+l.order.sql(), numbers...).Scan(into).Error
+	f := l.filter.with(l.order.last()+" IN ("+marks(len(rows))+")", ids...)
+	return tx.Raw("SELECT "+columns+" FROM "+l.table+f.sql()+l.order.sql(), f.args()...).Scan(into).Error
 }
 
 // cursor writes the place behind a row: the list it belongs to, and the row's keys, each with its type before it.
@@ -498,8 +563,12 @@ func cursor(list string, keys []any) models.Cursor {
 	return models.Cursor(base64.RawURLEncoding.EncodeToString(b))
 }
 
+func badCursor(c models.Cursor, list string) error {
+	return fmt.Errorf("store: cursor %q: %w: it must be the \"next\" of a page of %s", c, models.ErrBadQuery, list)
+}
+
 func parseCursor(c models.Cursor, list string, n int) ([]any, error) {
-	bad := fmt.Errorf("store: cursor %q: %w: it must be the \"next\" of a page of %s", c, models.ErrBadQuery, list)
+	bad := badCursor(c, list)
 	b, err := base64.RawURLEncoding.DecodeString(string(c))
 	if err != nil {
 		return nil, bad

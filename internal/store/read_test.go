@@ -6,13 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
-
-	"gorm.io/gorm"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
@@ -425,32 +421,4 @@ func TestSlowQueryIsCutOff(t *testing.T) {
 func one(address string) netip.Prefix {
 	a := netip.MustParseAddr(address)
 	return netip.PrefixFrom(a, a.BitLen())
-}
-
-// A host's connections and alerts are read along the indexes of both sides, and nothing is sorted or scanned that grows with the table.
-func TestAHostIsReadAlongItsIndexes(t *testing.T) {
-	s := open(t, Options{Path: filepath.Join(t.TempDir(), "x.db")})
-	for _, l := range []list{
-		{table: "connections", host: "10.0.0.1", order: order{keys: []string{"id"}}},
-		{table: "alerts", host: "10.0.0.1", order: order{keys: []string{"ts", "id"}}},
-	} {
-		text, args := l.sql(51)
-		plan := ""
-		must(t, s.query(t.Context(), func(db *gorm.DB) error {
-			var steps []struct{ Detail string }
-			err := db.Raw("EXPLAIN QUERY PLAN "+text, args...).Scan(&steps).Error
-			for _, step := range steps {
-				plan += step.Detail + "\n"
-			}
-			return err
-		}))
-		for _, index := range []string{l.table + "_src_ip", l.table + "_dst_ip"} {
-			if !strings.Contains(plan, "USING COVERING INDEX "+index) && !strings.Contains(plan, "USING INDEX "+index) {
-				t.Errorf("%s: the plan does not use %s:\n%s", l.table, index, plan)
-			}
-		}
-		if strings.Contains(plan, "SCAN "+l.table) {
-			t.Errorf("%s: the plan goes over the table:\n%s", l.table, plan)
-		}
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 	"testing"
 
@@ -128,67 +127,6 @@ func TestIndexedColumnsOfConnectionsNeverChange(t *testing.T) {
 	}
 	if err := rows.Err(); err != nil || n == 0 {
 		t.Fatalf("%d indexed columns, %v", n, err)
-	}
-}
-
-// plan is what SQLite would do for a statement.
-func plan(t *testing.T, s *Store, query string, args []any) []string {
-	t.Helper()
-	rows, err := s.readers.Load().db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = rows.Close() }()
-	var out []string
-	for rows.Next() {
-		var id, parent, unused int
-		var detail string
-		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, detail)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-// TestFilteredPagesRunAlongAnIndex: no page of a filter that has an index sorts or scans a whole table.
-func TestFilteredPagesRunAlongAnIndex(t *testing.T) {
-	s := open(t, Options{})
-	newest := order{keys: []string{"ts", "id"}}
-	equal := func(col string) (f filter) {
-		f.equal(col, "x")
-		return f
-	}
-	var listedOnly filter
-	listedOnly.add(listed)
-	for _, tt := range []struct {
-		name, index string
-		list        list
-	}{
-		{"alerts", "alerts_ts", list{table: "alerts", order: newest}},
-		{"alerts further on", "alerts_ts", list{table: "alerts", order: newest, filter: newest.after(filter{}, []any{int64(1), "x"})}},
-		{"alerts that are listed", "alerts_listed", list{table: "alerts", order: newest, filter: listedOnly}},
-		{"alerts that are listed, further on", "alerts_listed", list{
-			table: "alerts", order: newest, filter: newest.after(listedOnly, []any{int64(1), "x"}),
-		}},
-		{"alerts by state", "alerts_state", list{table: "alerts", order: newest, filter: equal("state")}},
-		{"alerts by triage", "alerts_triage", list{table: "alerts", order: newest, filter: equal("triage")}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			query, args := tt.list.sql(51)
-			steps := plan(t, s, query, args)
-			if !slices.ContainsFunc(steps, func(step string) bool {
-				return strings.Contains(step, "USING INDEX "+tt.index) || strings.Contains(step, "USING COVERING INDEX "+tt.index)
-			}) {
-				t.Errorf("index %s is not used:\n%s", tt.index, strings.Join(steps, "\n"))
-			}
-			if slices.ContainsFunc(steps, func(step string) bool { return strings.HasPrefix(step, "USE TEMP B-TREE") }) {
-				t.Errorf("sorts: %s", strings.Join(steps, "\n"))
-			}
-		})
 	}
 }
 

@@ -97,6 +97,7 @@ type Store struct {
 	log     *slog.Logger
 	readers atomic.Pointer[readers] // nil while it cannot be read
 	tables  tables
+	blocked map[string]*blocked // by table
 	queue   *queue
 	health  health
 	suspect atomic.Bool // a read has found damage
@@ -123,7 +124,7 @@ type Store struct {
 // files.
 func New(ctx context.Context, o Options) (*Store, error) {
 	o = o.withDefaults()
-	s := &Store{opts: o, log: o.Log, queue: newQueue()}
+	s := &Store{opts: o, log: o.Log, queue: newQueue(), blocked: blockedTables()}
 	var err error
 	if s.tables, err = newTables(); err != nil {
 		return nil, err

@@ -174,18 +174,25 @@ type writer struct {
 	pause   time.Duration
 	retain  retention
 	space   space
-	watched time.Time // when the files were last looked at
-	damage  error     // found in the database, which is to be set aside
-	asides  int       // databases that were
+	toCome  map[*blocked]int // rows that have to come before there can be another block
+	watched time.Time        // when the files were last looked at
+	damage  error            // found in the database, which is to be set aside
+	asides  int              // databases that were
 	// closedOld: no connection of an earlier run is open any more.
 	closedOld bool
 	check     checker
+
+	blocksNext time.Time // when it is time for blocks again
+}
+
+func newWriter(s *Store) *writer {
+	return &writer{Store: s, batch: &rowBatch{}, toCome: map[*blocked]int{}}
 }
 
 // Run writes what callers hand in until ctx ends; then it writes what it has accepted so far, and returns nil. What the
 // database does not take within DrainTimeout is not lost silently: SaveAlerts returns an error, the rest is counted.
 func (s *Store) Run(ctx context.Context) error {
-	w := &writer{Store: s, batch: &rowBatch{}}
+	w := newWriter(s)
 	tick := time.NewTicker(s.opts.GroupCommit)
 	defer tick.Stop()
 	defer s.sweep.end() // what is left of it is done at the next start
@@ -209,8 +216,8 @@ func (s *Store) Run(ctx context.Context) error {
 	return w.drain(context.WithoutCancel(ctx))
 }
 
-// step does the most urgent thing there is to do: alerts, then a flush, then pieces of a sweep and of retention. Retention has its turn
-// after each of the others, so that sizes and ages hold under load.
+// step does the most urgent thing there is to do: alerts, then a flush, then pieces of a sweep, of blocks and of retention. Retention and
+// blocks have their turn after each flush, so that sizes and ages hold under load, and lists are searched fast.
 func (w *writer) step(ctx context.Context) (worked bool, err error) {
 	if err := w.keepOpen(ctx); err != nil {
 		return true, w.note(ctx, err)
@@ -234,10 +241,16 @@ func (w *writer) step(ctx context.Context) (worked bool, err error) {
 			if w.note(ctx, err) == nil {
 				_, err = w.retainStep(ctx)
 			}
+			if w.note(ctx, err) == nil {
+				_, err = w.blocksStep(ctx)
+			}
 			return true, w.note(ctx, err)
 		}
 	}
 	if worked, err = w.sweepStep(ctx); worked {
+		return true, w.note(ctx, err)
+	}
+	if worked, err = w.blocksStep(ctx); worked || err != nil {
 		return true, w.note(ctx, err)
 	}
 	if worked, err = w.retainStep(ctx); err != nil {
@@ -332,6 +345,9 @@ func (w *writer) commitJobs(ctx context.Context, jobs []*job) error {
 		return err
 	}
 	w.tellMoved()
+	for _, j := range jobs {
+		w.toCome[w.blocked["alerts"]] -= j.rows
+	}
 	for i, j := range jobs {
 		if err != nil {
 			own[i] = err
@@ -393,6 +409,7 @@ func (w *writer) flush(ctx context.Context) (worked bool, err error) {
 	for kind, n := range lost {
 		w.queue.countDrop(kind, dropRejected, n)
 	}
+	w.toCome[w.blocked["connections"]] -= len(w.batch.connections)
 	w.batch = &rowBatch{}
 	return true, err
 }
