@@ -56,9 +56,7 @@ func Parse(in Input) (*CLI, error) {
 		return nil, p.help(cli.Help.Topic)
 	}
 	cli.Command = command
-	if set.warning != "" {
-		cli.Warnings = append(cli.Warnings, set.warning)
-	}
+	cli.Warnings = append(cli.Warnings, set.warnings...)
 	p.validate(ctx)
 	return cli, p.checker.err()
 }
@@ -73,9 +71,12 @@ type parsing struct {
 
 // parse reads everything with kong. Flags that do not exist are taken out and reported, so that the rest can be read.
 func (p *parsing) parse() (*CLI, *kong.Context, error) {
-	var unknown []fault
+	var early []fault // with lines of the file, and with unknown flags
+	for _, err := range p.set.problems {
+		early = append(early, fault{"", err})
+	}
 	for {
-		p.checker = &checker{origins: map[string]origin{}, dropped: map[string]bool{}, given: map[string]bool{}, faults: slices.Clone(unknown)}
+		p.checker = &checker{origins: map[string]origin{}, dropped: map[string]bool{}, given: map[string]bool{}, faults: slices.Clone(early)}
 		cli := &CLI{}
 		exited := false
 		parser, err := p.newParser(cli, kong.Writers(p.in.Stdout, p.in.Stdout), kong.Exit(func(int) { exited = true }))
@@ -96,7 +97,7 @@ func (p *parsing) parse() (*CLI, *kong.Context, error) {
 			return nil, nil, &UsageError{Err: err}
 		}
 		if p.drop(wrong) {
-			unknown = append(unknown, fault{"", err})
+			early = append(early, fault{"", err})
 			continue
 		}
 		p.checker.note("", err)

@@ -1,5 +1,7 @@
 package config
 
+import "errors"
+
 // Setting is one setting's value and where it comes from: "environment", the path of a file, or "default".
 type Setting struct {
 	Variable string
@@ -11,7 +13,7 @@ type Setting struct {
 func Settings(in Input) ([]Setting, error) {
 	set, err := readSettings(in)
 	if err == nil {
-		err = set.locked
+		err = errors.Join(append(set.problems, set.locked)...)
 	}
 	if err != nil {
 		return nil, &UsageError{Err: err}
