@@ -149,6 +149,51 @@ func TestCheckReportsEverything(t *testing.T) {
 	}
 }
 
+// What is wrong with one thing does not hide what is wrong with another.
+func TestCheckHidesNothing(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = busy.Close() }()
+	port := busy.Addr().String()
+	for _, tc := range []struct {
+		name string
+		args []string
+		says []string
+		not  string
+	}{
+		{"filter and interface", []string{"--filter", "port http", "-i", "nosuch0"}, []string{"--filter", "nosuch0"}, ""},
+		{"program and interface", []string{"--filter-bpf", "/nowhere/f.bpf", "-i", "nosuch0"}, []string{"/nowhere/f.bpf", "nosuch0"}, ""},
+		{"two filters and capture", []string{"--filter-bpf", "/x", "--filter", "tcp", "--read", "/nowhere/x.pcap"}, []string{"--filter-bpf", "/nowhere/x.pcap"}, ""},
+		{"token file, one of two files for TLS", []string{"--token-file", "/nowhere/token", "--tls-key", "/nowhere/key"}, []string{"/nowhere/token", "belong together", "--tls-key /nowhere/key"}, ""},
+		{
+			"token files and both for TLS", []string{"--token-file", "/nowhere/token", "--read-token-file", "/nowhere/read", "--tls-key", "/nowhere/key", "--tls-cert", "/nowhere/cert"},
+			[]string{"/nowhere/token", "/nowhere/read", "--tls-key /nowhere/key", "--tls-cert /nowhere/cert"}, "",
+		},
+		{"token file and listener", []string{"--token-file", "/nowhere/token", "--listen", port, "--ws-listen", "0.0.0.0:0"}, []string{"/nowhere/token", port + ": the port is in use"}, "needs a token"},
+		{"token and listener", []string{"--token", "short", "--listen", port}, []string{"--token has 5", port + ": the port is in use"}, ""},
+		{"listener and token file", []string{"--token-file", "/nowhere/token", "--listen", "8090"}, []string{"/nowhere/token", "--listen 8090"}, ""},
+		{"database and listener", []string{"--database", "", "--listen", port}, []string{"--database is empty", port + ": the port is in use"}, "certificate"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			args := append([]string{"config", "check", "--state", "off", "--ws-listen", "off", "--database", publicDir(t) + "/n.db"}, tc.args...)
+			status, said := start(t, nil, nil, args)
+			if status != exitUsage && status != exitFailed {
+				t.Errorf("exit status %d", status)
+			}
+			for _, s := range tc.says {
+				if !strings.Contains(said, s) {
+					t.Errorf("no %q in:\n%s", s, said)
+				}
+			}
+			if tc.not != "" && strings.Contains(said, tc.not) {
+				t.Errorf("%q, which nobody knows, in:\n%s", tc.not, said)
+			}
+		})
+	}
+}
+
 // A unit of systemd with --user: missing directories are made by run, for that user.
 func TestCheckOfAnotherUser(t *testing.T) {
 	ns := nettest.New(t)

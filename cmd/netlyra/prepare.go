@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,6 +25,7 @@ import (
 // part is one of the things that run opens before its first packet.
 type part struct {
 	flags []string // that say what is opened
+	each  bool     // it consists of several things, and is looked at where one of its flags is wrong, too
 	check func(ctx context.Context) error
 }
 
@@ -32,39 +34,54 @@ type part struct {
 // directories that changing the user would have made.
 func (w *watcher) check(ctx context.Context, p *program, wrong, made []string) error {
 	c := w.config
+	w.filter = &packetFilter{}
 	var errs []error
+	failed := slices.Clone(wrong)
+	isWrong := func(flag string) bool { return slices.Contains(wrong, flag) }
 	for _, part := range []part{
-		{[]string{"filter", "filter-bpf", "interface", "read"}, func(context.Context) error { return w.checkSource(p) }},
-		{[]string{"database"}, func(ctx context.Context) error {
+		{[]string{"filter", "filter-bpf"}, false, func(context.Context) error { return w.checkFilter() }},
+		{[]string{"interface", "read"}, false, func(context.Context) error { return w.checkSource(p) }},
+		{[]string{"database"}, false, func(ctx context.Context) error {
 			if slices.Contains(made, filepath.Dir(c.Database)) {
 				return nil
 			}
 			return store.Check(ctx, w.storeOptions())
 		}},
-		{[]string{"state", "sensor"}, func(context.Context) error {
+		{[]string{"state", "sensor"}, false, func(context.Context) error {
 			if !w.keepsState() || slices.Contains(made, c.State) {
 				return nil
 			}
 			return state.Check(state.Path(c.State, c.Sensor))
 		}},
-		{[]string{"listen", "ws-listen", "allowed-hosts", "token", "token-file", "tls-cert", "database"}, func(context.Context) error {
-			return w.checkServer(made)
+		{[]string{"token", "token-file", "read-token-file"}, true, func(context.Context) (err error) {
+			w.serving, err = w.serverOptions()
+			return err
 		}},
+		{[]string{"tls-cert", "tls-key"}, true, func(context.Context) error { return w.checkTLSFiles() }},
+		{[]string{"listen", "ws-listen", "allowed-hosts"}, false, func(context.Context) error { return w.checkServer(failed, made) }},
 	} {
-		if slices.ContainsFunc(part.flags, func(f string) bool { return slices.Contains(wrong, f) }) {
+		if !part.each && slices.ContainsFunc(part.flags, isWrong) {
 			continue
 		}
-		errs = append(errs, part.check(ctx))
+		if err := part.check(ctx); err != nil {
+			errs = append(errs, err)
+			failed = append(failed, part.flags...)
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// checkSource reads the filter, and makes sure that the file or the interfaces can be opened.
-func (w *watcher) checkSource(p *program) error {
-	var err error
-	if w.filter, err = newPacketFilter(&w.config.Detection); err != nil {
-		return err
+// checkFilter reads the filter; a wrong one leaves that which passes everything.
+func (w *watcher) checkFilter() error {
+	f, err := newPacketFilter(&w.config.Detection)
+	if err == nil {
+		w.filter = f
 	}
+	return err
+}
+
+// checkSource makes sure that the file or the interfaces can be opened.
+func (w *watcher) checkSource(p *program) error {
 	if w.config.Read != "" {
 		return w.checkFile(p)
 	}
@@ -115,23 +132,42 @@ func (w *watcher) checkFile(p *program) error {
 	return f.Close()
 }
 
-// checkServer reads the tokens and tries the listeners.
-func (w *watcher) checkServer(made []string) error {
-	o, err := w.serverOptions()
-	if err != nil {
-		return err
+// checkTLSFiles makes sure that the files of a certificate can be read, each for itself: that they belong together is for later.
+func (w *watcher) checkTLSFiles() error {
+	var errs []error
+	for _, f := range []struct{ flag, path string }{{"--tls-cert", w.config.TLSCert}, {"--tls-key", w.config.TLSKey}} {
+		if f.path == "" {
+			continue
+		}
+		if _, err := os.ReadFile(f.path); err != nil {
+			errs = append(errs, &config.UsageError{Err: fmt.Errorf("%s %s: %w", f.flag, f.path, err)})
+		}
 	}
-	w.serving = o
+	return errors.Join(errs...)
+}
+
+// checkServer tries the listeners. Where the token, the certificate or the database is known to be wrong (failed names their flags), it
+// does so as if they were in order.
+func (w *watcher) checkServer(failed, made []string) error {
+	o := w.serving
+	has := func(flag string) bool { return slices.Contains(failed, flag) }
+	if has("token") || has("token-file") || has("read-token-file") {
+		o.Token, o.ReadToken = rand.Text(), ""
+	}
+	if has("tls-cert") || has("tls-key") {
+		o.TLS.CertFile, o.TLS.KeyFile = "", ""
+	}
 	where := os.TempDir() // of a temporary database, and of the certificate beside it
 	if w.config.Database != config.DatabaseTemporary {
 		where = filepath.Join(filepath.Dir(w.config.Database), tlsDir)
 		o.TLS.Dir = where // else what is there is not what run will find
 	}
 	makes, err := api.Check(o)
-	if err == nil && makes && !slices.Contains(made, filepath.Dir(w.config.Database)) {
-		if err = dir.Writable(where); err != nil {
-			err = fmt.Errorf("a certificate is to be made, and cannot be kept: %w: give --tls-cert and --tls-key, or the right to write there", err)
-		}
+	if err != nil || !makes || has("tls-cert") || has("tls-key") || has("database") || slices.Contains(made, filepath.Dir(w.config.Database)) {
+		return err
+	}
+	if err = dir.Writable(where); err != nil {
+		err = fmt.Errorf("a certificate is to be made, and cannot be kept: %w: give --tls-cert and --tls-key, or the right to write there", err)
 	}
 	return err
 }
