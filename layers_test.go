@@ -18,7 +18,7 @@ func mayImport() map[string][]string {
 	leaf := []string{"models"}
 	return map[string][]string{
 		"models":    {},
-		"config":    {},
+		"config":    leaf,
 		"dir":       {},
 		"telemetry": {},
 		"capture":   leaf,

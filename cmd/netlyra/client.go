@@ -83,16 +83,26 @@ func unreachable(base string, err error) error {
 	return fmt.Errorf("no netlyra answers at %s: the running program is asked; start it with netlyra run, or give its address with --api: %w", base, err)
 }
 
+// refusal is the running program's answer to what it does not do.
+type refusal struct {
+	code     string // of docs/api.md
+	message  string
+	existing string // the id of what is there already; "" for none
+}
+
+func (r *refusal) Error() string { return r.message }
+
 // understand reads an answer; one that says what is wrong is a mistake of whoever asked.
 func understand(base string, response *http.Response, raw []byte, into any) error {
 	if response.StatusCode >= http.StatusBadRequest {
 		var answer struct {
-			Error struct{ Code, Message string }
+			Existing string
+			Error    struct{ Code, Message string }
 		}
 		if json.Unmarshal(raw, &answer) != nil || answer.Error.Message == "" {
 			return fmt.Errorf("%s: answers %s, which is not what netlyra says: is --api right?", base, response.Status)
 		}
-		err := errors.New(plain(answer.Error.Message))
+		err := &refusal{code: answer.Error.Code, message: plain(answer.Error.Message), existing: answer.Existing}
 		switch response.StatusCode {
 		case http.StatusUnauthorized:
 			return &config.UsageError{Err: fmt.Errorf("%s demands its token: give it with --token-file, or --token or NETLYRA_TOKEN", base)}

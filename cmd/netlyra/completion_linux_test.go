@@ -48,6 +48,8 @@ zpty -d z`},
 				{"netlyra run --speed m", "netlyra run --speed m", []string{"max"}},
 				{"netlyra run --speed=m", "netlyra run --speed = m", []string{"max"}},
 				{"netlyra run -i l", "netlyra run -i l", []string{"lo"}},
+				{"netlyra exception add --category port_", "netlyra exception add --category port_", []string{"port_scan"}},
+				{"netlyra alert list --severity cr", "netlyra alert list --severity cr", []string{"critical"}},
 				{"netlyra help fi", "netlyra help fi", []string{"filter"}},
 			} {
 				ctx, stop := context.WithTimeout(t.Context(), patience)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -49,7 +50,7 @@ func (p *program) listExceptions(ctx context.Context, c *config.ExceptionList) e
 }
 
 func (p *program) addException(ctx context.Context, c *config.ExceptionAdd) error {
-	until, err := parseExpiry(c.Expires, time.Now())
+	until, err := config.ParseExpiry(c.Expires, time.Now())
 	if err != nil {
 		return &config.UsageError{Err: err}
 	}
@@ -57,6 +58,9 @@ func (p *program) addException(ctx context.Context, c *config.ExceptionAdd) erro
 	body.Reason, body.Expires = c.Reason, until
 	var e models.Exception
 	if err := p.ask(ctx, &c.Remote, http.MethodPost, "exceptions", body, &e); err != nil {
+		if refused, ok := errors.AsType[*refusal](err); ok && refused.existing != "" {
+			return fmt.Errorf("exception %s says that already: remove it first: netlyra exception remove %[1]s", plain(refused.existing))
+		}
 		return err
 	}
 	_, err = fmt.Fprintf(p.stdout, "%s: %s is normal now; past incidents hidden: %d; expires: %s\n", e.ID, plain(scope(&e)), e.Hits, expires(&e, time.Now()))
@@ -72,7 +76,7 @@ func (p *program) previewException(ctx context.Context, c *config.ExceptionPrevi
 	fmt.Fprintf(&b, "incidents of the list that it would hide: %d\n", preview.Count)
 	for i := range preview.Items {
 		a := &preview.Items[i]
-		fmt.Fprintf(&b, "%s  %s  %s  %s\n", a.TS, a.ID, a.Category, plain(a.Summary))
+		fmt.Fprintf(&b, "%s  %s  %s  %s\n", a.TS.Time().Local().Format(localTime), a.ID, a.Category, plain(a.Summary))
 	}
 	if more := preview.Count - len(preview.Items); more > 0 {
 		fmt.Fprintf(&b, "and %d older ones\n", more)
@@ -83,6 +87,9 @@ func (p *program) previewException(ctx context.Context, c *config.ExceptionPrevi
 
 func (p *program) removeException(ctx context.Context, c *config.ExceptionRemove) error {
 	if err := p.ask(ctx, &c.Remote, http.MethodDelete, "exceptions/"+url.PathEscape(c.ID), nil, nil); err != nil {
+		if refused, ok := errors.AsType[*refusal](err); ok && refused.code == "not_found" {
+			return fmt.Errorf("there is no exception %q: netlyra exception list lists them", c.ID)
+		}
 		return fmt.Errorf("exception %q: %w", c.ID, err)
 	}
 	_, err := fmt.Fprintln(p.stdout, "removed: what it had hidden is in the list again, unless something else hides it")
@@ -103,21 +110,6 @@ type newException struct {
 
 func exceptionBody(i *config.Incidents) newException {
 	return newException{Host: i.Host, Peer: i.Peer, Port: i.Port, Proto: i.Proto, Category: i.Category, Sensor: i.Sensor}
-}
-
-// parseExpiry reads "never", a length of time, or a point in time; never is 0.
-func parseExpiry(text string, now time.Time) (models.Micros, error) {
-	if text == "never" {
-		return 0, nil
-	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return models.Micros(t.UnixMicro()), nil
-	}
-	length, err := config.ParseDuration(text)
-	if err != nil || length <= 0 {
-		return 0, fmt.Errorf("--expires %s: write it as 12h, 30d, 2026-01-31T13:45:00Z or never", text)
-	}
-	return models.Micros(now.Add(time.Duration(length)).UnixMicro()), nil
 }
 
 // scope says in words what an exception is about.
@@ -144,5 +136,5 @@ func expires(e *models.Exception, now time.Time) string {
 	case !e.Expires.Time().After(now):
 		return "expired"
 	}
-	return e.Expires.Time().Format(time.RFC3339)
+	return e.Expires.Time().Local().Format(localTime)
 }

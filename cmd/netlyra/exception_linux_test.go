@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"netlyra/internal/config"
 	"netlyra/internal/models"
 )
 
@@ -68,7 +69,7 @@ func TestException(t *testing.T) {
 	if out := exception("list"); out != "no exceptions\n" {
 		t.Errorf("at first: %s", out)
 	}
-	if out := exception(append([]string{"preview"}, about...)...); !strings.Contains(out, "would hide: 1\n") || !strings.Contains(out, scan.ID) {
+	if out := exception(append([]string{"preview"}, about...)...); !strings.Contains(out, "would hide: 1\n"+scan.TS.Time().Local().Format(localTime)) || !strings.Contains(out, scan.ID) {
 		t.Errorf("preview: %s", out)
 	}
 	if n := len(p.listed("")); n != 2 {
@@ -76,11 +77,11 @@ func TestException(t *testing.T) {
 	}
 	out := exception(append([]string{"add", "--reason", "our own scanner", "--expires", "30d"}, about...)...)
 	id, _, _ := strings.Cut(out, ":")
-	if !strings.Contains(out, "past incidents hidden: 1;") {
+	if !strings.Contains(out, "past incidents hidden: 1;") || !strings.Contains(out, "expires: "+time.Now().Add(30*24*time.Hour).Format("2006-01-02 ")) || !strings.HasSuffix(out, time.Now().Add(30*24*time.Hour).Format(" MST\n")) {
 		t.Errorf("add: %s", out)
 	}
 	again := append([]string{"exception", "add", "--reason", "again", "--api", p.page}, about...)
-	if _, stderr, status := netlyra(t, again...); status != exitFailed || !strings.Contains(stderr, "exception "+id+" says that already") {
+	if _, stderr, status := netlyra(t, again...); status != exitFailed || !strings.Contains(stderr, "exception "+id+" says that already: remove it first: netlyra exception remove "+id+"\n") {
 		t.Errorf("again: exit status %d: %s", status, stderr)
 	}
 	var all []models.Exception
@@ -154,8 +155,13 @@ func TestExceptionMistakes(t *testing.T) {
 		{"bad host", append([]string{"preview", "--host", "printer"}, here...), exitUsage, []string{"host", "printer", "address or a prefix"}},
 		{"bad category", append([]string{"preview", "--category", "scan"}, here...), exitUsage, []string{"scan", "port_scan"}},
 		{"bad expiry", append([]string{"add", "--port", "22", "--reason", "r", "--expires", "soon"}, here...), exitUsage, []string{"--expires soon", "30d"}},
+		{
+			"all at once", append([]string{"add", "--category", "flod", "--host", "bad", "--peer", "0.0.0.0/0", "--port", "x", "--proto", "FOO", "--sensor", "a\nb", "--reason", "", "--expires", "soon"}, here...), exitUsage,
+			[]string{`--category: "flod"`, `--host: "bad"`, `--peer: "0.0.0.0/0"`, "--port x", `--proto: "FOO"`, "--sensor", "--reason: say why", "--expires soon"},
+		},
+		{"a reason that is no text", append([]string{"add", "--port", "22", "--reason", "a\xff"}, here...), exitUsage, []string{"--reason: ", "UTF-8"}},
 		{"past expiry", append([]string{"add", "--port", "22", "--reason", "r", "--expires", "2001-01-01T00:00:00Z"}, here...), exitUsage, []string{"expires", "past"}},
-		{"no such exception", append([]string{"remove", "none"}, here...), exitFailed, []string{`"none"`, "nothing with that id"}},
+		{"no such exception", append([]string{"remove", "none"}, here...), exitFailed, []string{`there is no exception "none": netlyra exception list`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			out, stderr, status := netlyra(t, append([]string{"exception"}, tt.args...)...)
@@ -195,7 +201,7 @@ func TestExpiry(t *testing.T) {
 		"2026-02-01T01:00:00+01:00": time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC), "never": {},
 		"": now, "d": now, "-1d": now, "0d": now, "-5m": now, "999999d": now, "tomorrow": now, "2026-02-01": now,
 	} {
-		got, err := parseExpiry(text, now)
+		got, err := config.ParseExpiry(text, now)
 		switch {
 		case want.Equal(now):
 			if err == nil {

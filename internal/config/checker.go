@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"netlyra/internal/models"
 )
 
 // UsageError is a mistake in flags, environment or file of settings: exit status 2.
@@ -46,6 +48,13 @@ func (c *checker) bad(flag string, value any, problem string, args ...any) {
 func (c *checker) note(flag string, err error) {
 	if flag == "" || !slices.ContainsFunc(c.faults, func(f fault) bool { return f.flag == flag }) {
 		c.faults = append(c.faults, fault{flag, err})
+	}
+}
+
+// noteField notes a *models.FieldError, whose fields are named as the flags are.
+func (c *checker) noteField(err error) {
+	if field, ok := errors.AsType[*models.FieldError](err); ok {
+		c.note(field.Field, fmt.Errorf("--%s: %s", field.Field, field.Problem))
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"netlyra/internal/models"
 )
 
 // Complete lists what may stand in place of the last of words, which are those behind the program's name: commands, flags, the values of a
@@ -92,11 +94,25 @@ func valuesOf(v *kong.Value, prefix string) (answers []string, interfaces *strin
 	if v.Name == "interface" {
 		return nil, &prefix
 	}
-	if v.Enum == "" {
-		return nil, nil
-	}
-	for _, e := range v.EnumSlice() {
+	for _, e := range closedList(v) {
 		answers = append(answers, prefix+e)
 	}
 	return answers, nil
+}
+
+// closedList is what a flag or an argument may be, as its tag says or, by its name, models; nil is whatever.
+func closedList(v *kong.Value) (all []string) {
+	switch {
+	case v.Enum != "":
+		return v.EnumSlice()
+	case v.Name == "category":
+		for _, c := range models.Categories() {
+			all = append(all, string(c))
+		}
+	case v.Name == "severity":
+		for _, s := range models.Severities() {
+			all = append(all, string(s))
+		}
+	}
+	return all
 }

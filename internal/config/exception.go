@@ -1,5 +1,12 @@
 package config
 
+import (
+	"fmt"
+	"time"
+
+	"netlyra/internal/models"
+)
+
 // Exception is the command about what is normal here. It asks the running program, which alone writes to its database.
 type Exception struct {
 	List    ExceptionList    `cmd:"" help:"List all exceptions."`
@@ -50,4 +57,43 @@ type ExceptionPreview struct {
 type ExceptionRemove struct {
 	Remote
 	ID string `arg:"" help:"The exception, as list shows it."`
+}
+
+func (a *ExceptionAdd) check(c *checker) {
+	a.Remote.check(c)
+	a.Incidents.check(c)
+	if err := models.NormalizeReason(&a.Reason); err != nil && c.given["reason"] { // kong says that it is missing
+		c.noteField(err)
+	}
+	if _, err := ParseExpiry(a.Expires, time.Now()); err != nil {
+		c.note("expires", err)
+	}
+}
+
+func (p *ExceptionPreview) check(c *checker) {
+	p.Remote.check(c)
+	p.Incidents.check(c)
+}
+
+// check refuses what the running program would refuse, so that it need not be asked first, and all that is wrong is reported.
+func (i *Incidents) check(c *checker) {
+	e := models.Exception{Host: i.Host, Peer: i.Peer, Port: i.Port, Proto: i.Proto, Category: models.Category(i.Category), Sensor: i.Sensor}
+	for _, problem := range e.NormalizeAll() {
+		c.noteField(problem)
+	}
+}
+
+// ParseExpiry reads "never", a length of time from now on, or a point in time in RFC 3339; never is 0.
+func ParseExpiry(text string, now time.Time) (models.Micros, error) {
+	if text == "never" {
+		return 0, nil
+	}
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return models.Micros(t.UnixMicro()), nil
+	}
+	length, err := ParseDuration(text)
+	if err != nil || length <= 0 {
+		return 0, fmt.Errorf("--expires %s: write it as 12h, 30d, 2026-01-31T13:45:00Z or never", text)
+	}
+	return models.Micros(now.Add(time.Duration(length)).UnixMicro()), nil
 }

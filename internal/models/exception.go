@@ -64,40 +64,50 @@ type FieldError struct{ Field, Problem string }
 func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
 
 // Normalize puts what a person has said is normal into its canonical form; the reason has NormalizeReason. The error is a
-// *FieldError.
+// *FieldError, the first of those of NormalizeAll.
 func (e *Exception) Normalize() error {
-	for _, err := range []error{normalizePrefix("host", &e.Host), normalizePrefix("peer", &e.Peer), e.normalizeRest()} {
-		if err != nil {
-			return err
-		}
-	}
-	if e.Host == "" && e.Peer == "" && e.Port == 0 && e.Category == "" {
-		return &FieldError{"host", "say what is normal: a host, a peer, a port or a category"}
+	if problems := e.NormalizeAll(); len(problems) > 0 {
+		return problems[0]
 	}
 	return nil
 }
 
-func (e *Exception) normalizeRest() error {
-	if e.Proto != "" {
-		p, ok := ParseProto(e.Proto)
-		if !ok {
-			return &FieldError{"proto", fmt.Sprintf("%q is not accepted: use TCP, UDP, ICMP, ICMPv6, ARP, SCTP or an IP protocol number", e.Proto)}
+// NormalizeAll is Normalize, and returns every field that is not accepted, in the order of the fields; those stay as they are.
+func (e *Exception) NormalizeAll() (problems []*FieldError) {
+	bad := func(field, problem string, args ...any) {
+		problems = append(problems, &FieldError{field, fmt.Sprintf(problem, args...)})
+	}
+	for _, f := range []struct {
+		name string
+		text *string
+	}{{"host", &e.Host}, {"peer", &e.Peer}} {
+		if problem := normalizePrefix(f.name, f.text); problem != "" {
+			bad(f.name, "%s", problem)
 		}
-		e.Proto = p.String()
+	}
+	if e.Proto != "" {
+		if p, ok := ParseProto(e.Proto); ok {
+			e.Proto = p.String()
+		} else {
+			bad("proto", "%q is not accepted: use TCP, UDP, ICMP, ICMPv6, ARP, SCTP or an IP protocol number", e.Proto)
+		}
 	}
 	if e.Category != "" && !slices.Contains(Categories(), e.Category) {
-		return &FieldError{"category", fmt.Sprintf("%q is not accepted: use one of %s", string(e.Category), categoryList())}
+		bad("category", "%q is not accepted: use one of %s", string(e.Category), categoryList())
 	}
-	if !Printable(e.Sensor) {
-		return &FieldError{"sensor", "a sensor's name has no control characters and none that turn the direction of writing"}
-	}
-	if len(e.Sensor) > maxSensorName {
-		return &FieldError{"sensor", fmt.Sprintf("a sensor's name has %d characters at most", maxSensorName)}
+	switch {
+	case !Printable(e.Sensor):
+		bad("sensor", "a sensor's name is UTF-8 without control characters and without those that turn the direction of writing")
+	case len(e.Sensor) > maxSensorName:
+		bad("sensor", "a sensor's name has %d characters at most", maxSensorName)
 	}
 	if e.Expires < 0 {
-		return &FieldError{"expires", "use a time after 1970"}
+		bad("expires", "use a time after 1970")
 	}
-	return nil
+	if e.Host == "" && e.Peer == "" && e.Port == 0 && e.Category == "" {
+		bad("host", "say what is normal: a host, a peer, a port or a category")
+	}
+	return problems
 }
 
 // NormalizeReason trims a reason. The error is a *FieldError.
@@ -108,6 +118,8 @@ func NormalizeReason(reason *string) error {
 		return &FieldError{"reason", "say why this is normal, for whoever asks later"}
 	case utf8.RuneCountInString(*reason) > MaxExceptionReason:
 		return &FieldError{"reason", fmt.Sprintf("use %d characters at most", MaxExceptionReason)}
+	case !utf8.ValidString(*reason):
+		return &FieldError{"reason", "this is not UTF-8: write it in UTF-8"}
 	case !Printable(*reason):
 		return &FieldError{"reason", "use one line of text"}
 	}
@@ -122,23 +134,24 @@ func Printable(s string) bool {
 	})
 }
 
-// normalizePrefix makes an address of a prefix that holds only one, and cuts off the bits that a prefix does not use.
-func normalizePrefix(field string, text *string) error {
+// normalizePrefix makes an address of a prefix that holds only one, and cuts off the bits that a prefix does not use. It returns what is
+// wrong, "" for nothing.
+func normalizePrefix(field string, text *string) (problem string) {
 	if *text == "" {
-		return nil
+		return ""
 	}
 	p, err := ParsePrefix(*text)
 	switch {
 	case err != nil:
-		return &FieldError{field, fmt.Sprintf("%q is not accepted: use an address or a prefix, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/64", *text)}
+		return fmt.Sprintf("%q is not accepted: use an address or a prefix, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/64", *text)
 	case p.Bits() == 0:
-		return &FieldError{field, fmt.Sprintf("%q is every address: leave %s out instead", *text, field)}
+		return fmt.Sprintf("%q is every address: leave %s out instead", *text, field)
 	case p.IsSingleIP():
 		*text = p.Addr().String()
 	default:
 		*text = p.String()
 	}
-	return nil
+	return ""
 }
 
 // ParsePrefix reads an address, as the prefix that holds only it, or a prefix; IPv4 comes out unmapped, the unused bits 0.

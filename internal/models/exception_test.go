@@ -63,3 +63,19 @@ func TestExceptionsAreNormalized(t *testing.T) {
 		})
 	}
 }
+
+// Every field that is wrong is known at once; Normalize reports the first.
+func TestEveryWrongField(t *testing.T) {
+	e := Exception{Host: "bad", Peer: "0.0.0.0/0", Proto: "FOO", Category: "flod", Sensor: "a\xff", Expires: -1}
+	problems := e.NormalizeAll()
+	var fields []string
+	for _, p := range problems {
+		fields = append(fields, p.Field)
+	}
+	if diff := cmp.Diff([]string{"host", "peer", "proto", "category", "sensor", "expires"}, fields); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if err := e.Normalize(); err == nil || err.Error() != problems[0].Error() {
+		t.Errorf("Normalize: %v", err)
+	}
+}
