@@ -168,8 +168,10 @@ func TestCheckHidesNothing(t *testing.T) {
 		{"two filters and capture", []string{"--filter-bpf", "/x", "--filter", "tcp", "--read", "/nowhere/x.pcap"}, []string{"--filter-bpf", "/nowhere/x.pcap"}, ""},
 		{"token file, one of two files for TLS", []string{"--token-file", "/nowhere/token", "--tls-key", "/nowhere/key"}, []string{"/nowhere/token", "belong together", "--tls-key /nowhere/key"}, ""},
 		{
-			"token files and both for TLS", []string{"--token-file", "/nowhere/token", "--read-token-file", "/nowhere/read", "--tls-key", "/nowhere/key", "--tls-cert", "/nowhere/cert"},
-			[]string{"/nowhere/token", "/nowhere/read", "--tls-key /nowhere/key", "--tls-cert /nowhere/cert"}, "",
+			"token files and both for TLS",
+			[]string{"--token-file", "/nowhere/token", "--read-token-file", "/nowhere/read", "--tls-key", "/nowhere/key", "--tls-cert", "/nowhere/cert"},
+			[]string{"/nowhere/token", "/nowhere/read", "--tls-key /nowhere/key", "--tls-cert /nowhere/cert"},
+			"",
 		},
 		{"token file and listener", []string{"--token-file", "/nowhere/token", "--listen", port, "--ws-listen", "0.0.0.0:0"}, []string{"/nowhere/token", port + ": the port is in use"}, "needs a token"},
 		{"token and listener", []string{"--token", "short", "--listen", port}, []string{"--token has 5", port + ": the port is in use"}, ""},
