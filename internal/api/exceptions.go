@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"netlyra/internal/models"
 
@@ -291,6 +292,9 @@ func readBody(c *gin.Context, into any) error {
 			return e
 		}
 		return fail(codeBadBody, "the body has not come whole")
+	}
+	if !utf8.Valid(content) { // encoding/json would put U+FFFD in the place of what is not (RFC 8259, section 8.1)
+		return fail(codeBadBody, "the body must be UTF-8")
 	}
 	if !bytes.HasPrefix(bytes.TrimLeft(content, " \t\r\n"), []byte("{")) { // null would be taken for an object without fields
 		return fail(codeBadBody, "the body must be a JSON object; its fields are: "+strings.Join(fieldNames(into), ", "))

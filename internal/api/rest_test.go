@@ -229,6 +229,7 @@ func TestExceptionsAreReadStrictly(t *testing.T) {
 		{"no reason", `{"port":22}`, "reason: say why"},
 		{"null reason", `{"port":22,"reason":null}`, "reason: null is not accepted"},
 		{"null host", `{"port":22,"reason":"r","expires":null,"host":null}`, "host: null is not accepted"},
+		{"not UTF-8", "{\"port\":22,\"reason\":\"a\xff\"}", "must be UTF-8"},
 		{"past in words", `{"port":22,"reason":"r","expires":"never"}`, "expires: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
