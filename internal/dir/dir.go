@@ -3,6 +3,7 @@ package dir
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -38,4 +39,16 @@ func probeNamed(path string) error {
 		return err
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// Remedy says what would make what writable for this process. Root has every right already, so only the place can be wrong.
+func Remedy(what string) string {
+	return remedy(what, os.Geteuid())
+}
+
+func remedy(what string, uid int) string {
+	if uid == 0 {
+		return "root may not write there either: see with findmnt whether it is mounted read-only, or with lsattr whether it is immutable"
+	}
+	return fmt.Sprintf("give user id %d the right to write %s", uid, what)
 }

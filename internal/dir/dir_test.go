@@ -3,6 +3,7 @@ package dir
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -30,5 +31,15 @@ func TestWritable(t *testing.T) {
 	}
 	if left, err := os.ReadDir(here); err != nil || len(left) != 1 {
 		t.Errorf("%v, %v: more than was there", left, err)
+	}
+}
+
+// Root is not told to give itself a right that it has.
+func TestRemedy(t *testing.T) {
+	if got := remedy("its directory", 1000); got != "give user id 1000 the right to write its directory" {
+		t.Error(got)
+	}
+	if got := remedy("its directory", 0); strings.Contains(got, "user id") || !strings.Contains(got, "read-only") {
+		t.Error(got)
 	}
 }

@@ -98,8 +98,8 @@ func (f *File) Close() error {
 func (f *File) Path() string { return f.path }
 
 func unwritable(path string, err error) error {
-	return fmt.Errorf("state %s cannot be written: %w: give user id %d the right to write its directory, or choose another one with --state",
-		path, err, os.Geteuid())
+	return fmt.Errorf("state %s cannot be written: %w: %s, or choose another one with --state",
+		path, err, dir.Remedy("its directory"))
 }
 
 // Aside is a file that could not be used, and where it has been put.

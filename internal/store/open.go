@@ -281,8 +281,8 @@ func unwritable(path string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.EIO) {
 		return fmt.Errorf("store: database %s: %w", path, err)
 	}
-	return fmt.Errorf("store: database %s cannot be written: %w: give user id %d the right to write it and its directory, "+
-		"or choose another place with --database", path, err, os.Geteuid())
+	return fmt.Errorf("store: database %s cannot be written: %w: %s, or choose another place with --database",
+		path, err, dir.Remedy("it and its directory"))
 }
 
 // inspect says whether an existing database is ours, and reads the version of its schema, without the right to write. A database that
