@@ -24,6 +24,7 @@ type checker struct {
 	given   map[string]bool   // flags on the command line
 	dropped map[string]bool   // flags from elsewhere that one on the command line has taken the place of
 	faults  []fault
+	hint    string // where the right usage is explained; "" unless it is wrong
 }
 
 // fault is what is wrong with a flag; flag "" is none in particular.
@@ -85,6 +86,9 @@ func (c *checker) err() error {
 		if f.flag != "" {
 			flags = append(flags, f.flag)
 		}
+	}
+	if c.hint != "" {
+		errs = append(errs, errors.New(c.hint))
 	}
 	return &UsageError{Err: errors.Join(errs...), Flags: flags}
 }

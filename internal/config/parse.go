@@ -75,8 +75,9 @@ func (p *parsing) parse() (*CLI, *kong.Context, error) {
 	for _, err := range p.set.problems {
 		early = append(early, fault{"", err})
 	}
+	hint := ""
 	for {
-		p.checker = &checker{origins: map[string]origin{}, dropped: map[string]bool{}, given: map[string]bool{}, faults: slices.Clone(early)}
+		p.checker = &checker{origins: map[string]origin{}, dropped: map[string]bool{}, given: map[string]bool{}, faults: slices.Clone(early), hint: hint}
 		cli := &CLI{}
 		exited := false
 		parser, err := p.newParser(cli, kong.Writers(p.in.Stdout, p.in.Stdout), kong.Exit(func(int) { exited = true }))
@@ -96,6 +97,8 @@ func (p *parsing) parse() (*CLI, *kong.Context, error) {
 		if !errors.As(err, &wrong) || wrong.Context == nil {
 			return nil, nil, &UsageError{Err: err}
 		}
+		hint = explained(wrong.Context.Selected())
+		p.checker.hint = hint
 		if p.drop(wrong) {
 			early = append(early, fault{"", err})
 			continue
@@ -107,6 +110,18 @@ func (p *parsing) parse() (*CLI, *kong.Context, error) {
 		p.note(wrong.Context)
 		return cli, wrong.Context, nil
 	}
+}
+
+// explained says where the usage of a command is explained; nil is none.
+func explained(command *kong.Node) string {
+	var words []string
+	for ; command != nil && command.Parent != nil; command = command.Parent {
+		words = append([]string{command.Name}, words...)
+	}
+	if len(words) == 0 {
+		return "netlyra --help lists the commands"
+	}
+	return fmt.Sprintf("netlyra help %s explains the command", strings.Join(words, " "))
 }
 
 // note notes the flags on the command line.

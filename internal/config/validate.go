@@ -37,6 +37,16 @@ func (d *Detection) check(c *checker) {
 	}
 }
 
+func (a *Analyze) check(c *checker) {
+	a.Detection.check(c)
+	if a.Top < 0 {
+		c.bad("top", a.Top, "must be 0 or more")
+	}
+	if a.Summary == "-" {
+		c.bad("summary", a.Summary, "name a file: standard output is for the alerts")
+	}
+}
+
 func (r *Run) check(c *checker) {
 	r.Detection.check(c)
 	r.checkSource(c)
@@ -87,12 +97,6 @@ func (r *Run) checkSource(c *checker) {
 	}
 	if r.Read != "" && !c.given["database"] {
 		r.Database = DatabaseTemporary
-	}
-}
-
-func (a *Analyze) check(c *checker) {
-	if a.Top < 0 {
-		c.bad("top", a.Top, "must be 0 or more")
 	}
 }
 
