@@ -95,7 +95,8 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze, log *slog.Logg
 	}
 	s := summarise(pipe.Stats(), src.Results(), len(alerts), span, time.Since(started))
 	s.Talkers, s.TalkersPart = most.top(c.Top), most.full || s.Dropped["export.hosts_at_once"] > 0
-	if !c.Quiet {
+	anyRead := slices.ContainsFunc(src.Results(), func(f capture.FileResult) bool { return f.Err == nil })
+	if !c.Quiet && anyRead { // the error says all that there is to say of the others
 		s.print(p.stderr)
 	}
 	if out != nil {
@@ -274,8 +275,8 @@ func (s *summary) print(w io.Writer) {
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) } // standard error: nobody to tell
 	traffic := "no packets"
 	if s.Packets > 0 {
-		traffic = fmt.Sprintf("%s packets, %s, %s connections in %s of traffic", humanize.Comma(int64(s.Packets)), humanize.Bytes(s.Bytes),
-			humanize.Comma(int64(s.Connections)), lengthOfTime(seconds(s.CaptureSeconds)))
+		traffic = fmt.Sprintf("%s, %s, %s in %s of traffic", counted(s.Packets, "packet", "packets"), humanize.Bytes(s.Bytes),
+			counted(s.Connections, "connection", "connections"), lengthOfTime(seconds(s.CaptureSeconds)))
 	}
 	line("%s: alerts: %d, malformed packets: %d; read in %s", traffic, s.Alerts, malformed, lengthOfTime(seconds(s.WallSeconds)))
 	if s.Packets > 0 {
@@ -297,10 +298,14 @@ func (s *summary) print(w io.Writer) {
 		}
 	}
 	if s.TimeOutliers > 0 {
-		line("%d packets have a time far from that of the packets around them: they were judged at the time of these", s.TimeOutliers)
+		line("%s a time far from that of the packets around: the time of these was taken", counted(s.TimeOutliers, "packet has", "packets have"))
 	}
 	if s.ClockJumps > 0 {
-		line("the times of the capture go back %d times by more than 10 s: the analysis took this for a clock that was set back, and went on", s.ClockJumps)
+		times := "once"
+		if s.ClockJumps > 1 {
+			times = counted(s.ClockJumps, "", "times")
+		}
+		line("the times of the capture go back %s by more than 10 s: the analysis took this for a clock that was set back, and went on", times)
 	}
 }
 

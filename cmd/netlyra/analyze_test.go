@@ -145,7 +145,7 @@ func TestAnalyzeGoesOnBehindAnUnreadableFile(t *testing.T) {
 func TestSummaryOfAnUnreadableFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "summary.json")
 	_, stderr, status := netlyra(t, "analyze", "--summary", path, "analyze_test.go")
-	if status != exitFailed || !strings.Contains(stderr, "analyze_test.go is not a capture file") {
+	if status != exitFailed || !strings.Contains(stderr, "analyze_test.go is not a capture file") || strings.Contains(stderr, "no packets") {
 		t.Errorf("exit status %d: %s", status, stderr)
 	}
 	s := readSummary(t, path)
@@ -194,5 +194,23 @@ func TestUnknownSettingIsAMistake(t *testing.T) {
 	p := &program{stdout: &errs, stderr: &errs, environ: []string{"NETLYRA_SENSR=x"}}
 	if status := p.run(context.Background(), []string{"version"}); status != exitUsage || !strings.Contains(errs.String(), "NETLYRA_SENSR") {
 		t.Errorf("exit status %d: %s", status, errs.String())
+	}
+}
+
+func TestSummaryCountsInWords(t *testing.T) {
+	for _, tc := range []struct {
+		s    summary
+		want []string
+	}{
+		{summary{Packets: 1, Connections: 1, ClockJumps: 1, TimeOutliers: 1}, []string{"1 packet, ", "1 connection in", "go back once by", "1 packet has a time"}},
+		{summary{Packets: 2000, Connections: 2, ClockJumps: 2, TimeOutliers: 2}, []string{"2,000 packets, ", "2 connections in", "go back 2 times by", "2 packets have a time"}},
+	} {
+		var out strings.Builder
+		tc.s.print(&out)
+		for _, want := range tc.want {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("no %q in:\n%s", want, out.String())
+			}
+		}
 	}
 }

@@ -39,7 +39,7 @@ func learnedOptions(c *config.Learned) detect.Options {
 func readBaseline(f *state.File, c *config.Learned) (*detect.State, error) {
 	b, err := f.Read(detect.MaxStateBytes)
 	if errors.Is(err, state.ErrNone) {
-		return nil, fmt.Errorf("%w: is --state right, and --sensor?", err)
+		return nil, fmt.Errorf("%w: is --state right, and --sensor? run --read keeps nothing unless --state is given", err)
 	}
 	if err != nil {
 		return nil, err
@@ -107,22 +107,39 @@ func (p *program) showBaseline(c *config.BaselineShow) error {
 }
 
 func describe(w io.Writer, b *detect.Baseline) {
-	_, _ = fmt.Fprintf(w, "sensor %s, saved at %s of capture time after %s of watching\n", plain(b.Sensor), b.Saved, watched(b.Watched))
+	_, _ = fmt.Fprintf(w, "sensor %s, saved at %s of capture time after %s of watching\n", plain(b.Sensor), b.Saved.Time().Local().Format(localTime), watched(b.Watched))
 	_, _ = fmt.Fprintf(w, "learned: %.0f %%", 100*b.Learning)
 	for i, name := range sortedKeys(b.Parts) {
-		_, _ = fmt.Fprintf(w, "%s%s %.0f %%", map[bool]string{true: " (", false: ", "}[i == 0], name, 100*b.Parts[name])
+		_, _ = fmt.Fprintf(w, "%s%s %.0f %%", map[bool]string{true: " (", false: ", "}[i == 0], partName(name), 100*b.Parts[name])
 	}
 	_, _ = fmt.Fprint(w, ")\n")
 	for _, name := range sortedKeys(b.Parts) {
 		if b.Parts[name] < 1 {
-			_, _ = fmt.Fprintf(w, "  %s waits for %s\n", name, awaits(name))
+			_, _ = fmt.Fprintf(w, "  %s: to come after %s\n", partName(name), awaits(name))
 		}
 	}
 	_, _ = fmt.Fprint(w, "known: ")
 	for _, name := range sortedKeys(b.Known) {
-		_, _ = fmt.Fprintf(w, "%d %s, ", b.Known[name], strings.ReplaceAll(name, "_", " "))
+		several := strings.ReplaceAll(name, "_", " ")
+		one := strings.TrimSuffix(several, "s")
+		if name == "hardware_addresses" {
+			one = "hardware address"
+		}
+		_, _ = fmt.Fprintf(w, "%s, ", counted(b.Known[name], one, several))
 	}
-	_, _ = fmt.Fprintf(w, "%d hosts of this network; open incidents: %d\n", len(b.Hosts), b.Incidents)
+	_, _ = fmt.Fprintf(w, "%s of this network; open incidents: %d\n", counted(len(b.Hosts), "host", "hosts"), b.Incidents)
+}
+
+// partName is a part of what is learned as docs/detection.md calls it.
+func partName(part string) string {
+	kind, role, ofRole := strings.Cut(part, "_")
+	if kind == "calibration" {
+		kind = "ranks"
+	}
+	if ofRole {
+		return kind + " of " + role + "s"
+	}
+	return kind
 }
 
 // awaits says what a part of what is learned needs until it is complete.
@@ -140,13 +157,13 @@ func listHosts(w io.Writer, hosts []detect.KnownHost) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "HOST\tADDRESSES\tSINCE\tPEERS\tPORTS USED\tSERVICES\tUSUAL BYTES/S")
 	for _, h := range hosts {
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%s\n", h.Host, some(h.Addresses, 2), h.First, len(h.Peers), len(h.Ports), len(h.Services), usualBytes(&h))
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%s\n", h.Host, some(h.Addresses, 2), h.First.Time().Local().Format(localTime), len(h.Peers), len(h.Ports), len(h.Services), usualBytes(&h))
 	}
 	_ = t.Flush() // it writes to memory
 }
 
 func describeHost(w io.Writer, h *detect.KnownHost) {
-	_, _ = fmt.Fprintf(w, "\nhost %s, known since %s\n", h.Host, h.First)
+	_, _ = fmt.Fprintf(w, "\nhost %s, known since %s\n", h.Host, h.First.Time().Local().Format(localTime))
 	_, _ = fmt.Fprintf(w, "addresses: %s\n", some(h.Addresses, mostListed))
 	for _, role := range sortedKeys(h.Usual) {
 		_, _ = fmt.Fprintf(w, "usual as a %s:\n", role)
@@ -158,9 +175,14 @@ func describeHost(w io.Writer, h *detect.KnownHost) {
 		}
 	}
 	_, _ = fmt.Fprintf(w, "uploads at most %d bytes in ten minutes\n", h.Upload)
-	_, _ = fmt.Fprintf(w, "talks to %d: %s\n", len(h.Peers), some(h.Peers, mostListed))
-	_, _ = fmt.Fprintf(w, "on %d ports: %s\n", len(h.Ports), some(h.Ports, mostListed))
-	_, _ = fmt.Fprintf(w, "offers %d services: %s\n", len(h.Services), some(h.Services, mostListed))
+	for _, l := range []struct {
+		verb, one, several string
+		all                []string
+	}{{"talks to", "peer", "peers", h.Peers}, {"uses", "port", "ports", h.Ports}, {"offers", "service", "services", h.Services}} {
+		if len(l.all) > 0 {
+			_, _ = fmt.Fprintf(w, "%s %s: %s\n", l.verb, counted(len(l.all), l.one, l.several), some(l.all, mostListed))
+		}
+	}
 }
 
 const mostListed = 100

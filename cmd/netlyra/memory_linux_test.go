@@ -221,7 +221,7 @@ func TestBaselineCommand(t *testing.T) {
 		t.Errorf("%+v", whole)
 	}
 	text := command("show", "--host", server)
-	for _, part := range []string{"host " + mac, server, "services: ", "talks to"} {
+	for _, part := range []string{"host " + mac, server, "services: ", "offers 4 services: 22/TCP, "} {
 		if !strings.Contains(text, part) {
 			t.Errorf("%q is not in\n%s", part, text)
 		}

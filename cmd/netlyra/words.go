@@ -99,6 +99,14 @@ func between(r models.Range, unit string) string {
 	return low + " to " + quantity(r.High, unit)
 }
 
+// counted is a number of things, with the word for one or for several.
+func counted[N int | uint64](n N, one, several string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return humanize.Comma(int64(n)) + " " + several
+}
+
 // quantity is a number with its unit.
 func quantity(v float64, unit string) string {
 	switch unit {
