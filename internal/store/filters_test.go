@@ -276,6 +276,9 @@ func pagesRead(t *testing.T, s *Store, read func()) (n int) {
 // TestNoFilterReadsTheTable: whatever is asked for, a page takes no more pages of the database than the blocks have, and a few for each row
 // that it shows.
 func TestNoFilterReadsTheTable(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 50,000 rows twice; run without -short")
+	}
 	const size, blocks, rest = 2046, 25, 60 // whole slots of alerts in a block, and a small rest, which does not grow with the table
 	const n = size*blocks + rest
 	s := open(t, Options{MaxBytes: 1 << 40})

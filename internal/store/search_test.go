@@ -154,7 +154,11 @@ func smallBlocks(s *Store) *writer {
 // TestSearchIsExact: whatever has been written, changed and deleted, before and after its block was written, any filters in any order give, page by
 // page, exactly what a plain loop over all rows does.
 func TestSearchIsExact(t *testing.T) {
-	for seed := range uint64(4) {
+	seeds := uint64(4)
+	if testing.Short() {
+		seeds = 1
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's rows
