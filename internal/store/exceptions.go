@@ -48,8 +48,8 @@ func (s *Store) AddException(ctx context.Context, e models.Exception, by models.
 	}
 	full, same := false, ""
 	err = s.changeExceptions(ctx, func(ctx context.Context, tx *sql.Tx) (bool, error) {
-		same, err = sameException(ctx, tx, &e)
-		if err != nil || same != "" {
+		id, err := sameException(ctx, tx, &e) // not the caller's err: it may have given up by now
+		if same = id; err != nil || same != "" {
 			return false, err
 		}
 		if err := tx.QueryRowContext(ctx, "SELECT count(*) >= ? FROM exceptions", models.MaxExceptions).Scan(&full); err != nil || full {

@@ -204,6 +204,11 @@ func (s *Store) Run(ctx context.Context) error {
 			continue
 		}
 		if worked {
+			select { // rows have their turn, however much else there is to do
+			case <-tick.C:
+				w.due = true
+			default:
+			}
 			continue
 		}
 		select {
