@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,8 @@ type blocked struct {
 	size    int // rows of a block, about
 	rest    int // newest rows that are in no block: those that are likely to change
 	cols    []column
+
+	bad atomic.Bool // a reader has found a damaged block: all are to be written anew
 }
 
 // blockedTables are those that there are, by name.
@@ -125,6 +128,10 @@ func (w *writer) blocksStep(ctx context.Context) (worked bool, err error) {
 func (w *writer) writeBlocks(ctx context.Context) (worked bool, err error) {
 	err = w.transact(ctx, func(tx *sql.Tx) error {
 		for _, t := range w.blocked {
+			if t.bad.Swap(false) {
+				worked, w.toCome[t] = true, 0
+				return t.drop(ctx, tx)
+			}
 			s, found, err := t.changed(ctx, tx)
 			if !found && err == nil && w.toCome[t] <= 0 {
 				s, found, w.toCome[t], err = t.grown(ctx, tx)
@@ -140,6 +147,16 @@ func (w *writer) writeBlocks(ctx context.Context) (worked bool, err error) {
 		return nil
 	})
 	return worked, err
+}
+
+// drop deletes all blocks. They hold nothing that the table has not.
+func (t *blocked) drop(ctx context.Context, tx *sql.Tx) error {
+	for _, name := range []string{t.blocks, t.columns, t.notes} {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM "+name); err != nil {
+			return fmt.Errorf("store: %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // changed finds the block with the most changes. One of which little is left is joined with the next.

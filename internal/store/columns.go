@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"cmp"
+	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -295,20 +296,23 @@ type block struct {
 }
 
 // col is the column of an expression.
-func (b *block) col(sql string) (*packed, error) {
-	if p := b.cols[sql]; p != nil {
+func (b *block) col(expr string) (*packed, error) {
+	if p := b.cols[expr]; p != nil {
 		return p, nil
 	}
-	i := slices.IndexFunc(b.t.cols, func(c column) bool { return c.sql == sql })
+	i := slices.IndexFunc(b.t.cols, func(c column) bool { return c.sql == expr })
 	if i < 0 {
-		return nil, fmt.Errorf("store: %s have no column %s", b.t.blocks, sql)
+		return nil, fmt.Errorf("store: %s have no column %s", b.t.blocks, expr)
 	}
 	data, err := b.load(b.lo, b.t.cols[i].name)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = errBadBlock
+	}
 	if err != nil {
 		return nil, fmt.Errorf("store: block %d of %s: %w", b.lo, b.t.blocks, err)
 	}
 	err = b.put(b.t.cols[i], data)
-	return b.cols[sql], err
+	return b.cols[expr], err
 }
 
 // put adds a column, as pack writes it.

@@ -494,10 +494,14 @@ func page[T any](ctx context.Context, s *Store, l list, orders map[models.Sort]o
 	return p, nil
 }
 
-// find reads the keys of the rows that come first.
+// find reads the keys of the rows that come first. Where a block is damaged, it does so without blocks, and has them written anew.
 func (l list) find(tx *gorm.DB, n int) ([][]any, error) {
 	if l.blocked != nil {
-		return newSearch(tx, l, n).run()
+		rows, err := newSearch(tx, l, n).run()
+		if !errors.Is(err, errBadBlock) {
+			return rows, err
+		}
+		l.blocked.bad.Store(true)
 	}
 	var out [][]any
 	text, args := l.sql(l.table, l.filter, n)

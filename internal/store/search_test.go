@@ -209,6 +209,55 @@ func TestSearchIsExact(t *testing.T) {
 	}
 }
 
+// TestDamagedBlocksAreWrittenAnew: a list is answered all the same, and the blocks are whole after the writer's next turns.
+func TestDamagedBlocksAreWrittenAnew(t *testing.T) {
+	for name, damage := range map[string]string{
+		"cut short": "UPDATE connection_columns SET data = substr(data, 1, length(data) - 1) WHERE name = 'src_port'",
+		"gone":      "DELETE FROM connection_columns WHERE name = 'src_port'",
+		"empty":     "UPDATE connection_columns SET data = x'' WHERE name = 'src_port'",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, Options{})
+			w := smallBlocks(s)
+			var cs []models.Connection
+			for id := range int64(400) {
+				cs = append(cs, testConnection(id+1))
+			}
+			w.OfferConnections(cs)
+			for _, err := w.flush(t.Context()); len(s.queue.connections) > 0; _, err = w.flush(t.Context()) {
+				must(t, err)
+			}
+			fill := func() (blocks int) {
+				for worked := true; worked; {
+					var err error
+					worked, err = w.writeBlocks(t.Context())
+					must(t, err)
+				}
+				must(t, s.write.QueryRowContext(t.Context(), "SELECT count(*) FROM connection_blocks").Scan(&blocks))
+				return blocks
+			}
+			before := fill()
+			_, err := s.write.ExecContext(t.Context(), damage)
+			must(t, err)
+			ask := func() int {
+				page, err := s.Connections(t.Context(), models.ConnectionQuery{Port: cs[7].SrcPort, Limit: 500})
+				must(t, err)
+				return len(page.Items)
+			}
+			want := ask()
+			if want == 0 || !s.blocked["connections"].bad.Load() {
+				t.Fatalf("%d rows, bad %v", want, s.blocked["connections"].bad.Load())
+			}
+			if after := fill(); after != before || before < 3 {
+				t.Errorf("%d blocks before, %d afterwards", before, after)
+			}
+			if got := ask(); got != want || s.blocked["connections"].bad.Load() {
+				t.Errorf("%d rows, want %d; bad %v", got, want, s.blocked["connections"].bad.Load())
+			}
+		})
+	}
+}
+
 // write runs a call that waits for the writer.
 func write(t *testing.T, w *writer, call func() error) {
 	t.Helper()
