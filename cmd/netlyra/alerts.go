@@ -17,8 +17,8 @@ import (
 )
 
 // keeper takes alerts from the bus, stores them, and then shows those that are not hidden: what a client has seen survives a power cut.
-// While the database cannot be written, alerts are shown after a short wait all the same, as only the database knows what is hidden,
-// and stored as soon as it can be.
+// While the database cannot be written, alerts are shown after a short wait all the same, and stored as soon as they can be: hidden are then
+// those that the exceptions hide as they were read last, and the incidents that were hidden when they were stored last.
 type keeper struct {
 	store   *store.Store
 	show    func(*models.Alert)
@@ -28,6 +28,7 @@ type keeper struct {
 	failed  bool                       // the last attempt to store
 	pending map[string]pending         // not stored yet, by id
 	logged  map[string]models.Severity // of open incidents: the severity that the log has for them
+	unseen  map[string]bool            // open incidents that were hidden when they were stored last
 	stored  atomic.Uint64              // revisions, as are the others
 	hidden  atomic.Uint64
 	lost    atomic.Uint64
@@ -38,7 +39,7 @@ type keeper struct {
 func newKeeper(s *store.Store, show func(*models.Alert), log *slog.Logger, ending func() bool) *keeper {
 	k := &keeper{
 		store: s, show: show, log: log, ending: ending,
-		unsaved: telemetry.NewLimiter(time.Minute), pending: map[string]pending{}, logged: map[string]models.Severity{},
+		unsaved: telemetry.NewLimiter(time.Minute), pending: map[string]pending{}, logged: map[string]models.Severity{}, unseen: map[string]bool{},
 		raised: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "netlyra_alerts_total", Help: "Incidents raised, hidden ones included, by category and the severity at first.",
 		}, []string{"category", "severity"}),
@@ -150,13 +151,27 @@ func (k *keeper) save(ctx context.Context, alerts []*models.Alert) {
 		if a.Rev == 1 {
 			k.raised.WithLabelValues(string(a.Category), string(a.Severity)).Inc()
 		}
-		if a.Triage != models.TriageHidden {
+		if !k.hides(a) {
 			k.show(a)
 			k.logAlert(ctx, a)
 		} else if a.State == models.AlertClosed {
 			delete(k.logged, a.ID)
 		}
 	}
+}
+
+// hides says whether an alert is hidden: as it is stored, or as far as that is known of one that could not be.
+func (k *keeper) hides(a *models.Alert) bool {
+	hidden := a.Triage == models.TriageHidden
+	if k.failed {
+		hidden = k.unseen[a.ID] || k.store.Hides(a)
+	}
+	if hidden && a.State != models.AlertClosed {
+		k.unseen[a.ID] = true
+	} else {
+		delete(k.unseen, a.ID)
+	}
+	return hidden
 }
 
 // count counts what has been stored: hidden or not.

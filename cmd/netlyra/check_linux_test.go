@@ -157,12 +157,17 @@ func TestCheckHidesNothing(t *testing.T) {
 	}
 	defer func() { _ = busy.Close() }()
 	port := busy.Addr().String()
+	weak := filepath.Join(publicDir(t), "token")
+	if err := os.WriteFile(weak, []byte("aaaaaaaaaaaaaaaaaaaa\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
 		name string
 		args []string
 		says []string
 		not  string
 	}{
+		{"weak token and listener", []string{"--token-file", weak, "--listen", port}, []string{"different characters", port + ": the port is in use"}, ""},
 		{"filter and interface", []string{"--filter", "port http", "-i", "nosuch0"}, []string{"--filter", "nosuch0"}, ""},
 		{"program and interface", []string{"--filter-bpf", "/nowhere/f.bpf", "-i", "nosuch0"}, []string{"/nowhere/f.bpf", "nosuch0"}, ""},
 		{"two filters and capture", []string{"--filter-bpf", "/x", "--filter", "tcp", "--read", "/nowhere/x.pcap"}, []string{"--filter-bpf", "/nowhere/x.pcap"}, ""},

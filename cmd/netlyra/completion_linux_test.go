@@ -50,6 +50,7 @@ zpty -d z`},
 				{"netlyra run -i l", "netlyra run -i l", []string{"lo"}},
 				{"netlyra exception add --category port_", "netlyra exception add --category port_", []string{"port_scan"}},
 				{"netlyra alert list --severity cr", "netlyra alert list --severity cr", []string{"critical"}},
+				{"netlyra alert list --severity high,cr", "netlyra alert list --severity high,cr", []string{"high,critical"}},
 				{"netlyra help fi", "netlyra help fi", []string{"filter"}},
 			} {
 				ctx, stop := context.WithTimeout(t.Context(), patience)

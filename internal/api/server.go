@@ -190,12 +190,13 @@ func New(o Options) (*Server, error) {
 // The listeners are opened and closed again. All that is wrong is reported. makes says that New would make a certificate in TLS.Dir.
 func Check(o Options) (makes bool, err error) {
 	o = o.withDefaults()
-	if err := o.checkServing(); err != nil {
+	err = o.checkServing()
+	if !resolves(o.Listen) || o.WSListen != wsOff && !resolves(o.WSListen) {
 		return false, err
 	}
 	s := &Server{opts: o}
-	err = s.listen()
-	if s.needsTLS() {
+	err = errors.Join(err, s.listen())
+	if s.needsTLS() && (o.TLS.CertFile == "") == (o.TLS.KeyFile == "") && (o.TLS.CertFile != "" || o.TLS.Dir != "") {
 		var problem error
 		makes, problem = o.TLS.check(s.hosts.names(), time.Now())
 		err = errors.Join(err, problem)
@@ -204,6 +205,11 @@ func Check(o Options) (makes bool, err error) {
 		err = errors.Join(err, l.Close())
 	}
 	return makes, err
+}
+
+func resolves(addr string) bool {
+	_, err := net.ResolveTCPAddr("tcp", addr)
+	return err == nil
 }
 
 func (o Options) withDefaults() Options {

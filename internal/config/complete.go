@@ -22,12 +22,12 @@ func Complete(words []string) (answers []string, interfaces *string, err error) 
 	node, pending, arguments := follow(parser.Model.Node, before)
 	flags := slices.Concat(node.AllFlags(true)...)
 	if pending != nil {
-		answers, interfaces = valuesOf(pending.Value, "")
+		answers, interfaces = valuesOf(pending.Value, "", last)
 		return answers, interfaces, nil
 	}
-	if name, _, ok := strings.Cut(last, "="); ok && strings.HasPrefix(name, "--") {
+	if name, value, ok := strings.Cut(last, "="); ok && strings.HasPrefix(name, "--") {
 		if f := flagCalled(flags, name); f != nil {
-			answers, interfaces = valuesOf(f.Value, name+"=")
+			answers, interfaces = valuesOf(f.Value, name+"=", value)
 		}
 		return answers, interfaces, nil
 	}
@@ -43,7 +43,7 @@ func Complete(words []string) (answers []string, interfaces *string, err error) 
 		}
 	}
 	if len(node.Positional) > 0 {
-		more, _ := valuesOf(node.Positional[min(arguments, len(node.Positional)-1)], "")
+		more, _ := valuesOf(node.Positional[min(arguments, len(node.Positional)-1)], "", last)
 		answers = append(answers, more...)
 	}
 	if node.Name == "help" {
@@ -89,10 +89,14 @@ func flagCalled(flags []*kong.Flag, word string) *kong.Flag {
 	return nil
 }
 
-// valuesOf lists what a flag or an argument may be, behind what comes before it in the word.
-func valuesOf(v *kong.Value, prefix string) (answers []string, interfaces *string) {
+// valuesOf lists what a flag or an argument may be, behind what comes before it in the word: the flag itself, and where several
+// may stand with commas between them, the others.
+func valuesOf(v *kong.Value, prefix, begun string) (answers []string, interfaces *string) {
 	if v.Name == "interface" {
 		return nil, &prefix
+	}
+	if v.Name == "severity" || v.Name == "category" {
+		prefix += begun[:strings.LastIndex(begun, ",")+1]
 	}
 	for _, e := range closedList(v) {
 		answers = append(answers, prefix+e)

@@ -251,7 +251,7 @@ func (w *writer) sweepStep(ctx context.Context) (worked bool, err error) {
 		}
 		return true, err
 	}
-	w.tellMoved()
+	w.committed()
 	if w.sweep.below = last; last == 0 {
 		w.sweep.end()
 	}
@@ -345,6 +345,18 @@ func (s *Store) rulesIn(ctx context.Context, tx *sql.Tx) (rs *rules, err error) 
 	return s.rules, err
 }
 
+// Hides says whether one of the exceptions that were read last hides an alert: for one that cannot be stored now. What a person has decided
+// about the alert only SaveAlerts knows. Before the first alert was stored or looked at there are none.
+func (s *Store) Hides(a *models.Alert) bool {
+	rs := s.known.Load()
+	if rs == nil {
+		return false
+	}
+	undecided := *a
+	undecided.Decided, undecided.DecidedAt = "", 0
+	return rs.decide(&undecided, s.opts.Now()).hiddenBy != ""
+}
+
 // hits counts, by exception, the incidents that it has come to hide.
 type hits map[string]int
 
@@ -366,8 +378,11 @@ func (h hits) save(ctx context.Context, tx *sql.Tx) error {
 // forget drops what was learned in a transaction that has failed.
 func (s *Store) forget() { s.rules, s.moved = nil, false }
 
-// tellMoved says, after a commit, that alerts have left the list or come back.
-func (s *Store) tellMoved() {
+// committed makes known what a transaction has read and done: the exceptions, and that alerts have left the list or come back.
+func (s *Store) committed() {
+	if s.rules != nil {
+		s.known.Store(s.rules)
+	}
 	if s.moved && s.opts.TriageChanged != nil {
 		s.opts.TriageChanged()
 	}

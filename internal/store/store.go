@@ -100,8 +100,9 @@ type Store struct {
 	blocked map[string]*blocked // by table
 	queue   *queue
 	health  health
-	suspect atomic.Bool // a read has found damage
-	temp    string      // directory of a temporary database
+	suspect atomic.Bool           // a read has found damage
+	known   atomic.Pointer[rules] // of the last transaction that was committed; nil: none was
+	temp    string                // directory of a temporary database
 
 	// What follows is New's, and then the writer's.
 	lock      *os.File // the database itself, locked; nil: not open

@@ -349,7 +349,7 @@ func (w *writer) commitJobs(ctx context.Context, jobs []*job) error {
 		w.queue.putBack(jobs)
 		return err
 	}
-	w.tellMoved()
+	w.committed()
 	for _, j := range jobs {
 		w.toCome[w.blocked["alerts"]] -= j.rows
 	}
