@@ -128,7 +128,8 @@ func (p *program) showAlert(ctx context.Context, c *config.AlertShow) error {
 func describeAlert(w io.Writer, a *models.Alert) {
 	_ = writeAlert(w, a)                                                                          // it writes to memory
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(w, "  "+format+"\n", args...) } // likewise
-	line("alert %s of sensor %s, %s, last seen %s, %d pieces of evidence", a.ID, plain(a.Sensor), a.State, a.LastTS.Time().Local().Format(localTime), a.Count)
+	line("alert %s of sensor %s, %s, last seen %s, %s", a.ID, plain(a.Sensor), a.State, a.LastTS.Time().Local().Format(localTime),
+		counted(a.Count, "piece of evidence", "pieces of evidence"))
 	line("%s to %s, %s", endpoint(a.SrcIP, a.SrcPort), endpoint(a.DstIP, a.DstPort), a.Proto)
 	if a.CommunityID != "" {
 		line("Community ID %s", a.CommunityID)
@@ -139,7 +140,7 @@ func describeAlert(w io.Writer, a *models.Alert) {
 		top  models.Top
 	}{{string(a.Role), a.Peers}, {"ports", a.Ports}} {
 		if t.top.Total > 0 {
-			line("%s: %s", t.name, listTop(t.top))
+			line("%s, by evidence since it was raised: %s", t.name, listTop(t.top))
 		}
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -193,6 +195,32 @@ func TestLimits(t *testing.T) {
 			}
 			checkRevisions(t, alerts)
 		})
+	}
+}
+
+// A flood of one connection from each of its hosts, counted by a sketch: never are more hosts claimed than there were connections.
+func TestFloodClaimsNoMoreHostsThanConnections(t *testing.T) {
+	text := regexp.MustCompile(`(\d+) connections that did not get through from (?:about (\d+)|(nearly as many)) hosts`)
+	nearly := 0
+	for n := 1500; n < 4500; n += 250 {
+		alerts := scene{slots: over(5, n, func(i int) models.ConnSlot { return attemptAt(hostN(i), addr("10.1.0.10"), 80, false) })}.judge(t, 1)
+		for _, a := range alerts {
+			m := text.FindStringSubmatch(a.Summary)
+			if m == nil {
+				continue // so few that they are known one by one
+			}
+			if m[3] != "" {
+				nearly++
+				continue
+			}
+			connections, _ := strconv.Atoi(m[1])
+			if hosts, _ := strconv.Atoi(m[2]); hosts > connections {
+				t.Errorf("%s", a.Summary)
+			}
+		}
+	}
+	if nearly == 0 {
+		t.Error("no estimate was above the number of connections: the test shows nothing")
 	}
 }
 

@@ -196,7 +196,7 @@ func (j *Judge) explain(in *incident, a *models.Alert) {
 			a.Counterfactual = fmt.Sprintf("No alert if it had asked for fewer than %.0f addresses within a minute, or if most of them had answered.", f.lead.limit)
 		}
 	case models.CategoryFlood:
-		a.Summary = fmt.Sprintf("%s %s being flooded%s: %s from %s.", a.DstIP, is, port, in.floodText(), in.hostsText(peers))
+		a.Summary = fmt.Sprintf("%s %s being flooded%s: %s from %s.", a.DstIP, is, port, in.floodText(), in.floodSources(peers))
 		a.Counterfactual = floodCounterfactual(f.lead, window)
 	case models.CategoryAmplification:
 		a.Summary = fmt.Sprintf("%s %s receiving answers it did not ask for: %s over UDP within %d s, from at least %s in all.", a.DstIP, is, byteText(f.lead.value), window, in.hostsText(peers))
@@ -226,6 +226,14 @@ func (in *incident) floodText() string {
 		return fmt.Sprintf("at least %d connections", in.count)
 	}
 	return fmt.Sprintf("%d connections that did not get through", in.count)
+}
+
+// floodSources never claims more hosts than there were connections: an estimate, cut to their number, is not rounded up again.
+func (in *incident) floodSources(n uint64) string {
+	if in.peers.about() && n == in.count {
+		return "nearly as many hosts"
+	}
+	return in.hostsText(n)
 }
 
 func floodCounterfactual(l lead, window int) string {

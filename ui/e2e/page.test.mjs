@@ -240,7 +240,7 @@ suite("the page", ({ folder, open, withProgram }) => {
     });
   });
 
-  for (const width of [320, 390]) {
+  for (const width of [320, 390, 1280]) {
     test(`fits a window ${width} pixels wide, with nothing over another in its head`, async () => {
       await withProgram(["--read", capture, "--loop"], async (server) => {
         const { page, close } = await open(server.url, { viewport: { width, height: 700 } });
@@ -257,6 +257,8 @@ suite("the page", ({ folder, open, withProgram }) => {
         const bad = await page.evaluate(() => {
           const cut = [...document.querySelectorAll(".legend-item")].filter((e) => e.getBoundingClientRect().right > e.closest(".panel").getBoundingClientRect().right - 1 || e.closest(".legend").clientWidth < e.offsetWidth);
           const ticks = [...document.querySelectorAll(".time-axis span")].map((e) => e.getBoundingClientRect()).filter((r) => r.width > 0);
+          const time = document.querySelector(".legend-time");
+          if (time.getBoundingClientRect().left < time.closest(".legend").getBoundingClientRect().left) cut.push(time);
           return [cut.map((e) => e.textContent), ticks.some((a, i) => ticks.some((b, j) => i < j && a.left < b.right && b.left < a.right))];
         });
         assert.deepEqual(bad, [[], false]);

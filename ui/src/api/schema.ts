@@ -78,7 +78,7 @@ export type ConnectionState = "active" | "syn_sent" | "syn_received" | "establis
 
 export type Port = number;
 
-/** a set's most frequent members */
+/** a set's most frequent members, counted since the incident was raised */
 export type Top = {
   /** how many members there are */
   readonly total: number;
@@ -108,7 +108,7 @@ export type Alert = {
   /** rises with each update */
   readonly rev: number;
   readonly last_ts: Micros;
-  /** pieces of evidence so far */
+  /** pieces of evidence so far: attempts, packets, connections or sessions, those of the window that raised it included */
   readonly count: number;
   readonly state: AlertState;
   readonly sensor: string;

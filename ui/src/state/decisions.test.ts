@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Alert } from "../api/schema.ts";
-import { aspects, exceptionAbout, expiry } from "./decisions.ts";
+import { aspects, exceptionAbout, expiry, scope } from "./decisions.ts";
 import { alert } from "./fixtures.ts";
 
 const peers = (...names: string[]): Alert["peers"] => ({ total: names.length, top: names.map((name) => ({ name, count: 1 })) });
@@ -28,6 +28,11 @@ describe("an exception made from an alert", () => {
   test("is about what was chosen", () => {
     expect(exceptionAbout(aspects(alert()).filter((x) => x.name === "category"))).toEqual({ category: "port_scan" });
     expect(exceptionAbout([])).toEqual({});
+  });
+
+  test("says which of its ends is the peer", () => {
+    expect(scope({ host: "192.0.2.66", peer: "198.51.100.7", port: 22, reason: "r" })).toBe("192.0.2.66 ↔ peer 198.51.100.7, port 22");
+    expect(scope({ peer: "198.51.100.0/24", reason: "r" })).toBe("peer 198.51.100.0/24");
   });
 
   test("ends after its term, or never", () => {

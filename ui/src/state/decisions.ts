@@ -162,7 +162,7 @@ export async function newest(asked: Omit<AlertsAsked, "limit">, wanted: number):
 
 /** An exception in words. */
 export function scope(e: NewException): string {
-  const ends = [e.host, e.peer].filter((x) => x !== undefined);
+  const ends = [...(e.host === undefined ? [] : [e.host]), ...(e.peer === undefined ? [] : [`peer ${e.peer}`])];
   return [
     ...(e.category === undefined ? [] : [title(e.category)]),
     ...(ends.length === 0 ? [] : [ends.join(" ↔ ")]),

@@ -14,6 +14,7 @@ import { useKeptFocus } from "./focus.ts";
 
 /** From this age on, ms, an age is written in minutes or longer: it need not be written every second. */
 const slowAge = 60_000;
+const quietMs = 10_000; // without new evidence, before an open incident is said to be quiet
 
 /** A list of alerts: one stop of the tab key, between whose rows arrows, Home and End move. */
 export function AlertList({ alerts, store, label }: { readonly alerts: readonly Alert[]; readonly store: Store; readonly label: string }): JSX.Element {
@@ -69,7 +70,7 @@ function AlertItem({ alert: a, store, now, active, stop }: ItemProps): JSX.Eleme
           </span>
           <span class="spring" />
           <span class={`alert-state ${a.state}`}>
-            {a.state === "open" ? "going on" : `lasted ${duration(Math.max(0, parseTime(a.last_ts) - started) / 1000)}`}
+            {stateText(a, now)}
           </span>
           <Age at={started} now={now} />
         </span>
@@ -84,6 +85,13 @@ function AlertItem({ alert: a, store, now, active, stop }: ItemProps): JSX.Eleme
       )}
     </li>
   );
+}
+
+/** An incident closes some time after its last evidence; in between it is quiet. */
+function stateText(a: Alert, now: number): string {
+  const last = parseTime(a.last_ts);
+  if (a.state !== "open") return `lasted ${duration(Math.max(0, last - parseTime(a.ts)) / 1000)}`;
+  return now - last > quietMs ? `quiet for ${duration((now - last) / 1000)}` : "going on";
 }
 
 function moveByArrow(e: KeyboardEvent): void {

@@ -64,7 +64,8 @@ export function ConnectionsPanel({ store }: { readonly store: Store }): JSX.Elem
 function extent({ rows, active, partial }: Rows): string {
   const listed = rows.reduce((n, c) => n + (c.gone ? 0 : 1), 0);
   if (rows.length === 0) return "";
-  if (listed === active) return `${count(active)} open`;
+  const ended = rows.length - listed;
+  if (listed === active) return ended === 0 ? `${count(active)} open` : `${count(active)} open, ${count(ended)} ended just now`;
   // Of very many at once, the server does not tell of each that it has ended.
   if (listed > active) return `${count(listed)} listed, ${count(active)} open`;
   return `${count(listed)} of ${count(active)} open${partial ? ", those that moved last" : ""}`;

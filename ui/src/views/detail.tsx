@@ -30,7 +30,7 @@ export function AlertDetail({ alert: a, now, children }: DetailProps): JSX.Eleme
           <FromPacket text={endpoint(a.dst_ip, a.dst_port)} />
         </Fact>
         <Fact name="Protocol">{a.proto}</Fact>
-        <Fact name="Evidence">{count(a.count)}</Fact>
+        <Fact name="Evidence in all">{count(a.count)}</Fact>
         <Fact name="Began" wide>
           <Moment at={parseTime(a.ts)} now={now} />
         </Fact>
@@ -141,7 +141,7 @@ function TopTen({ name, top }: { readonly name: string; readonly top: Top }): JS
   return (
     <section class="top-ten">
       <h3>
-        {name} <span class="num muted">{count(top.total)}</span>
+        {name} <span class="num muted">{count(top.total)}; evidence since it was raised</span>
       </h3>
       <ol>
         {items.map((i) => (
