@@ -228,9 +228,9 @@ func (in *incident) floodText() string {
 	return fmt.Sprintf("%d connections that did not get through", in.count)
 }
 
-// floodSources never claims more hosts than there were connections: an estimate, cut to their number, is not rounded up again.
+// floodSources never claims more hosts than there were connections: an estimate, cut to their number, may be rounded up again.
 func (in *incident) floodSources(n uint64) string {
-	if in.peers.about() && n == in.count {
+	if in.peers.about() && readable(float64(n)) > float64(in.count) {
 		return "nearly as many hosts"
 	}
 	return in.hostsText(n)
