@@ -393,6 +393,7 @@ suite("the page", ({ folder, open, withProgram }) => {
       await page.locator(".conn-space .conn-row").first().waitFor();
       await page.getByRole("button", { name: "packets/s" }).click();
       await page.mouse.move(5, 5);
+      await page.waitForFunction(() => [...document.querySelectorAll(".legend-item .num")].every((n) => /\d/.test(n.textContent))); // the first second is known
       for (let i = 0; i < 8; i++) {
         await wait(500);
         const [tile, legend] = await page.evaluate(() => {

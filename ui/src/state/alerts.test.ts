@@ -119,6 +119,12 @@ describe("a held list", () => {
     expect(splitHeld(span(3, 1), null).waiting).toEqual([]);
     expect(ids(splitHeld(span(3, 1), heldAt([])).shown)).toEqual([3, 2, 1]);
   });
+
+  test("takes in again what was in it before", () => {
+    const { shown, waiting } = splitHeld(span(10, 7), heldAt([at(9), at(7)], ["8"]));
+    expect(ids(shown)).toEqual([9, 8, 7]);
+    expect(ids(waiting)).toEqual([10]);
+  });
 });
 
 test("severities are counted, and the gravest is known", () => {

@@ -137,14 +137,15 @@ function newestFirst(a: Alert, b: Alert): number {
   return a.id === b.id ? 0 : a.id < b.id ? 1 : -1;
 }
 
-/** What a list showed when somebody began to point at it. */
+/** What a list has shown by the time that somebody began to point at it, and its last row then. */
 export interface Held {
   readonly ids: ReadonlySet<string>;
   readonly last: Alert | undefined;
 }
 
-export function heldAt(shown: readonly Alert[]): Held {
-  return { ids: new Set(shown.map((a) => a.id)), last: shown.at(-1) };
+/** What was in the list before and comes back, because its hiding is undone, is not new: it does not wait. */
+export function heldAt(shown: readonly Alert[], before: Iterable<string> = []): Held {
+  return { ids: new Set([...before, ...shown.map((a) => a.id)]), last: shown.at(-1) };
 }
 
 /** The alerts that would move the rows of a held list, and those that do not. */

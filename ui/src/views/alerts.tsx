@@ -109,14 +109,16 @@ function Listed({ store }: { readonly store: Store }): JSX.Element {
   const zone = useRef<HTMLDivElement>(null);
   const scroller = useRef<HTMLDivElement>(null);
   const held = useSignal<Held | null>(null);
+  const seen = useRef(new Set<string>()); // by id
   const { shown, waiting } = splitHeld(store.alerts.value, held.value);
+  for (const a of shown) seen.current.add(a.id);
   const hold = (by: boolean): void => {
     const inside = by || (zone.current?.contains(document.activeElement) ?? false);
     if (!inside) held.value = null;
-    else if (held.value === null) held.value = heldAt(store.alerts.peek());
+    else if (held.value === null) held.value = heldAt(store.alerts.peek(), seen.current);
   };
   const showNew = (): void => {
-    held.value = heldAt(store.alerts.peek());
+    held.value = heldAt(store.alerts.peek(), seen.current);
     scroller.current?.scrollTo({ top: 0 });
     requestAnimationFrame(() => focusHead(allHeads()[0]));
   };
