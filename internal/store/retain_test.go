@@ -105,7 +105,7 @@ func TestRetentionBySize(t *testing.T) {
 		id, err := s.MaxConnectionID(t.Context())
 		must(t, err)
 		if id == total && c.Bytes <= limit && info.Size() < 2*limit {
-			if c.Connections == 0 || int64(c.Connections) == total || c.Alerts != 1 {
+			if c.Connections == 0 || c.Connections == total || c.Alerts != 1 {
 				t.Errorf("%+v: the oldest connections were to go, and nothing else", c)
 			}
 			break
