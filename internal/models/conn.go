@@ -42,6 +42,24 @@ type ConnSlot struct {
 	Up, Down SlotDir // what the originator and what the responder sent
 }
 
+// SensorSlot is what a sensor saw in one slot: the unit that goes from sensor to detector. Its parts are those of the sensor's workers, in their
+// order; what a detector makes of it does not depend on how it is cut.
+type SensorSlot struct {
+	N              int64  // number: from N*SlotMicros of capture time to (N+1)*SlotMicros
+	Epoch          uint64 // how often the clock was set back before
+	Received, Lost uint64 // packets, of the capture so far
+	Parts          []SlotPart
+}
+
+// SlotPart is what one worker saw in a slot.
+type SlotPart struct {
+	Conns   []ConnSlot // that moved
+	Failed  []ConnSlot // that ended without an answer
+	ARP     []Observation
+	DNS     []Question
+	Unheard uint64 // DNS messages there was no room for
+}
+
 // Observation is something that belongs to no connection but that the detector is told of: an ARP packet (RFC 826).
 type Observation struct {
 	TS     int64

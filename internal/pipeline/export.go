@@ -96,7 +96,7 @@ func (x *export) offer(done []*slotResult, lost uint64) {
 		r.records = append(r.records, d.records...)
 		r.active = append(r.active, d.active...)
 		if x.outputs.Hosts != nil {
-			x.hostsSkipped.Add(r.addHosts(d.slots))
+			x.hostsSkipped.Add(r.addHosts(d.part.Conns))
 		}
 	}
 	x.in <- r // there is room: the queue is as long as there are reports
@@ -127,8 +127,8 @@ func (x *export) report() *report {
 }
 
 func (d *slotResult) newConnections() (n uint64) {
-	for i := range d.slots {
-		if d.slots[i].New {
+	for i := range d.part.Conns {
+		if d.part.Conns[i].New {
 			n++
 		}
 	}

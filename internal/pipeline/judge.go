@@ -28,6 +28,7 @@ type judge struct {
 	parts    []*detect.Accumulator
 	done     []*slotResult // of the slot under judgement, and the workers they are from
 	from     []int
+	passed   []models.SlotPart // scratch
 	public   atomic.Pointer[models.DetectorStats]
 	rates    rates
 	raised   atomic.Uint64
@@ -131,11 +132,11 @@ func (j *judge) slot(ctx context.Context, slot int64) error {
 		j.parts = append(j.parts, &h.acc)
 	}
 	j.done, j.from = done, from
-	var err error
 	received, lost := j.losses()
+	err := j.pass(ctx, slot, received, lost)
 	if j.detector != nil {
 		if slot < j.last-jumpSlots {
-			err = j.alerts(ctx, j.detector.SetBack(slot*models.SlotMicros))
+			err = errors.Join(err, j.alerts(ctx, j.detector.SetBack(slot*models.SlotMicros)))
 		}
 		j.last = slot
 		err = errors.Join(err, j.alerts(ctx, j.detector.Slot(slot, j.parts, received, lost)))
@@ -157,6 +158,20 @@ func (j *judge) slot(ctx context.Context, slot int64) error {
 		j.heads[i] = <-j.workers[i].out
 	}
 	return err
+}
+
+// pass hands on the slot that is about to be judged.
+func (j *judge) pass(ctx context.Context, slot int64, received, lost uint64) error {
+	if j.outputs.Slots == nil {
+		return nil
+	}
+	s := models.SensorSlot{N: slot, Received: received, Lost: lost, Parts: j.passed[:0]}
+	for _, d := range j.done {
+		s.Epoch = max(s.Epoch, uint64(d.epoch))
+		s.Parts = append(s.Parts, d.part)
+	}
+	j.passed = s.Parts
+	return j.outputs.Slots(ctx, &s)
 }
 
 // communityID is that of the one connection that an alert is about, "" where there are several.

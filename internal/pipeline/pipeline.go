@@ -38,6 +38,8 @@ type Source interface {
 type Outputs struct {
 	// Alerts takes new revisions of incidents. It may block: the judge then waits, and the workers after it.
 	Alerts func(ctx context.Context, alerts []models.Alert) error
+	// Slots takes each slot before it is judged. What it holds is valid until it returns. It may block as Alerts.
+	Slots func(ctx context.Context, s *models.SensorSlot) error
 	// Connections takes connections that have changed or ended, in batches.
 	Connections func([]models.Connection)
 	// Hosts takes what addresses have done since it was last called, about once a second.

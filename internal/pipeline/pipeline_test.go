@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"netlyra/internal/capture"
+	"netlyra/internal/detect"
 	"netlyra/internal/flow"
 	"netlyra/internal/models"
 )
@@ -129,6 +130,50 @@ func TestSeveralSourcesGiveTheSameAlerts(t *testing.T) {
 	run(t, Options{Sensor: "s", Sources: sources, Outputs: parts.wire()})
 	if d := cmp.Diff(whole.alerts, parts.alerts); d != "" {
 		t.Errorf("(-one source +three)\n%s", d)
+	}
+}
+
+// What is handed on as slots is all that the detector is told: another one, fed with them alone, gives the same alerts.
+func TestSlotsAreAllThatTheDetectorIsTold(t *testing.T) {
+	for _, workers := range []int{1, 3} {
+		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
+			other, err := detect.NewJudge(detect.Options{Sensor: "s"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var told []models.Alert
+			var out outputs
+			wired := out.wire()
+			wired.Slots = func(_ context.Context, s *models.SensorSlot) error {
+				var whole detect.Accumulator // of all parts: how a slot is cut does not matter
+				whole.Reset()
+				var conns, failed []models.ConnSlot
+				for _, p := range s.Parts {
+					conns, failed = append(conns, p.Conns...), append(failed, p.Failed...)
+					for _, o := range p.ARP {
+						whole.Observe(o)
+					}
+				}
+				whole.Add(conns)
+				whole.Fail(failed)
+				var questions []models.Question
+				unheard := uint64(0)
+				for _, p := range s.Parts {
+					questions, unheard = append(questions, p.DNS...), unheard+p.Unheard
+				}
+				whole.ObserveDNS(questions, unheard)
+				told = append(told, other.Slot(s.N, []*detect.Accumulator{&whole}, s.Received, s.Lost)...)
+				return nil
+			}
+			run(t, Options{Sensor: "s", Sources: []Source{open(t)}, Workers: workers, Outputs: wired})
+			told = append(told, other.Finish()...)
+			for i := range out.alerts {
+				out.alerts[i].CommunityID = "" // the pipeline's
+			}
+			if d := cmp.Diff(out.alerts, told); d != "" || len(told) == 0 {
+				t.Errorf("%d alerts (-pipeline +slots)\n%s", len(told), d)
+			}
+		})
 	}
 }
 

@@ -41,9 +41,8 @@ type worker struct {
 type slotResult struct {
 	slot    int64
 	epoch   int // how often the worker has seen the clock set back
+	part    models.SlotPart
 	acc     detect.Accumulator
-	slots   []models.ConnSlot
-	failed  []models.ConnSlot
 	volume  Volumes
 	opened  uint64 // connections opened so far
 	records []flow.Record
@@ -250,13 +249,15 @@ func (w *worker) closeSlot() {
 	if w.live {
 		r.active = w.view(r.active)
 	}
-	r.slots = w.table.TakeSlots(r.slots)
+	r.part.Conns = w.table.TakeSlots(r.part.Conns)
 	w.table.Advance((r.slot + 1) * models.SlotMicros)
-	r.failed = w.table.TakeFailed(r.failed)
+	r.part.Failed = w.table.TakeFailed(r.part.Failed)
+	r.part.ARP, w.arp = w.arp, r.part.ARP[:0]
+	r.part.DNS, w.dns = w.dns, r.part.DNS[:0]
+	r.part.Unheard, w.unheard = w.unheard, 0
 	if w.judged {
-		w.accumulate(r)
+		r.accumulate()
 	}
-	w.arp, w.dns, w.unheard = w.arp[:0], w.dns[:0], 0
 	w.table.Sweep(sweepSlots)
 	r.records = append(r.records[:0], w.table.Drain()...)
 	r.opened = w.table.Counters().Opened
@@ -264,14 +265,14 @@ func (w *worker) closeSlot() {
 }
 
 // accumulate rolls up the slot for the judge.
-func (w *worker) accumulate(r *slotResult) {
+func (r *slotResult) accumulate() {
 	r.acc.Reset()
-	r.acc.Add(r.slots)
-	r.acc.Fail(r.failed)
-	for _, o := range w.arp {
+	r.acc.Add(r.part.Conns)
+	r.acc.Fail(r.part.Failed)
+	for _, o := range r.part.ARP {
 		r.acc.Observe(o)
 	}
-	r.acc.ObserveDNS(w.dns, w.unheard)
+	r.acc.ObserveDNS(r.part.DNS, r.part.Unheard)
 }
 
 // view picks the connections that the live view hears of: those that moved most bytes in the slot.
@@ -324,7 +325,9 @@ func (w *worker) flush() {
 func (r *slotResult) empty(slot int64, epoch int) {
 	r.slot, r.epoch, r.volume = slot, epoch, Volumes{}
 	r.acc.Reset()
-	r.slots, r.failed, r.records, r.active = r.slots[:0], r.failed[:0], r.records[:0], r.active[:0]
+	p := &r.part
+	*p = models.SlotPart{Conns: p.Conns[:0], Failed: p.Failed[:0], ARP: p.ARP[:0], DNS: p.DNS[:0]}
+	r.records, r.active = r.records[:0], r.active[:0]
 }
 
 // publish shows others what has been done.
