@@ -31,7 +31,8 @@ func mayImport() map[string][]string {
 		"sandbox":   {"dir"},
 		"api":       leaf,
 		"traffic":   leaf,
-		"pipeline":  {"models", "capture", "decode", "flow", "detect"},
+		"livetable": leaf,
+		"pipeline":  {"models", "capture", "decode", "flow", "detect", "livetable"},
 		"bench":     {"models", "capture", "decode", "flow", "detect", "pipeline", "traffic"},
 		"nettest":   leaf, // test helpers: see TestOnlyTestsImportNettest
 	}

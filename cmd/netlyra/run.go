@@ -429,9 +429,8 @@ func (l liveState) LiveConnections(ctx context.Context, q models.ConnectionQuery
 	return l.w.pipe.Query(ctx, q)
 }
 
-func (l liveState) ConnectionChanges(since uint64, limit int) api.ConnectionChanges {
-	c := l.w.pipe.Changes(since, limit)
-	return api.ConnectionChanges{Generation: c.Generation, Full: c.Full, Rows: c.Rows, Gone: c.Gone, Omitted: c.Omitted}
+func (l liveState) ConnectionChanges(since uint64) models.ConnectionChanges {
+	return l.w.pipe.Changes(since)
 }
 
 // storeReader shows the API the store.

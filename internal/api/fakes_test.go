@@ -320,16 +320,12 @@ func (l *memoryLive) LiveConnections(_ context.Context, q models.ConnectionQuery
 	return selectLive(all, q)
 }
 
-func (l *memoryLive) ConnectionChanges(since uint64, limit int) ConnectionChanges {
+func (l *memoryLive) ConnectionChanges(since uint64) models.ConnectionChanges {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	ch := ConnectionChanges{Generation: l.gen, Full: since == 0}
+	ch := models.ConnectionChanges{Generation: l.gen, Full: since == 0}
 	for id, c := range l.conns {
-		switch {
-		case l.gens[id] <= since:
-		case len(ch.Rows) == limit:
-			ch.Omitted++
-		default:
+		if l.gens[id] > since {
 			ch.Rows = append(ch.Rows, c)
 		}
 	}

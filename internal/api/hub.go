@@ -63,13 +63,13 @@ type hub struct {
 	seq atomic.Uint64 // of the latest message; run alone raises it
 
 	// What follows is run's own.
-	rows     *mirror
 	asked    time.Time // when live was last asked for connections
 	askedGen uint64    // and what its generation was
+	rowsGen  uint64    // of the connections that it had then
 	lastStat *message  // of statGen
 	statGen  uint64
 	statAt   time.Time
-	blocks   map[uint64]*message // connection messages of rows.gen, by what the client knew
+	blocks   map[uint64]*message // connection messages of rowsGen, by what the client knew; nil where there is nothing new
 	ring     []ringEntry         // oldest first
 	ringSize int
 	ringFrom uint64 // the greatest seq that is no longer in the ring
@@ -85,7 +85,7 @@ type ringEntry struct {
 func newHub(o hubOptions) *hub {
 	return &hub{
 		hubOptions: o, wake: make(chan struct{}, 1), clients: map[*client]struct{}{}, waiting: map[*client]struct{}{}, of: map[netip.Addr]int{},
-		rows: newMirror(), blocks: map[uint64]*message{},
+		blocks: map[uint64]*message{},
 	}
 }
 
@@ -388,13 +388,26 @@ func (h *hub) encodeStats() []byte {
 	return b
 }
 
-// refresh asks the pipeline what has changed, if anything has.
+// since is what a client that knows generation known has to be told. While nothing is made anew, all clients come to know the same
+// generation, the first one's: what has changed since then is told again.
+func (h *hub) since(known uint64) rowBlock {
+	ch := h.live.ConnectionChanges(known)
+	if len(ch.Gone) > maxGone {
+		ch = h.live.ConnectionChanges(0)
+	}
+	if h.rowsGen == 0 {
+		h.rowsGen = ch.Generation
+	}
+	ch.Generation = min(ch.Generation, h.rowsGen)
+	return newRowBlock(&ch)
+}
+
+// refresh lets messages be made anew, if anything has changed and it is time to.
 func (h *hub) refresh(gen uint64, now time.Time) {
-	if h.rows.gen > 0 && (gen == h.askedGen || now.Sub(h.asked) < connectionsEvery) {
+	if gen == h.askedGen || now.Sub(h.asked) < connectionsEvery {
 		return
 	}
-	h.asked, h.askedGen = now, gen
-	h.rows.apply(h.live.ConnectionChanges(h.rows.gen, mirrorRows))
+	h.asked, h.askedGen, h.rowsGen = now, gen, 0
 	clear(h.blocks)
 }
 
@@ -402,12 +415,13 @@ func (h *hub) refresh(gen uint64, now time.Time) {
 // new to them.
 func (h *hub) rowsMessage(v clientView, gen uint64, now time.Time) *message {
 	h.refresh(gen, now)
-	if !h.rows.news(v.rowsGen) {
-		return nil
-	}
-	m := h.blocks[v.rowsGen]
-	if m == nil || m.seq <= v.lastSeq {
-		block := h.rows.since(v.rowsGen)
+	m, made := h.blocks[v.rowsGen]
+	if !made || m != nil && m.seq <= v.lastSeq {
+		block := h.since(v.rowsGen)
+		if block.empty() {
+			h.blocks[v.rowsGen] = nil
+			return nil
+		}
 		m = h.message(typeConnection, now, block.columns())
 		m.gen = block.gen
 		h.blocks[v.rowsGen] = m
@@ -429,7 +443,7 @@ func (h *hub) welcome(c *client, v clientView, gen uint64, now time.Time) {
 		c.send(h.aside(typeResync, resyncData{Reason: reason}))
 	}
 	h.refresh(gen, now)
-	block := h.rows.since(0)
+	block := h.since(0)
 	var data snapshotData
 	if v.wantStats {
 		data.Stats = h.encodeStats()

@@ -74,6 +74,33 @@ type rowBlock struct {
 	gone    []int64
 }
 
+// newRowBlock chooses what goes into a message: the latest, single packets without an answer last. The others are counted in omitted.
+func newRowBlock(ch *models.ConnectionChanges) rowBlock {
+	d := rowBlock{gen: ch.Generation, full: ch.Full}
+	size := 0
+	for _, single := range []bool{false, true} {
+		for i := range ch.Rows {
+			c := &ch.Rows[i]
+			if c.Single() != single {
+				continue
+			}
+			size += rowSize(c)
+			if len(d.rows) == maxRows || size > maxRowBytes {
+				d.omitted++
+				continue
+			}
+			d.rows = append(d.rows, c)
+		}
+	}
+	if !d.full {
+		d.gone = ch.Gone
+	}
+	return d
+}
+
+// empty says that there is nothing to tell.
+func (d rowBlock) empty() bool { return !d.full && len(d.rows)+len(d.gone) == 0 && d.omitted == 0 }
+
 // columns encodes rows as one array a field: a third of the bytes of objects, and faster to parse.
 func (d rowBlock) columns() []byte {
 	b := make([]byte, 0, 256+len(d.rows)*200+len(d.gone)*22)

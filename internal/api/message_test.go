@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -55,10 +55,9 @@ func FuzzAppendText(f *testing.F) {
 }
 
 func TestAMessageFitsIntoAClientsQueue(t *testing.T) {
-	m := newMirror()
-	var ch ConnectionChanges
-	ch.Generation, ch.Full = 1, true
-	for i := range int64(mirrorRows) {
+	const all = 4 * maxRows
+	ch := models.ConnectionChanges{Generation: 1, Full: true}
+	for i := range int64(all) {
 		c := exampleConnection(math.MaxInt64 - i)
 		c.SrcIP, c.DstIP = "2001:db8:1234:5678:9abc:def0:1234:5678", "2001:db8:1234:5678:9abc:def0:1234:5679"
 		c.PacketsUp, c.PacketsDown, c.BytesUp, c.BytesDown, c.Score = math.MaxUint64, math.MaxUint64, math.MaxUint64, math.MaxUint64, .123456
@@ -68,26 +67,62 @@ func TestAMessageFitsIntoAClientsQueue(t *testing.T) {
 		}
 		ch.Rows = append(ch.Rows, c)
 	}
-	m.apply(ch)
-	for i := range int64(mirrorGone) {
-		m.apply(ConnectionChanges{Generation: uint64(i) + 2, Gone: []int64{math.MinInt64 + i}})
-	}
-	for _, known := range []uint64{0, mirrorGone + 1 - maxGone, mirrorGone + 1 - maxGone - 1} {
-		b := m.since(known)
+	for _, gone := range []int64{0, maxGone} {
+		ch.Full, ch.Gone = gone == 0, nil
+		for i := range gone {
+			ch.Gone = append(ch.Gone, math.MinInt64+i)
+		}
+		b := newRowBlock(&ch)
 		size := len(b.columns())
 		if size+maxWaiting > maxQueue-8<<10 { // 8 KiB for stats
 			t.Errorf("%d rows and %d gone take %d bytes", len(b.rows), len(b.gone), size)
 		}
-		if known == 0 && b.omitted+uint64(len(b.rows)) != mirrorRows {
-			t.Errorf("%d rows and %d omitted", len(b.rows), b.omitted)
+		if b.omitted+uint64(len(b.rows)) != all || len(b.gone) != int(gone) {
+			t.Errorf("%d rows, %d omitted, %d gone", len(b.rows), b.omitted, len(b.gone))
 		}
+	}
+}
+
+// More departures than a message holds: the client is told all that there is.
+func TestManyDeparturesAreNotListed(t *testing.T) {
+	live := newLive()
+	h := newHub(hubOptions{live: live})
+	live.gen = 3
+	for i := range int64(maxGone) + 1 {
+		live.gone[i] = 3
+	}
+	live.conns[-1], live.gens[-1] = exampleConnection(-1), 1
+	if b := h.since(2); !b.full || len(b.rows) != 1 || len(b.gone) != 0 {
+		t.Errorf("full %v, %d rows, %d gone", b.full, len(b.rows), len(b.gone))
+	}
+	delete(live.gone, 0)
+	if b := h.since(2); b.full || len(b.rows) != 0 || len(b.gone) != maxGone {
+		t.Errorf("full %v, %d rows, %d gone", b.full, len(b.rows), len(b.gone))
+	}
+}
+
+// Clients that ask between two refreshes come to know the same generation, and so can share the next message.
+func TestClientsComeToKnowTheSame(t *testing.T) {
+	live := newLive()
+	h := newHub(hubOptions{live: live})
+	now := time.Now()
+	h.refresh(1, now)
+	first := h.since(0)
+	live.gen = 7
+	live.conns[5], live.gens[5] = exampleConnection(5), 7
+	second := h.since(0)
+	if first.gen != 1 || second.gen != 1 || len(second.rows) != 1 {
+		t.Errorf("generations %d and %d, %d rows", first.gen, second.gen, len(second.rows))
+	}
+	h.refresh(7, now.Add(connectionsEvery))
+	if b := h.since(1); b.gen != 7 || len(b.rows) != 1 {
+		t.Errorf("generation %d, %d rows", b.gen, len(b.rows))
 	}
 }
 
 // TestTalkersComeBeforeAFlood holds a message full of single unanswered packets, which are newer, to have the connections that talk.
 func TestTalkersComeBeforeAFlood(t *testing.T) {
-	m := newMirror()
-	ch := ConnectionChanges{Generation: 1, Full: true}
+	ch := models.ConnectionChanges{Generation: 1, Full: true}
 	for i := range int64(2 * maxRows) {
 		ch.Rows = append(ch.Rows, models.Connection{ID: i, PacketsUp: 1})
 	}
@@ -100,117 +135,18 @@ func TestTalkersComeBeforeAFlood(t *testing.T) {
 		talkers[c.ID] = true
 		ch.Rows = append(ch.Rows, c) // the latest stand first
 	}
-	m.apply(ch)
-	b := m.since(0)
-	for _, r := range b.rows {
+	b := newRowBlock(&ch)
+	for i, r := range b.rows {
 		delete(talkers, r.ID)
+		if i >= 20 && r.ID != int64(i-20) {
+			t.Fatalf("row %d is connection %d", i, r.ID)
+		}
 	}
 	if len(talkers) > 0 {
 		t.Errorf("of 20 talkers %d are missing", len(talkers))
 	}
 	if all := uint64(2*maxRows + 20); uint64(len(b.rows))+b.omitted != all {
 		t.Errorf("%d rows and %d omitted, of %d", len(b.rows), b.omitted, all)
-	}
-}
-
-// TestTheLatestAreTold holds the mirror to the order of what it takes: the latest stand first.
-func TestTheLatestAreTold(t *testing.T) {
-	m := newMirror()
-	ch := ConnectionChanges{Generation: 1, Full: true}
-	for i := range int64(2 * maxRows) {
-		ch.Rows = append(ch.Rows, models.Connection{ID: i, PacketsUp: 9})
-	}
-	m.apply(ch)
-	for i, r := range m.since(0).rows {
-		if r.ID != int64(i) {
-			t.Fatalf("row %d is connection %d", i, r.ID)
-		}
-	}
-}
-
-// table is what a client of connection messages knows, or what there is.
-type table map[int64]uint64
-
-func (c table) take(b rowBlock) {
-	if b.full {
-		clear(c)
-	}
-	for _, r := range b.rows {
-		c[r.ID] = r.BytesUp
-	}
-	for _, id := range b.gone {
-		delete(c, id)
-	}
-}
-
-// TestSlowAndFastClientsEndUpWithTheSame lets clients ask at different times, and compares what they know with what there is.
-func TestSlowAndFastClientsEndUpWithTheSame(t *testing.T) {
-	for seed := range uint64(20) {
-		r := rand.New(rand.NewPCG(seed, 1))
-		m, truth := newMirror(), table{}
-		clients := []table{{}, {}, {}}
-		known := make([]uint64, len(clients))
-		for gen := uint64(1); gen < 400; gen++ {
-			m.apply(randomChanges(r, gen, truth))
-			for i := range clients {
-				if r.IntN(i*20+1) == 0 || gen == 399 {
-					b := m.since(known[i])
-					if m.news(known[i]) != (len(b.rows)+len(b.gone) > 0 || b.full) {
-						t.Fatalf("news(%d) is wrong", known[i])
-					}
-					clients[i].take(b)
-					known[i] = b.gen
-				}
-			}
-		}
-		for i, c := range clients {
-			if diff := cmp.Diff(truth, c); diff != "" {
-				t.Fatalf("seed %d, client %d (-there is +it knows):\n%s", seed, i, diff)
-			}
-		}
-	}
-}
-
-// randomChanges makes some of 600 connections come, change and go.
-func randomChanges(r *rand.Rand, gen uint64, truth table) ConnectionChanges {
-	ch := ConnectionChanges{Generation: gen}
-	if gen == 1 || r.IntN(100) == 0 {
-		ch.Full = true
-		clear(truth)
-	}
-	touched := map[int64]bool{}
-	for range r.IntN(60) {
-		id := r.Int64N(600)
-		if touched[id] {
-			continue
-		}
-		touched[id] = true
-		if _, there := truth[id]; there && r.IntN(3) == 0 {
-			ch.Gone = append(ch.Gone, id)
-			delete(truth, id)
-			continue
-		}
-		truth[id] = gen
-		ch.Rows = append(ch.Rows, models.Connection{ID: id, BytesUp: gen})
-	}
-	return ch
-}
-
-func TestWhatIsLeftOutIsCounted(t *testing.T) {
-	m := newMirror()
-	m.apply(ConnectionChanges{Generation: 1, Full: true, Rows: []models.Connection{{ID: 1}}, Omitted: 5})
-	m.apply(ConnectionChanges{Generation: 2, Omitted: 7})
-	m.apply(ConnectionChanges{Generation: 3, Rows: []models.Connection{{ID: 2}}})
-	for known, want := range map[uint64]uint64{0: 12, 1: 7, 2: 0} {
-		if got := m.since(known).omitted; got != want {
-			t.Errorf("since %d: %d omitted, want %d", known, got, want)
-		}
-	}
-	for gen := uint64(4); gen < 3*mirrorCuts; gen++ {
-		m.apply(ConnectionChanges{Generation: gen, Omitted: 1})
-	}
-	if len(m.cuts) != mirrorCuts {
-		t.Errorf("%d cuts are kept", len(m.cuts))
 	}
 }
 

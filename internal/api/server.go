@@ -66,19 +66,9 @@ type Live interface {
 	Generation() uint64
 	// LiveConnections lists the connections in the table that match, newest first by ID, with the total of all that do.
 	LiveConnections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error)
-	// ConnectionChanges tells what has changed after the generation since; at most limit rows. since 0 asks for all.
-	// Only one goroutine calls it, with the Generation of the answer before, up to 20 times a second while somebody
-	// listens.
-	ConnectionChanges(since uint64, limit int) ConnectionChanges
-}
-
-// ConnectionChanges is what happened to the connections between two generations.
-type ConnectionChanges struct {
-	Generation uint64              // what the reader knows after this
-	Full       bool                // Rows are all there is: what the reader knew before is void
-	Rows       []models.Connection // new or changed, each at most once, in their present state, the latest first
-	Gone       []int64             // have left the table
-	Omitted    uint64              // rows that were left out because of the limit
+	// ConnectionChanges tells what has changed after the generation since, of its own count: for each that clients know, up to 20
+	// times a second. since 0 asks for all.
+	ConnectionChanges(since uint64) models.ConnectionChanges
 }
 
 // Reason is why the program is not at its best: Code for programs (snake_case), Message for people.

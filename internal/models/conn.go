@@ -163,3 +163,15 @@ type Connection struct {
 	RateDown    float64 `json:"rate_down"    gorm:"-"`
 	InsertedAt  int64   `json:"-"            gorm:"<-:create"` // wall clock, for retention
 }
+
+// Single says that the connection is one packet that nobody has answered. A flood is made of these, and of a list with a bound they are what
+// can be missing.
+func (c *Connection) Single() bool { return c.PacketsDown == 0 && c.PacketsUp <= 1 }
+
+// ConnectionChanges is what happened to the connections that are shown live, between two generations.
+type ConnectionChanges struct {
+	Generation uint64       // what the reader knows after this
+	Full       bool         // Rows are all there is: what the reader knew before is void
+	Rows       []Connection // new or changed, each at most once, in their present state, the latest first
+	Gone       []int64      // have left
+}

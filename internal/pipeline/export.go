@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"netlyra/internal/flow"
+	"netlyra/internal/livetable"
 	"netlyra/internal/models"
 )
 
@@ -20,7 +21,7 @@ type export struct {
 	dropped  atomic.Uint64
 	// hostsSkipped counts connections whose addresses were not added to the host list because too many moved at once.
 	hostsSkipped atomic.Uint64
-	view         view
+	view         *livetable.Table
 	hosts        map[models.Addr]*models.Host
 	series       []models.SeriesPoint
 	flushed      int64 // slot of the last flush of hosts and series
@@ -62,9 +63,8 @@ const (
 func newExport(o Options) *export {
 	x := &export{
 		sensor: o.Sensor, outputs: o.Outputs, live: o.Live, fileTime: o.FileTime, wait: o.Wait, in: make(chan *report, exportQueue), free: make(chan *report, exportQueue+2),
-		hosts: map[models.Addr]*models.Host{},
+		hosts: map[models.Addr]*models.Host{}, view: livetable.New(),
 	}
-	x.view.init()
 	for range cap(x.free) {
 		x.free <- &report{}
 	}
@@ -160,12 +160,12 @@ func (x *export) run() {
 		if r.slot-x.flushed >= rateSlots || r.slot < x.flushed {
 			x.flush()
 			x.flushed = r.slot
-			x.view.expire(x.end(r))
+			x.view.Expire(x.end(r))
 		}
 		x.free <- r
 	}
 	x.flush()
-	x.view.clear()
+	x.view.Clear()
 }
 
 func (x *export) connections(r *report) {
@@ -178,7 +178,7 @@ func (x *export) connections(r *report) {
 			x.outputs.Connections(cs)
 		}
 		if x.live {
-			x.view.update(cs, x.end(r))
+			x.view.Update(cs, x.end(r))
 		}
 	}
 	if x.live && len(r.active) > 0 {
@@ -186,7 +186,7 @@ func (x *export) connections(r *report) {
 		for i := range r.active {
 			cs[i] = x.connection(&r.active[i])
 		}
-		x.view.update(cs, x.end(r))
+		x.view.Update(cs, x.end(r))
 	}
 }
 

@@ -347,25 +347,6 @@ func TestASlotIsBounded(t *testing.T) {
 	}
 }
 
-func TestTheViewForgetsWhatMustHaveEnded(t *testing.T) {
-	var v view
-	v.init()
-	const second = 1_000_000
-	v.update([]models.Connection{
-		{ID: 1, Proto: "UDP", LastTS: 1000 * second},
-		{ID: 2, Proto: "TCP", State: "established", LastTS: 1000 * second},
-		{ID: 3, Proto: "TCP", State: "established", LastTS: 9000 * second},
-	}, 9000*second)
-	v.expire(1100 * second)
-	if cs := rowsOf(&v); len(cs) != 1 || cs[0].ID != 2 {
-		t.Errorf("%+v", cs)
-	}
-	v.clear()
-	if cs := rowsOf(&v); len(cs) != 0 {
-		t.Errorf("%+v", cs)
-	}
-}
-
 // firstFrames copies the first second of the sample.
 func firstFrames() ([]models.Frame, error) {
 	f, err := capture.OpenFile(sample, capture.FileOptions{})
@@ -393,83 +374,10 @@ func firstFrames() ([]models.Frame, error) {
 	}
 }
 
-func TestTheViewTellsWhatChanged(t *testing.T) {
-	var v view
-	v.init()
-	c := func(id int64, last models.Micros, end models.ConnEnd) models.Connection {
-		return models.Connection{ID: id, LastTS: last, End: end}
-	}
-	v.update([]models.Connection{c(1, 10, ""), c(2, 20, "")}, 20)
-	all := v.since(0, 10)
-	if !all.Full || len(all.Rows) != 2 || all.Rows[0].ID != 2 {
-		t.Fatalf("%+v", all)
-	}
-	v.update([]models.Connection{c(1, 30, models.ConnDone), c(3, 30, "")}, 30)
-	got := v.since(all.Generation, 10)
-	if d := cmp.Diff(Changes{Generation: 2, Rows: []models.Connection{c(3, 30, "")}, Gone: []int64{1}}, got); d != "" {
-		t.Errorf("(-want +got)\n%s", d)
-	}
-	if again := v.since(got.Generation, 10); len(again.Rows)+len(again.Gone) != 0 {
-		t.Errorf("%+v", again)
-	}
-	for i := range int64(2 * viewRows) {
-		v.update([]models.Connection{c(100+i, models.Micros(100+i), "")}, 100+i)
-	}
-	if n := len(rowsOf(&v)); n > viewRows {
-		t.Errorf("%d rows, at most %d", n, viewRows)
-	}
-	if s := v.since(got.Generation, 10); len(s.Rows) != 10 || s.Omitted == 0 {
-		t.Errorf("%d rows, %d omitted", len(s.Rows), s.Omitted)
-	}
-}
-
 // A connection's rates are those of the last second; what it had moved before it was heard of, and long ago, is none.
-func TestRatesAreThoseOfTheLastSecond(t *testing.T) {
-	const second = 1_000_000
-	var v view
-	v.init()
-	conn := func(id int64, first, last models.Micros, up, down uint64) models.Connection {
-		return models.Connection{ID: id, Proto: "TCP", State: "established", FirstTS: first, LastTS: last, BytesUp: up, BytesDown: down, PacketsUp: 9, PacketsDown: 9}
-	}
-	rates := func(id int64) [2]float64 {
-		c, ok := v.find(id)
-		if !ok {
-			t.Fatalf("connection %d is not in the view", id)
-		}
-		return [2]float64{c.RateUp, c.RateDown}
-	}
-	at := int64(1000 * second)
-	v.update([]models.Connection{conn(1, 1, models.Micros(at), 1e9, 1e9), conn(2, models.Micros(at-second/2), models.Micros(at), 300, 700)}, at)
-	if got := rates(1); got != [2]float64{} {
-		t.Errorf("a connection that has just come into view moves %v bytes/s", got)
-	}
-	if got := rates(2); got != [2]float64{300, 700} {
-		t.Errorf("a connection half a second old moves %v bytes/s", got)
-	}
-	v.update([]models.Connection{conn(1, 1, models.Micros(at+2*second), 1e9+4000, 1e9+2000)}, at+2*second)
-	if got := rates(1); got != [2]float64{2000, 1000} {
-		t.Errorf("4,000 and 2,000 bytes within two seconds are %v bytes/s", got)
-	}
-	generation := v.since(0, 10).Generation
-	v.expire(at + 4*second)
-	if got := rates(1); got != [2]float64{} {
-		t.Errorf("after two silent seconds it moves %v bytes/s", got)
-	}
-	if rows := v.since(generation, 10).Rows; len(rows) != 2 {
-		t.Errorf("%d rows are known to have changed, want both that fell silent", len(rows))
-	}
-}
-
-func rowsOf(v *view) (cs []models.Connection) {
-	for _, r := range v.rows {
-		cs = append(cs, r.conn)
-	}
-	return cs
-}
-
 // All live connections can be asked for, in pages, more than the live view holds; and none once the program has ended.
 func TestQueryListsAllLiveConnections(t *testing.T) {
-	const n = 2*viewRows + 7
+	const n = 8199
 	frames := make([]models.Frame, 0, n)
 	for i := range n {
 		frames = append(frames, models.Frame{TS: 1e15 + int64(i), Link: models.LinkIPv4, WireLen: 48, Data: udp(uint16(1+i%60_000), uint16(53+i%2))})

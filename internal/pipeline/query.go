@@ -96,7 +96,7 @@ func (p *Pipeline) Query(ctx context.Context, q models.ConnectionQuery) (models.
 	}
 	for i := range all {
 		c := p.export.connection(&all[i])
-		if row, ok := p.export.view.find(c.ID); ok {
+		if row, ok := p.export.view.Find(c.ID); ok {
 			c.RateUp, c.RateDown, c.Alert, c.Score = row.RateUp, row.RateDown, row.Alert, row.Score
 		}
 		page.Items = append(page.Items, c)

@@ -141,8 +141,8 @@ func (c *counts) fill(s *models.Stats) {
 	}
 }
 
-// Changes lists what has changed in the live view after a generation, at most limit rows; generation 0 asks for all.
-func (p *Pipeline) Changes(since uint64, limit int) Changes { return p.export.view.since(since, limit) }
+// Changes lists what has changed in the live view after a generation; generation 0 asks for all.
+func (p *Pipeline) Changes(since uint64) models.ConnectionChanges { return p.export.view.Since(since) }
 
 // Generation rises whenever Stats may have changed.
 func (p *Pipeline) Generation() uint64 { return p.generation.Load() }
