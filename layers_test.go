@@ -32,8 +32,9 @@ func mayImport() map[string][]string {
 		"api":       leaf,
 		"traffic":   leaf,
 		"livetable": leaf,
-		"pipeline":  {"models", "capture", "decode", "flow", "detect", "livetable"},
-		"bench":     {"models", "capture", "decode", "flow", "detect", "pipeline", "traffic"},
+		"pipeline":  {"models", "capture", "decode", "flow"},
+		"role":      {"models", "api", "bus", "capture", "detect", "flow", "livetable", "pipeline", "state", "store", "telemetry"},
+		"bench":     {"models", "capture", "decode", "flow", "detect", "pipeline", "role", "traffic"},
 		"nettest":   leaf, // test helpers: see TestOnlyTestsImportNettest
 	}
 }

@@ -18,12 +18,15 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
+	"netlyra/internal/bus"
 	"netlyra/internal/capture"
 	"netlyra/internal/config"
 	"netlyra/internal/detect"
 	"netlyra/internal/flow"
 	"netlyra/internal/models"
 	"netlyra/internal/pipeline"
+	"netlyra/internal/role"
+	"netlyra/internal/state"
 )
 
 // analysisSeed seeds hash and trees: the same capture gives the same alerts.
@@ -51,50 +54,32 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze, log *slog.Logg
 	if err != nil {
 		return err
 	}
-	var kept *memory
+	var kept *role.Learned
 	if c.State != "" && c.Detector != "off" {
-		if kept, err = openMemory(statePath(c.State, c.Sensor), log); err != nil {
+		if kept, err = role.OpenLearned(statePath(c.State, c.Sensor), log); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, kept.close()) }()
+		defer func() { err = errors.Join(err, kept.Close()) }()
 	}
-	final := map[string]models.Alert{}
 	span := &timeSpan{}
-	most := &talkers{bytes: map[string]*models.Host{}}
-	outputs := pipeline.Outputs{Alerts: func(_ context.Context, alerts []models.Alert) error {
-		for _, a := range alerts {
-			final[a.ID] = a
-		}
-		return nil
-	}}
-	if c.Top > 0 && (!c.Quiet || c.Summary != "") {
-		outputs.Hosts = most.add
-	}
-	pipe, err := pipeline.New(pipeline.Options{
-		Sensor: c.Sensor, Sources: []pipeline.Source{span.watch(filtered)}, Workers: c.Workers,
-		Flow:        flow.Options{MaxConnections: c.MaxConnections, Seed: analysisSeed},
-		Detect:      detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget},
-		DetectorOff: c.Detector == "off",
-		FileTime:    src.FileTime,
-		Memory:      kept.options(0),
-		Wait:        true,
-		Outputs:     outputs,
-	})
+	found := &findings{final: map[string]models.Alert{}, talkers: talkers{bytes: map[string]*models.Host{}}}
+	found.hosts = c.Top > 0 && (!c.Quiet || c.Summary != "")
+	run, sensor, err := found.roles(c, kept, span.watch(filtered), src.FileTime)
 	if err != nil {
 		return err
 	}
 	done := make(chan struct{})
 	bar := p.progress(c, src, done)
-	runErr := pipe.Run(ctx)
+	runErr := run(ctx)
 	close(done)
 	<-bar
 
-	alerts := inOrder(final)
+	alerts := inOrder(found.final)
 	if err := printAlerts(p.stdout, c.Format, alerts); err != nil {
 		return err
 	}
-	s := summarise(pipe.Stats(), src.Results(), len(alerts), span, time.Since(started))
-	s.Talkers, s.TalkersPart = most.top(c.Top), most.full || s.Dropped["export.hosts_at_once"] > 0
+	s := summarise(sensor.Stats(), src.Results(), len(alerts), span, time.Since(started))
+	s.Talkers, s.TalkersPart = found.top(c.Top), found.full || s.Dropped["export.hosts_at_once"] > 0
 	anyRead := slices.ContainsFunc(src.Results(), func(f capture.FileResult) bool { return f.Err == nil })
 	if !c.Quiet && anyRead { // the error says all that there is to say of the others
 		s.print(p.stderr)
@@ -105,14 +90,90 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze, log *slog.Logg
 		}
 	}
 	if kept != nil {
-		if problem := kept.problem.Load(); problem != nil {
-			runErr = errors.Join(runErr, errors.New(*problem))
-		}
+		runErr = errors.Join(runErr, kept.Problem())
 	}
 	if runErr == nil && ctx.Err() != nil {
 		runErr = fmt.Errorf("interrupted after %d packets: the results are of what was read", s.Packets)
 	}
 	return errors.Join(runErr, damages(src.Results()))
+}
+
+// findings are what a sensor and a detector say of captures.
+type findings struct {
+	final map[string]models.Alert // by id, in their last revision
+	hosts bool                    // what addresses have sent and received is added up
+	talkers
+}
+
+// roles makes a sensor and a detector, and what runs them to the end of the captures.
+func (f *findings) roles(c *config.Analyze, kept *role.Learned, src pipeline.Source, fileTime func(int64) int64) (run func(context.Context) error, s *role.Sensor, err error) {
+	b := bus.NewMemory(bus.MemoryOptions{})
+	producer, err := b.Producer()
+	if err != nil {
+		return nil, nil, err
+	}
+	topics := []bus.Topic{bus.TopicAlerts}
+	if f.hosts {
+		topics = append(topics, bus.TopicHosts)
+	}
+	consumer, err := b.Consumer("analyze", topics...)
+	if err != nil {
+		return nil, nil, err
+	}
+	var first []role.Part
+	var judge pipeline.Detector
+	if c.Detector != "off" {
+		deps := role.DetectorDeps{Alerts: role.AlertsTo(producer, c.Sensor), FileTime: fileTime}
+		if kept != nil {
+			deps.Memory = kept
+		}
+		d, err := role.NewDetector(role.DetectorOptions{Sensor: c.Sensor, Detect: detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget}}, deps)
+		if err != nil {
+			return nil, nil, err
+		}
+		judge, first = d, append(first, d)
+	}
+	s, err = role.NewSensor(role.SensorOptions{
+		Name: c.Sensor, Workers: c.Workers, File: true, Flow: flow.Options{MaxConnections: c.MaxConnections, Seed: analysisSeed},
+	}, role.SensorDeps{Sources: []pipeline.Source{src}, Detector: judge, Bus: producer, Topics: topics, FileTime: fileTime})
+	if err != nil {
+		return nil, nil, err
+	}
+	reader := role.PartFunc(func(ctx context.Context) error { return f.read(ctx, consumer) })
+	return func(ctx context.Context) error { return role.Run(ctx, b, append(first, s), []role.Part{reader}, nil) }, s, nil
+}
+
+// read takes what there is until the bus is closed and empty.
+func (f *findings) read(ctx context.Context, consumer bus.Consumer) error {
+	for {
+		records, err := consumer.Poll(ctx)
+		for i := range records {
+			switch v := records[i].Value.(type) {
+			case bus.Alert:
+				f.final[v.ID] = *v.Alert
+			case bus.Hosts:
+				f.add(v)
+			}
+		}
+		if err == nil {
+			err = consumer.Commit(ctx)
+		}
+		if errors.Is(err, bus.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// statePath is where analyze keeps the state of a sensor: a file, or in a directory the sensor's.
+func statePath(path, sensor string) string {
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() || os.IsPathSeparator(path[len(path)-1]) {
+		return state.Path(path, sensor)
+	}
+	return path
 }
 
 func totalSize(files []string) (total int64) {

@@ -2,12 +2,10 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"database/sql"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -18,11 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"netlyra/internal/models"
 	"netlyra/internal/nettest"
-	"netlyra/internal/telemetry"
 )
 
 // scanners writes a capture in which n hosts, one after the other, try 100 ports of one host each within a second.
@@ -260,43 +255,4 @@ func TestInterfaceChangesAreLogged(t *testing.T) {
 	ns.Veth("watched", "other")
 	until(t, "return", func() bool { return strings.Contains(p.said(), `"link":"up","before":`) })
 	p.terminate()
-}
-
-// A scan that goes on rises in severity: each rise is a line, and every line of an alert has its addresses.
-func TestEscalationsAreLogged(t *testing.T) {
-	var out bytes.Buffer
-	log, err := telemetry.Logger(&out, "info", "json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := newKeeper(nil, nil, log, nil)
-	a := models.Alert{ID: "1", Rev: 1, SrcIP: "192.0.2.1", DstIP: "192.0.2.2", DstPort: 22, Proto: "TCP", State: models.AlertOpen, Severity: models.SeverityMedium}
-	for _, s := range []models.Severity{"medium", "medium", "high", "medium", "high", "critical", "critical"} {
-		a.Severity = s
-		k.logAlert(t.Context(), &a)
-		a.Rev++
-	}
-	a.State, a.Count = models.AlertClosed, 77
-	k.logAlert(t.Context(), &a)
-	var got []string
-	for line := range strings.Lines(out.String()) {
-		var l struct {
-			Msg, Severity, Src_ip, Dst_ip, Proto, Severity_before string //nolint:revive // as the log has them
-			Dst_port, Count                                       int    //nolint:revive // as the log has them
-		}
-		if err := json.Unmarshal([]byte(line), &l); err != nil {
-			t.Fatal(err)
-		}
-		if l.Src_ip != a.SrcIP || l.Dst_ip != a.DstIP || l.Dst_port != 22 || l.Proto != "TCP" {
-			t.Errorf("%s", line)
-		}
-		got = append(got, fmt.Sprint(l.Msg, " ", l.Severity, " ", l.Severity_before, " ", l.Count))
-	}
-	want := []string{"alert medium  0", "alert escalated high medium 0", "alert escalated critical high 0", "alert closed critical  77"}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Error(d)
-	}
-	if len(k.logged) != 0 {
-		t.Errorf("%d incidents are still noted", len(k.logged))
-	}
 }

@@ -24,10 +24,10 @@ func (w *watcher) enterSandbox(ctx context.Context) error {
 			return err
 		}
 	}
-	w.sandbox = &api.Sandbox{
+	w.sandbox.Store(&api.Sandbox{
 		User: s.User, Capabilities: append([]string{}, s.Capabilities...), NoNewPrivs: s.NoNewPrivs, Landlock: s.Landlock, Seccomp: s.Seccomp,
 		Missing: append([]string{}, s.Missing...),
-	}
+	})
 	attrs := []slog.Attr{
 		slog.String("user", s.User), slog.Any("capabilities", s.Capabilities), slog.Bool("no_new_privs", s.NoNewPrivs),
 		slog.Int("landlock", s.Landlock), slog.Bool("seccomp", s.Seccomp),
@@ -50,7 +50,7 @@ func (w *watcher) ownPaths() (write, read []string) {
 	if c.Database == config.DatabaseTemporary {
 		write = append(write, filepath.Dir(filepath.Dir(w.store.Path()))) // its directory is removed from there at the end
 	}
-	if w.memory != nil {
+	if w.learned != nil {
 		write = append(write, c.State)
 	}
 	// Counters and sockets; what shows that descriptors are left; names of users and of hosts; the local time.

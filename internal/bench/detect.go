@@ -17,6 +17,7 @@ import (
 	"netlyra/internal/flow"
 	"netlyra/internal/models"
 	"netlyra/internal/pipeline"
+	"netlyra/internal/role"
 	"netlyra/internal/traffic"
 )
 
@@ -157,16 +158,11 @@ func judge(ctx context.Context, s *traffic.Stream, budget float64, without []str
 		return nil, models.Stats{}, err
 	}
 	final := map[string]models.Alert{}
-	p, err := pipeline.New(pipeline.Options{
-		Sensor: "bench", Sources: []pipeline.Source{&streamSource{Stream: s}},
-		Flow: flow.Options{Seed: 1}, Detect: detect.Options{Seed: 1, BudgetDay: budget, Without: parts},
-		Outputs: pipeline.Outputs{Alerts: func(_ context.Context, alerts []models.Alert) error {
-			for _, a := range alerts {
-				final[a.ID] = a
-			}
-			return nil
-		}},
-	})
+	d, err := newDetector(detect.Options{Seed: 1, BudgetDay: budget, Without: parts}, func(a *models.Alert) { final[a.ID] = *a })
+	if err != nil {
+		return nil, models.Stats{}, err
+	}
+	p, err := pipeline.New(pipeline.Options{Sensor: "bench", Sources: []pipeline.Source{&streamSource{Stream: s}}, Flow: flow.Options{Seed: 1}, Detector: d})
 	if err != nil {
 		return nil, models.Stats{}, err
 	}
@@ -174,7 +170,19 @@ func judge(ctx context.Context, s *traffic.Stream, budget float64, without []str
 		return nil, models.Stats{}, err
 	}
 	alerts := slices.SortedFunc(maps.Values(final), func(a, b models.Alert) int { return cmp.Or(cmp.Compare(a.TS, b.TS), cmp.Compare(a.ID, b.ID)) })
-	return alerts, p.Stats(), nil
+	stats := p.Stats()
+	d.Fill(&stats)
+	return alerts, stats, nil
+}
+
+// newDetector makes a detector that hands each revision of an alert to told.
+func newDetector(o detect.Options, told func(a *models.Alert)) (*role.Detector, error) {
+	return role.NewDetector(role.DetectorOptions{Sensor: "bench", Detect: o}, role.DetectorDeps{Alerts: func(_ context.Context, alerts []models.Alert) error {
+		for i := range alerts {
+			told(&alerts[i])
+		}
+		return nil
+	}})
 }
 
 // rows adds the runs of each family up.

@@ -48,19 +48,19 @@ func Live(ctx context.Context, o LiveOptions) (r LiveResult, err error) {
 		return r, err
 	}
 	ring := rings[0]
+	d, err := newDetector(detect.Options{Seed: 1}, func(a *models.Alert) {
+		if a.Rev == 1 {
+			r.Alerts++
+		}
+	})
+	if err != nil {
+		return r, errors.Join(err, ring.Close())
+	}
 	pipe, err := pipeline.New(pipeline.Options{
 		Sensor: "bench", SourceName: watchingEnd, Sources: []pipeline.Source{ring}, Workers: 1, Live: true,
-		Flow: flow.Options{Seed: 1}, Detect: detect.Options{Seed: 1}, Links: ring.Links,
+		Flow: flow.Options{Seed: 1}, Detector: d, Links: ring.Links,
 		Outputs: pipeline.Outputs{
-			Alerts: func(_ context.Context, alerts []models.Alert) error {
-				for i := range alerts {
-					if alerts[i].Rev == 1 {
-						r.Alerts++
-					}
-				}
-				return nil
-			},
-			Connections: func([]models.Connection) {}, Hosts: func([]models.Host) {}, Series: func([]models.SeriesPoint) {},
+			Connections: func(int64, []models.Connection, []models.Connection) {}, Hosts: func([]models.Host) {}, Series: func(int64, []models.SeriesPoint) {},
 			Changed: func() {},
 		},
 	})

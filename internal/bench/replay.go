@@ -101,18 +101,18 @@ func (r *Result) full(ctx context.Context, o ReplayOptions) error {
 	if err != nil {
 		return err
 	}
-	p, err := pipeline.New(pipeline.Options{
-		Sensor: "bench", Sources: []pipeline.Source{src}, Workers: o.Workers,
-		Flow: flow.Options{Seed: 1}, Detect: detect.Options{Seed: 1}, DetectorOff: o.Stages == "pipeline",
-		Outputs: pipeline.Outputs{Alerts: func(_ context.Context, a []models.Alert) error {
-			for i := range a {
-				if a[i].Rev == 1 {
-					r.Alerts++
-				}
+	full := pipeline.Options{Sensor: "bench", Sources: []pipeline.Source{src}, Workers: o.Workers, Flow: flow.Options{Seed: 1}}
+	if o.Stages != "pipeline" {
+		full.Detector, err = newDetector(detect.Options{Seed: 1}, func(a *models.Alert) {
+			if a.Rev == 1 {
+				r.Alerts++
 			}
-			return nil
-		}},
-	})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	p, err := pipeline.New(full)
 	if err != nil {
 		return err
 	}

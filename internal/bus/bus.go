@@ -1,4 +1,4 @@
-// Package bus carries packets, connection slots, alerts and detector states between the parts of NetLyra, within one
+// Package bus carries packets, connection slots, alerts, connections and states between the parts of NetLyra, within one
 // process (Memory) or between many over a broker, and holds the one JSON codec of what travels there.
 //
 // A topic is a set of partitions; a record's key, the sensor's name, decides its partition, so the records of one sensor
@@ -21,17 +21,19 @@ type Topic string
 
 // The topics.
 const (
-	TopicPackets   Topic = "netlyra.packets"   // PacketBatch, Watermark
-	TopicSlots     Topic = "netlyra.slots"     // SlotBatch, Watermark
-	TopicAlerts    Topic = "netlyra.alerts"    // Alert
-	TopicState     Topic = "netlyra.state"     // Blob: detector checkpoints, the newest of a key counts
-	TopicHeartbeat Topic = "netlyra.heartbeat" // Blob: a sign of life of a detector
-	TopicDLQ       Topic = "netlyra.dlq"       // Blob: what a reader could not make sense of
+	TopicPackets     Topic = "netlyra.packets"     // PacketBatch, Watermark
+	TopicSlots       Topic = "netlyra.slots"       // SlotBatch, Watermark
+	TopicAlerts      Topic = "netlyra.alerts"      // Alert
+	TopicConnections Topic = "netlyra.connections" // Connections
+	TopicHosts       Topic = "netlyra.hosts"       // Hosts
+	TopicSensors     Topic = "netlyra.sensors"     // Sensor: what a sensor has counted, once a second of capture time
+	TopicState       Topic = "netlyra.state"       // Blob: detector checkpoints, the newest of a key counts
+	TopicDLQ         Topic = "netlyra.dlq"         // Blob: what a reader could not make sense of
 )
 
 // Topics lists all topics.
 func Topics() []Topic {
-	return []Topic{TopicPackets, TopicSlots, TopicAlerts, TopicState, TopicHeartbeat, TopicDLQ}
+	return []Topic{TopicPackets, TopicSlots, TopicAlerts, TopicConnections, TopicHosts, TopicSensors, TopicState, TopicDLQ}
 }
 
 // The errors that callers tell apart.
@@ -48,7 +50,7 @@ const (
 	DropClosed = "closed" // TryProduce came after Close
 )
 
-// Value is what a record carries: a PacketBatch, a SlotBatch, a Watermark, an Alert or a Blob. Once produced it belongs
+// Value is what a record carries: a PacketBatch, a SlotBatch, a Watermark, an Alert, Connections, Hosts, a Sensor or a Blob. Once produced it belongs
 // to the bus and its readers, several of which may hold it at the same time: nobody may change it any more.
 type Value interface {
 	// size is the memory that the value keeps alive, in bytes; it is what buffers are bounded by.
@@ -73,11 +75,31 @@ type Watermark struct{ TS models.Micros }
 // Alert is one revision of an incident.
 type Alert struct{ *models.Alert }
 
+// Connections is what has happened to a sensor's connections.
+type Connections struct {
+	Now     models.Micros       // capture time that they are told at
+	Changed []models.Connection // have changed, or ended: to be stored
+	Moving  []models.Connection // others, that move: their present state, for whoever watches
+}
+
+// Hosts is what addresses have done since the last of these.
+type Hosts []models.Host
+
+// Sensor is what a sensor has counted since the last of these.
+type Sensor struct {
+	Now    models.Micros // capture time that it has come to
+	Series []models.SeriesPoint
+	Ended  bool // there is nothing more to come: its capture is over
+}
+
 // Blob is an opaque body.
 type Blob []byte
 
-// alertSize is what an alert takes with its lists and sentences, on average and rounded up.
-const alertSize = 4096
+// What values take with the texts that they hold, on average and rounded up.
+const (
+	alertSize = 4096
+	textsSize = 256 // of a connection or a host
+)
 
 func (b PacketBatch) size() int {
 	return cap(b.Packets)*int(unsafe.Sizeof(models.PacketMeta{})) + cap(b.Arena)
@@ -86,12 +108,20 @@ func (b SlotBatch) size() int { return cap(b) * int(unsafe.Sizeof(models.ConnSlo
 func (Watermark) size() int   { return int(unsafe.Sizeof(models.Micros(0))) }
 func (Alert) size() int       { return alertSize }
 func (b Blob) size() int      { return cap(b) }
+func (c Connections) size() int {
+	return (len(c.Changed) + len(c.Moving)) * (int(unsafe.Sizeof(models.Connection{})) + textsSize)
+}
+func (h Hosts) size() int  { return len(h) * (int(unsafe.Sizeof(models.Host{})) + textsSize) }
+func (s Sensor) size() int { return cap(s.Series) * int(unsafe.Sizeof(models.SeriesPoint{})) }
 
 func (b PacketBatch) count() int { return len(b.Packets) }
 func (b SlotBatch) count() int   { return len(b) }
 func (Watermark) count() int     { return 1 }
 func (Alert) count() int         { return 1 }
 func (Blob) count() int          { return 1 }
+func (c Connections) count() int { return len(c.Changed) + len(c.Moving) }
+func (h Hosts) count() int       { return len(h) }
+func (Sensor) count() int        { return 1 }
 
 // Record is one value on its way. The producer sets Topic, Key and Value; a consumer finds where it was as well.
 type Record struct {
@@ -118,7 +148,13 @@ func (r Record) check() error {
 	case TopicAlerts:
 		a, alert := r.Value.(Alert)
 		ok = alert && a.Alert != nil
-	case TopicState, TopicHeartbeat, TopicDLQ:
+	case TopicConnections:
+		_, ok = r.Value.(Connections)
+	case TopicHosts:
+		_, ok = r.Value.(Hosts)
+	case TopicSensors:
+		_, ok = r.Value.(Sensor)
+	case TopicState, TopicDLQ:
 		_, ok = r.Value.(Blob)
 	}
 	if !ok {

@@ -15,8 +15,9 @@ import (
 
 // MemoryOptions sets up a Memory.
 type MemoryOptions struct {
-	BufferBytes int // bound on what one topic keeps; 0 means 64 MiB. A single larger record fits into an empty topic
-	Partitions  int // of each topic; 0 means 8
+	BufferBytes int           // bound on what one topic keeps; 0 means 64 MiB. A single larger record fits into an empty topic
+	TopicBytes  map[Topic]int // the same for topics that have a bound of their own
+	Partitions  int           // of each topic; 0 means 8
 }
 
 // pollRecords bounds what one Poll returns, so that a consumer can commit between.
@@ -123,7 +124,7 @@ func (m *Memory) Drops() []models.Drop {
 			d.Unit, d.Effect = models.DropSlots, models.DropUnjudged
 		case TopicAlerts:
 			d.Unit = models.DropAlerts
-		default:
+		default: // rows
 		}
 		out = append(out, d)
 	}
@@ -156,7 +157,7 @@ func (m *Memory) Close() error {
 func (m *Memory) add(r Record) bool {
 	t := m.topics[r.Topic]
 	size := r.Value.size()
-	if t.bytes > 0 && t.bytes+size > m.opts.BufferBytes {
+	if bound := cmp.Or(m.opts.TopicBytes[r.Topic], m.opts.BufferBytes); t.bytes > 0 && t.bytes+size > bound {
 		return false
 	}
 	r.Partition = partitionOf(r.Key, len(t.parts))

@@ -75,6 +75,17 @@ func (a *Accumulator) Reset() {
 	a.packets = 0
 }
 
+// Take rolls up one worker's part of a slot, in place of the one before.
+func (a *Accumulator) Take(p *models.SlotPart) {
+	a.Reset()
+	a.Add(p.Conns)
+	a.Fail(p.Failed)
+	for _, o := range p.ARP {
+		a.Observe(o)
+	}
+	a.ObserveDNS(p.DNS, p.Unheard)
+}
+
 // Add takes the connections that moved in the slot. It keeps the slice until the next Reset, and changes nothing in it.
 func (a *Accumulator) Add(slots []models.ConnSlot) {
 	a.slots = slots

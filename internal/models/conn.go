@@ -51,8 +51,15 @@ type SensorSlot struct {
 	Parts          []SlotPart
 }
 
+// Roll is what a detector in the same process makes of a part while it is still with its worker, and in the worker's caches.
+type Roll interface {
+	// Take forgets the part before and rolls up p, whose slices it may keep until it takes the next.
+	Take(p *SlotPart)
+}
+
 // SlotPart is what one worker saw in a slot.
 type SlotPart struct {
+	Roll    Roll       // has taken the part; nil where the detector is elsewhere
 	Conns   []ConnSlot // that moved
 	Failed  []ConnSlot // that ended without an answer
 	ARP     []Observation

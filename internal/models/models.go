@@ -15,6 +15,9 @@ import (
 // it the time from a packet to its alert on the page.
 const SlotMicros = 40_000
 
+// SetBackSlots is how far the time of a packet may lie behind the open slot (10 s): further, and the clock was set back.
+const SetBackSlots = 250
+
 // Slot numbers the connection slot that a capture time falls into; times before the epoch floor towards minus infinity.
 func Slot(tsMicros int64) int64 {
 	s := tsMicros / SlotMicros

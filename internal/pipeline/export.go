@@ -4,16 +4,14 @@ import (
 	"sync/atomic"
 
 	"netlyra/internal/flow"
-	"netlyra/internal/livetable"
 	"netlyra/internal/models"
 )
 
-// export turns what the packet path reports into what is stored and shown: connections with their texts, hosts, series, the live
-// view. It is fed by the judge over a bounded queue; when that is full, results are dropped and counted.
+// export turns what the packet path reports into what is stored and shown: connections with their texts, hosts, series, the
+// connections that move. It is fed by the merger over a bounded queue; when that is full, results are dropped and counted.
 type export struct {
 	sensor   string
 	outputs  Outputs
-	live     bool
 	fileTime func(int64) int64
 	wait     bool
 	in       chan *report
@@ -21,12 +19,12 @@ type export struct {
 	dropped  atomic.Uint64
 	// hostsSkipped counts connections whose addresses were not added to the host list because too many moved at once.
 	hostsSkipped atomic.Uint64
-	view         *livetable.Table
 	hosts        map[models.Addr]*models.Host
 	series       []models.SeriesPoint
 	flushed      int64 // slot of the last flush of hosts and series
+	now          int64 // capture time of it
 
-	// What follows is the judge's.
+	// What follows is the merger's.
 	ends []flow.Record // of results that were dropped
 	lost uint64        // packets lost in the time of these
 }
@@ -62,8 +60,8 @@ const (
 
 func newExport(o Options) *export {
 	x := &export{
-		sensor: o.Sensor, outputs: o.Outputs, live: o.Live, fileTime: o.FileTime, wait: o.Wait, in: make(chan *report, exportQueue), free: make(chan *report, exportQueue+2),
-		hosts: map[models.Addr]*models.Host{}, view: livetable.New(),
+		sensor: o.Sensor, outputs: o.Outputs, fileTime: o.FileTime, wait: o.Wait, in: make(chan *report, exportQueue), free: make(chan *report, exportQueue+2),
+		hosts: map[models.Addr]*models.Host{},
 	}
 	for range cap(x.free) {
 		x.free <- &report{}
@@ -72,7 +70,7 @@ func newExport(o Options) *export {
 }
 
 func (x *export) wanted() bool {
-	return x.live || x.outputs.Connections != nil || x.outputs.Hosts != nil || x.outputs.Series != nil
+	return x.outputs.Connections != nil || x.outputs.Hosts != nil || x.outputs.Series != nil
 }
 
 // offer copies what it needs of a slot's results, and how many packets the capture has lost since the slot before. Unless it may, it never
@@ -151,43 +149,33 @@ func (r *report) addHosts(slots []models.ConnSlot) (skipped uint64) {
 	return 0
 }
 
-// run exports until the judge has ended.
+// run exports until the merger has ended.
 func (x *export) run() {
 	for r := range x.in {
 		x.connections(r)
 		x.countHosts(r)
 		x.countSeries(r)
 		if r.slot-x.flushed >= rateSlots || r.slot < x.flushed {
-			x.flush()
+			x.flush(x.end(r))
 			x.flushed = r.slot
-			x.view.Expire(x.end(r))
 		}
 		x.free <- r
 	}
-	x.flush()
-	x.view.Clear()
+	x.flush(x.now)
 }
 
 func (x *export) connections(r *report) {
-	if len(r.records) > 0 && (x.outputs.Connections != nil || x.live) {
-		cs := make([]models.Connection, len(r.records))
-		for i := range r.records {
-			cs[i] = x.connection(&r.records[i])
-		}
-		if x.outputs.Connections != nil {
-			x.outputs.Connections(cs)
-		}
-		if x.live {
-			x.view.Update(cs, x.end(r))
+	if x.outputs.Connections == nil || len(r.records)+len(r.active) == 0 {
+		return
+	}
+	cs := make([]models.Connection, 0, len(r.records)+len(r.active))
+	for _, records := range [][]flow.Record{r.records, r.active} {
+		for i := range records {
+			cs = append(cs, x.connection(&records[i]))
 		}
 	}
-	if x.live && len(r.active) > 0 {
-		cs := make([]models.Connection, len(r.active))
-		for i := range r.active {
-			cs[i] = x.connection(&r.active[i])
-		}
-		x.view.Update(cs, x.end(r))
-	}
+	n := len(r.records)
+	x.outputs.Connections(x.end(r), cs[:n:n], cs[n:])
 }
 
 // connection is a record's stored form. One that goes on beyond a step of the file's clock keeps its length.
@@ -242,10 +230,11 @@ func (x *export) countSeries(r *report) {
 	p.Drops += r.lost
 }
 
-// flush hands on hosts and series.
-func (x *export) flush() {
+// flush hands on hosts and series. now is capture time.
+func (x *export) flush(now int64) {
+	x.now = now
 	if x.outputs.Series != nil && len(x.series) > 0 {
-		x.outputs.Series(x.series)
+		x.outputs.Series(now, x.series)
 		x.series = x.series[:0]
 	}
 	if x.outputs.Hosts != nil && len(x.hosts) > 0 {

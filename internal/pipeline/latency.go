@@ -8,9 +8,9 @@ import (
 	"netlyra/internal/models"
 )
 
-// latency is the distribution of the time from a packet's stamp to a stage, over the last one to two half-minutes, in
+// Latency is the distribution of the time from a packet's stamp to a stage, over the last one to two half-minutes, in
 // buckets that grow by a tenth: read to 5 %.
-type latency struct {
+type Latency struct {
 	now    func() time.Time
 	mu     sync.Mutex // taken once per batch, never per packet
 	halves [2][latencyBuckets]uint32
@@ -18,14 +18,17 @@ type latency struct {
 	total  models.Latencies // since the start
 }
 
+// NewLatency makes an empty one; now is the wall clock.
+func NewLatency(now func() time.Time) *Latency { return &Latency{now: now} }
+
 const (
 	latencyBuckets = 160 // from 10 µs to about 38 s
 	latencyFirst   = 10  // µs
 	latencyHalf    = 30  // seconds
 )
 
-// observe adds the time from a packet's stamp to now.
-func (l *latency) observe(ts int64) {
+// Observe adds the time from a packet's stamp to now.
+func (l *Latency) Observe(ts int64) {
 	now := l.now()
 	d := float64(now.UnixMicro() - ts)
 	b := 0
@@ -43,8 +46,8 @@ func (l *latency) observe(ts int64) {
 	l.total.Add(d / 1e6)
 }
 
-// stage reads the distribution.
-func (l *latency) stage(name string, others ...*latency) models.StageLatency {
+// Stage reads the distribution.
+func (l *Latency) Stage(name string, others ...*Latency) models.StageLatency {
 	s := models.StageLatency{Stage: name}
 	var sum [latencyBuckets]uint64
 	total := uint64(0)

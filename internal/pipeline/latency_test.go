@@ -8,17 +8,17 @@ import (
 func TestLatenciesAreCountedSinceTheStart(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	clock := func() time.Time { return now }
-	a, b := latency{now: clock}, latency{now: clock}
+	a, b := NewLatency(clock), NewLatency(clock)
 	for range 100 {
-		a.observe(now.Add(-2 * time.Millisecond).UnixMicro())
+		a.Observe(now.Add(-2 * time.Millisecond).UnixMicro())
 	}
-	b.observe(now.Add(-time.Minute).UnixMicro())
-	b.observe(now.Add(time.Second).UnixMicro()) // the clock was set back
+	b.Observe(now.Add(-time.Minute).UnixMicro())
+	b.Observe(now.Add(time.Second).UnixMicro()) // the clock was set back
 	now = now.Add(time.Hour)                    // the quantiles forget, the totals do not
-	a.observe(now.Add(-20 * time.Millisecond).UnixMicro())
+	a.Observe(now.Add(-20 * time.Millisecond).UnixMicro())
 	now = now.Add(time.Hour)
-	a.observe(now.Add(-20 * time.Millisecond).UnixMicro())
-	s := a.stage("analysed", &b)
+	a.Observe(now.Add(-20 * time.Millisecond).UnixMicro())
+	s := a.Stage("analysed", b)
 	if s.P50 < 18 || s.P50 > 24 {
 		t.Errorf("median %v ms of the last minute", s.P50)
 	}

@@ -1,14 +1,13 @@
-// Package pipeline is where the stages meet: it reads sources, decodes, keeps connections, closes slots and judges them, and hands
-// alerts and connections on. It owns the goroutines of the packet path, their queues and the accounting.
+// Package pipeline is the packet path of a sensor: it reads sources, decodes, keeps connections, closes slots and merges them, and hands
+// slots, connections, hosts and series on. It owns the goroutines of the packet path, their queues and the accounting.
 //
-//	source ─ worker: decode, entropy, flow, accumulate ─┐ one result a slot
-//	source ─ worker ────────────────────────────────────┴─ judge ─┬─ alerts
-//	                                                              ├─ saver: what the detector has learned
-//	                                                              └─ export: connections, hosts, series, live view
+//	source ─ worker: decode, entropy, flow, roll ─┐ one result a slot
+//	source ─ worker ──────────────────────────────┴─ merger ─┬─ detector
+//	                                                         └─ export: connections, hosts, series
 //
 // A live capture has one ring a worker. A file has one reader; with several workers it decodes and deals the packets out by
 // connection. Nothing on the way of a packet is a channel operation, a lock or a log line: workers hand over once per slot of
-// 40 ms. When the judge is behind, workers wait and the kernel's ring fills; when the export is behind, its results are
+// 40 ms. When the detector is behind, workers wait and the kernel's ring fills; when the export is behind, its results are
 // dropped and counted. Times are capture time in microseconds.
 package pipeline
 
@@ -22,7 +21,6 @@ import (
 	"time"
 
 	"netlyra/internal/capture"
-	"netlyra/internal/detect"
 	"netlyra/internal/flow"
 	"netlyra/internal/models"
 )
@@ -34,39 +32,34 @@ type Source interface {
 	Close() error
 }
 
-// Outputs are where results go; nil ones are left out. Unless Options.Wait is set, all but Alerts must not block. Each is called from one goroutine.
+// Outputs are where results go; nil ones are left out. Unless Options.Wait is set, all but Slots must not block. Each is called from one goroutine.
 type Outputs struct {
-	// Alerts takes new revisions of incidents. It may block: the judge then waits, and the workers after it.
-	Alerts func(ctx context.Context, alerts []models.Alert) error
-	// Slots takes each slot before it is judged. What it holds is valid until it returns. It may block as Alerts.
+	// Slots takes each slot before the detector does. What it holds is valid until it returns. It may block: workers then wait.
 	Slots func(ctx context.Context, s *models.SensorSlot) error
-	// Connections takes connections that have changed or ended, in batches.
-	Connections func([]models.Connection)
+	// Connections takes what has happened by capture time now: connections that have changed or ended and, if Options.Live, those of
+	// the others that move most.
+	Connections func(now int64, changed, moving []models.Connection)
 	// Hosts takes what addresses have done since it was last called, about once a second.
 	Hosts func([]models.Host)
-	// Series takes the traffic of the seconds that have passed.
-	Series func([]models.SeriesPoint)
+	// Series takes the traffic of the seconds that have passed by capture time now. The slice is valid until it returns.
+	Series func(now int64, ps []models.SeriesPoint)
 	// Changed is called when Stats or the connections have changed, after each batch that held something.
 	Changed func()
 }
 
 // Options configure a Pipeline.
 type Options struct {
-	Sensor      string
-	SourceName  string   // for Stats: the interfaces or the file
-	Sources     []Source // live: one per worker; a file: one
-	Workers     int      // a file's: 0 means 1. Several sources have a worker each
-	Live        bool     // keep a view of the connections for a page, and measure latency against the clock
-	Wait        bool     // for the export, rather than drop its results: a file can wait, an interface cannot
-	Flow        flow.Options
-	Detect      detect.Options
-	DetectorOff bool
-	Memory      *Memory // nil: the detector begins anew, and is forgotten
-	Outputs     Outputs
-	Links       func() []models.Interface // nil: no interfaces
-	Drops       func() []models.Drop      // of the stages after this one; nil: none
-	Now         func() time.Time          // the wall clock; nil means time.Now
-	Resident    func() uint64             // bytes of memory that the process holds; nil: not told
+	Sensor     string
+	SourceName string   // for Stats: the interfaces or the file
+	Sources    []Source // live: one per worker; a file: one
+	Workers    int      // a file's: 0 means 1. Several sources have a worker each
+	Live       bool     // for a page: tell of the connections that move, and measure latency against the clock
+	Wait       bool     // for the export, rather than drop its results: a file can wait, an interface cannot
+	Flow       flow.Options
+	Detector   Detector // nil: there is none in this process
+	Outputs    Outputs
+	Links      func() []models.Interface // nil: no interfaces
+	Now        func() time.Time          // the wall clock; nil means time.Now
 	// FileTime turns a source's times into those that its file has (capture.File); what comes out of the pipeline has the latter. nil: they
 	// are the same.
 	FileTime func(ts int64) int64
@@ -78,8 +71,7 @@ const (
 	recordsPerSlot = 4096    // connections that one worker reports per slot at most
 	sweepSlots     = 125     // slots in which the whole table is gone over: 5 s
 	viewPerSlot    = 256     // connections per worker and slot that the live view hears of
-	jumpSlots      = 250     // a packet older than the open slot by more (10 s) means that the clock was set back
-	exportQueue    = 64      // slot results between judge and export
+	exportQueue    = 64      // slot results between merger and export
 	slotPackets    = 1 << 18 // in one slot; it is cut in two beyond (four times a gigabit of smallest frames)
 	maxWorkers     = 64
 )
@@ -89,7 +81,7 @@ type Pipeline struct {
 	options Options
 	workers []*worker
 	reader  *reader // deals a file out to several workers; nil: every worker reads its own source
-	judge   *judge
+	merger  *merger
 	export  *export
 	started time.Time
 
@@ -114,7 +106,6 @@ func New(o Options) (*Pipeline, error) {
 	if o.Workers > maxWorkers {
 		return nil, fmt.Errorf("pipeline: %d workers: at most %d", o.Workers, maxWorkers)
 	}
-	o.Detect.Sensor = o.Sensor
 	p := &Pipeline{started: o.Now()}
 	p.generation.Store(1)
 	notify := o.Outputs.Changed
@@ -135,11 +126,8 @@ func New(o Options) (*Pipeline, error) {
 	if o.Workers > len(o.Sources) {
 		p.reader = newReader(o.Sources[0], p.workers)
 	}
-	var err error
 	p.export = newExport(o)
-	if p.judge, err = newJudge(o, p); err != nil {
-		return nil, err
-	}
+	p.merger = newMerger(o, p)
 	return p, nil
 }
 
@@ -173,30 +161,15 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	}
 	// What is under way when ctx ends is still judged and handed on.
 	rest := context.WithoutCancel(ctx)
-	var judged error
-	saver := p.judge.saver
-	if saver != nil {
-		later.Go(saver.run)
-	}
+	var merged error
 	later.Go(func() {
 		defer close(p.export.in)
-		judged = failed(p.judge.run(rest, func() bool { return p.options.Live && ctx.Err() != nil }))
-		if saver != nil {
-			close(saver.in)
-		}
+		merged = failed(p.merger.run(rest, func() bool { return ctx.Err() != nil }))
 	})
 	later.Go(p.export.run)
 	packetPath.Wait()
 	later.Wait()
-	return errors.Join(append(errs, judged)...)
-}
-
-// OpenIncidents lists the alerts that go on from an earlier run. It is for before Run.
-func (p *Pipeline) OpenIncidents() []string {
-	if p.judge.detector == nil {
-		return nil
-	}
-	return p.judge.detector.OpenIncidents()
+	return errors.Join(append(errs, merged)...)
 }
 
 // close ends the sources; what they have is still read.

@@ -43,7 +43,7 @@ func (w *worker) reply() {
 
 // Query lists the connections in the tables that match, newest first by ID or, sorted by bytes, the largest, with the total of all that
 // match. Workers answer for a part of their table between two batches, so that packets wait some milliseconds at most and memory does not depend
-// on how many connections there are; one that begins or ends in the meantime may be missing. A file that has ended has none. The error wraps models.ErrBadQuery for a cursor from elsewhere and for filters by what is known of stored
+// on how many connections there are; one that begins or ends in the meantime may be missing. Rates and incidents are not known here. A file that has ended has none. The error wraps models.ErrBadQuery for a cursor from elsewhere and for filters by what is known of stored
 // connections only.
 func (p *Pipeline) Query(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
 	page := models.Page[models.Connection]{Items: []models.Connection{}}
@@ -95,11 +95,7 @@ func (p *Pipeline) Query(ctx context.Context, q models.ConnectionQuery) (models.
 		}
 	}
 	for i := range all {
-		c := p.export.connection(&all[i])
-		if row, ok := p.export.view.Find(c.ID); ok {
-			c.RateUp, c.RateDown, c.Alert, c.Score = row.RateUp, row.RateDown, row.Alert, row.Score
-		}
-		page.Items = append(page.Items, c)
+		page.Items = append(page.Items, p.export.connection(&all[i]))
 	}
 	page.Total = &total
 	return page, nil

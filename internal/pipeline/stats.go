@@ -46,9 +46,6 @@ func (p *Pipeline) Stats() models.Stats {
 		Sensor: p.options.Sensor, Source: p.options.SourceName, UptimeSeconds: p.options.Now().Sub(p.started).Seconds(),
 		ByProto: map[string]models.Volume{}, Malformed: map[string]uint64{}, Interfaces: []models.Interface{},
 	}
-	if p.options.Resident != nil {
-		s.MemoryBytes = p.options.Resident()
-	}
 	var c counts
 	for _, d := range p.decoders() {
 		one := d.load()
@@ -63,36 +60,29 @@ func (p *Pipeline) Stats() models.Stats {
 	captured := p.captured()
 	s.TimeOutliers = captured.Outliers
 	s.ClockJumps += captured.SetBacks
-	if reached := p.judge.reached.Load(); reached != 0 {
+	if reached := p.merger.reached.Load(); reached != 0 {
 		s.ClockTS = models.Micros(p.options.FileTime(reached))
 	}
 	f := p.flowCounters()
 	s.Connections = models.ConnStats{Active: f.Active, Opened: f.Opened, Expired: f.Expired, Evicted: f.Evicted, Unstored: f.RecordsLost}
-	if r := p.judge.rates.public.Load(); r != nil {
+	if r := p.merger.rates.public.Load(); r != nil {
 		s.PacketRate, s.ByteRate = float64(r.Packets), float64(r.Bytes)
 	}
-	if d := p.judge.public.Load(); d != nil {
-		s.Detector = *d
-	}
-	s.Alerts.Raised = p.judge.raised.Load()
 	s.Drops = append(captured.Drops(),
 		models.Drop{Stage: "flow", Reason: "hello_buffers", Count: f.HelloBuffers, Unit: models.DropRows, Effect: models.DropUnlisted},
 		models.Drop{Stage: "flow", Reason: "unanswered", Count: f.FailedUntold, Unit: models.DropRows, Effect: models.DropUnjudged},
 		models.Drop{Stage: "flow", Reason: "hellos_kept", Count: f.SNICap, Unit: models.DropRows, Effect: models.DropUnlisted},
 		models.Drop{Stage: "export", Reason: "queue_full", Count: p.export.dropped.Load(), Unit: models.DropSlots, Effect: models.DropUnstored},
 		models.Drop{Stage: "export", Reason: "hosts_at_once", Count: p.export.hostsSkipped.Load(), Unit: models.DropRows, Effect: models.DropUnlisted})
-	if p.options.Drops != nil {
-		s.Drops = append(s.Drops, p.options.Drops()...)
-	}
 	if p.options.Links != nil {
 		s.Interfaces = p.options.Links()
 	}
 	if p.options.Live {
-		first, rest := &p.workers[0].clock, make([]*latency, 0, len(p.workers))
+		first, rest := p.workers[0].clock, make([]*Latency, 0, len(p.workers))
 		for _, w := range p.workers[1:] {
-			rest = append(rest, &w.clock)
+			rest = append(rest, w.clock)
 		}
-		s.LatencyMS = []models.StageLatency{first.stage("analysed", rest...), p.judge.clock.stage("alert")}
+		s.LatencyMS = []models.StageLatency{first.Stage("analysed", rest...)}
 	}
 	return s
 }
@@ -140,9 +130,6 @@ func (c *counts) fill(s *models.Stats) {
 		}
 	}
 }
-
-// Changes lists what has changed in the live view after a generation; generation 0 asks for all.
-func (p *Pipeline) Changes(since uint64) models.ConnectionChanges { return p.export.view.Since(since) }
 
 // Generation rises whenever Stats may have changed.
 func (p *Pipeline) Generation() uint64 { return p.generation.Load() }

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"netlyra/internal/decode"
-	"netlyra/internal/detect"
 	"netlyra/internal/flow"
 	"netlyra/internal/models"
 )
@@ -11,14 +10,13 @@ import (
 // hands over at a slot's end and the counters that it publishes after each batch.
 type worker struct {
 	live    bool
-	judged  bool // there is a detector
 	decoder decode.Decoder
 	table   *flow.Table
 	batch   models.Batch
 	packets [batchPackets]models.Packet
 	counts  counts
 	public  published
-	clock   latency // packet stamp to analysed
+	clock   *Latency // packet stamp to analysed
 	changed func()
 	stamper stamper
 	slot    int64                // the open one
@@ -42,7 +40,6 @@ type slotResult struct {
 	slot    int64
 	epoch   int // how often the worker has seen the clock set back
 	part    models.SlotPart
-	acc     detect.Accumulator
 	volume  Volumes
 	opened  uint64 // connections opened so far
 	records []flow.Record
@@ -72,7 +69,7 @@ const (
 func (s *stamper) stamp(ts int64) (slot int64, do step) {
 	slot = models.Slot(ts)
 	s.packets++
-	if s.packets > slotPackets && s.started && slot <= s.open && slot >= s.open-jumpSlots {
+	if s.packets > slotPackets && s.started && slot <= s.open && slot >= s.open-models.SetBackSlots {
 		return s.open, advance // cut the slot in two: what one slot moves must have a bound
 	}
 	switch {
@@ -84,7 +81,7 @@ func (s *stamper) stamp(ts int64) (slot int64, do step) {
 		return slot, stay
 	case slot > s.open:
 		return slot, advance
-	case slot < s.open-jumpSlots:
+	case slot < s.open-models.SetBackSlots:
 		s.jumps++
 		return slot, setBack
 	}
@@ -104,13 +101,16 @@ func newWorker(o Options, i int) (*worker, error) {
 		return nil, err
 	}
 	w := &worker{
-		live: o.Live, judged: !o.DetectorOff, table: table, changed: o.Outputs.Changed,
+		live: o.Live, clock: NewLatency(o.Now), table: table, changed: o.Outputs.Changed,
 		free: make(chan *slotResult, slotsInFlight), out: make(chan *slotResult, slotsInFlight), in: make(chan *chunk, chunksInFlight),
 		asks: make(chan *ask, maxAsks), ended: make(chan struct{}),
 	}
-	w.clock.now = o.Now
 	for range slotsInFlight {
-		w.free <- &slotResult{}
+		r := &slotResult{}
+		if o.Detector != nil {
+			r.part.Roll = o.Detector.Roll()
+		}
+		w.free <- r
 	}
 	return w, nil
 }
@@ -151,7 +151,7 @@ func (w *worker) frames(fs []models.Frame) {
 	}
 	w.connect(w.packets[:n], w.decoder.Arena)
 	if len(fs) > 0 && w.live {
-		w.clock.observe(fs[0].TS)
+		w.clock.Observe(fs[0].TS)
 	}
 }
 
@@ -202,7 +202,7 @@ func (w *worker) passed(watermark int64) {
 		w.turn(slot, begin)
 	case slot > w.slot:
 		w.turn(slot, advance)
-	case slot < w.slot-jumpSlots:
+	case slot < w.slot-models.SetBackSlots:
 		w.stamper.jumps++
 		w.turn(slot, setBack)
 	}
@@ -255,24 +255,18 @@ func (w *worker) closeSlot() {
 	r.part.ARP, w.arp = w.arp, r.part.ARP[:0]
 	r.part.DNS, w.dns = w.dns, r.part.DNS[:0]
 	r.part.Unheard, w.unheard = w.unheard, 0
-	if w.judged {
-		r.accumulate()
-	}
+	r.roll()
 	w.table.Sweep(sweepSlots)
 	r.records = append(r.records[:0], w.table.Drain()...)
 	r.opened = w.table.Counters().Opened
 	w.out <- r
 }
 
-// accumulate rolls up the slot for the judge.
-func (r *slotResult) accumulate() {
-	r.acc.Reset()
-	r.acc.Add(r.part.Conns)
-	r.acc.Fail(r.part.Failed)
-	for _, o := range r.part.ARP {
-		r.acc.Observe(o)
+// roll lets the detector roll up the part, if there is one.
+func (r *slotResult) roll() {
+	if r.part.Roll != nil {
+		r.part.Roll.Take(&r.part)
 	}
-	r.acc.ObserveDNS(r.part.DNS, r.part.Unheard)
 }
 
 // view picks the connections that the live view hears of: those that moved most bytes in the slot.
@@ -324,9 +318,9 @@ func (w *worker) flush() {
 // empty makes r the result of a slot in which nothing moved.
 func (r *slotResult) empty(slot int64, epoch int) {
 	r.slot, r.epoch, r.volume = slot, epoch, Volumes{}
-	r.acc.Reset()
 	p := &r.part
-	*p = models.SlotPart{Conns: p.Conns[:0], Failed: p.Failed[:0], ARP: p.ARP[:0], DNS: p.DNS[:0]}
+	*p = models.SlotPart{Roll: p.Roll, Conns: p.Conns[:0], Failed: p.Failed[:0], ARP: p.ARP[:0], DNS: p.DNS[:0]}
+	r.roll()
 	r.records, r.active = r.records[:0], r.active[:0]
 }
 

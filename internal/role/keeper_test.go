@@ -1,20 +1,27 @@
-package main
+package role
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"netlyra/internal/bus"
 	"netlyra/internal/models"
 	"netlyra/internal/store"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"netlyra/internal/telemetry"
 )
 
 // What came while the database could not be written is accounted for afterwards: every revision, hidden or not.
@@ -39,7 +46,7 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 	if _, err := s.AddException(ctx, models.Exception{Host: "192.0.2.1", Reason: "r"}, models.Actor{}); err != nil {
 		t.Fatal(err)
 	}
-	other, err := sql.Open("sqlite", path+patient)
+	other, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(5000)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,5 +131,56 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 	}
 	if err := <-kept; err != nil {
 		t.Error(err)
+	}
+}
+
+// A scan that goes on rises in severity: each rise is a line, and every line of an alert has its addresses.
+func TestEscalationsAreLogged(t *testing.T) {
+	var out bytes.Buffer
+	log, err := telemetry.Logger(&out, "info", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := newKeeper(nil, nil, log, nil)
+	a := models.Alert{ID: "1", Rev: 1, SrcIP: "192.0.2.1", DstIP: "192.0.2.2", DstPort: 22, Proto: "TCP", State: models.AlertOpen, Severity: models.SeverityMedium}
+	for _, s := range []models.Severity{"medium", "medium", "high", "medium", "high", "critical", "critical"} {
+		a.Severity = s
+		k.logAlert(t.Context(), &a)
+		a.Rev++
+	}
+	a.State, a.Count = models.AlertClosed, 77
+	k.logAlert(t.Context(), &a)
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		var l struct {
+			Msg, Severity, Src_ip, Dst_ip, Proto, Severity_before string //nolint:revive // as the log has them
+			Dst_port, Count                                       int    //nolint:revive // as the log has them
+		}
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			t.Fatal(err)
+		}
+		if l.Src_ip != a.SrcIP || l.Dst_ip != a.DstIP || l.Dst_port != 22 || l.Proto != "TCP" {
+			t.Errorf("%s", line)
+		}
+		got = append(got, fmt.Sprint(l.Msg, " ", l.Severity, " ", l.Severity_before, " ", l.Count))
+	}
+	want := []string{"alert medium  0", "alert escalated high medium 0", "alert escalated critical high 0", "alert closed critical  77"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if len(k.logged) != 0 {
+		t.Errorf("%d incidents are still noted", len(k.logged))
+	}
+}
+
+const patience = 30 * time.Second
+
+// until waits for something that other goroutines do.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %s within %v", what, patience)
+		}
 	}
 }

@@ -1,20 +1,19 @@
-package pipeline
+package role
 
 import (
+	"cmp"
 	"sync/atomic"
 	"time"
 
 	"netlyra/internal/detect"
 )
 
-// Memory is where the detector's state is kept between runs.
-type Memory struct {
-	// Restore gives what was saved to load, and again something else if load refuses it. It is called once, by New.
-	Restore func(load func([]byte) error) error
+// Memory is where a detector's state is kept between runs.
+type Memory interface {
+	// Restore gives what was saved to load, and again something else if load refuses it. It is called once, by NewDetector.
+	Restore(load func([]byte) error) error
 	// Save keeps a state. It is called from one goroutine; what it fails to keep is tried again with what is known by then.
-	Save func(state []byte) error
-	// Every is how often; 0 means 5 minutes. When an incident has opened or closed it is done within promptly.
-	Every time.Duration
+	Save(state []byte) error
 }
 
 const (
@@ -26,7 +25,8 @@ const (
 // saver takes copies of the detector's state between two slots and has them written by a goroutine of its own. There is one buffer: while
 // it is being written, no further copy is made.
 type saver struct {
-	memory  *Memory
+	memory  Memory
+	every   time.Duration
 	now     func() time.Time
 	last    time.Time // when a copy was last taken
 	changes uint64    // of the detector, in that copy
@@ -35,16 +35,9 @@ type saver struct {
 	free    chan []byte
 }
 
-// newSaver makes a saver; nil where nothing is to be kept.
-func newSaver(o Options) *saver {
-	if o.Memory == nil || o.DetectorOff {
-		return nil
-	}
-	m := *o.Memory
-	if m.Every == 0 {
-		m.Every = saveEvery
-	}
-	s := &saver{memory: &m, now: o.Now, last: o.Now(), in: make(chan []byte, 1), free: make(chan []byte, 1)}
+// newSaver makes a saver that saves as often as every says; 0 means 5 minutes.
+func newSaver(m Memory, every time.Duration, now func() time.Time) *saver {
+	s := &saver{memory: m, every: cmp.Or(every, saveEvery), now: now, last: now(), in: make(chan []byte, 1), free: make(chan []byte, 1)}
 	s.free <- nil
 	return s
 }
@@ -71,7 +64,7 @@ func (s *saver) offer(d *detect.Judge) {
 }
 
 func (s *saver) due(changes uint64) bool {
-	wait := s.memory.Every
+	wait := s.every
 	if changes != s.changes {
 		wait = min(wait, promptly)
 	}
@@ -85,4 +78,5 @@ func (s *saver) due(changes uint64) bool {
 func (s *saver) finish(d *detect.Judge) {
 	b := <-s.free
 	s.in <- d.AppendState(b[:0], true)
+	close(s.in)
 }

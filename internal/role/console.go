@@ -1,0 +1,278 @@
+package role
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"netlyra/internal/api"
+	"netlyra/internal/bus"
+	"netlyra/internal/livetable"
+	"netlyra/internal/models"
+	"netlyra/internal/store"
+	"netlyra/internal/telemetry"
+)
+
+// ConsoleOptions configure a Console.
+type ConsoleOptions struct {
+	// API says where and to whom is served, and what the page is. What a Console adds itself is overwritten: Store, Live, Health.
+	API  api.Options
+	Wait bool // for room in the database rather than drop what there is none for: a file can wait
+}
+
+// ConsoleDeps are what a Console needs.
+type ConsoleDeps struct {
+	Store    *store.Store
+	Decided  Signal // set by the store when alerts leave the list or come back
+	Bus      bus.Bus
+	Sensor   *Sensor   // whose present state is served
+	Detector *Detector // nil: it is off
+	Changed  Signal    // set by the sensor when its statistics or connections have changed
+	// Drops and Health are those of parts that the console does not know.
+	Drops  func() []models.Drop
+	Health func() []api.Reason
+	Ending <-chan struct{} // closed when the program has been asked to end
+	Log    *slog.Logger
+}
+
+// Console stores what sensors and detectors say, and serves it.
+type Console struct {
+	options ConsoleOptions
+	deps    ConsoleDeps
+	server  *api.Server
+	keeper  *keeper
+	table   *livetable.Table
+	updates atomic.Uint64   // of the table
+	cutOff  []*models.Alert // that nobody goes on with
+	alerts  bus.Consumer
+	rest    bus.Consumer
+}
+
+// ConsoleTopics are what a Console reads.
+func ConsoleTopics() []bus.Topic {
+	return []bus.Topic{bus.TopicAlerts, bus.TopicConnections, bus.TopicHosts, bus.TopicSensors}
+}
+
+// NewConsole binds the listeners and joins the bus. A Console that is not run is to be closed.
+func NewConsole(ctx context.Context, o ConsoleOptions, deps ConsoleDeps) (_ *Console, err error) {
+	c := &Console{options: o, deps: deps, table: livetable.New()}
+	var goOn []string
+	if deps.Detector != nil {
+		goOn = deps.Detector.OpenIncidents()
+	}
+	if c.cutOff, err = cutOff(ctx, deps.Store, deps.Sensor.options.Name, goOn); err != nil {
+		return nil, err
+	}
+	if c.alerts, err = deps.Bus.Consumer("alerts", bus.TopicAlerts); err != nil {
+		return nil, err
+	}
+	// Alerts are committed before all else, and wait for nothing that waits for room.
+	if c.rest, err = deps.Bus.Consumer("console", bus.TopicConnections, bus.TopicHosts, bus.TopicSensors); err != nil {
+		return nil, err
+	}
+	o.API.Store, o.API.Live, o.API.Health, o.API.Log = storeReader{deps.Store}, present{c}, c.health, deps.Log
+	if c.server, err = api.New(o.API); err != nil {
+		return nil, err
+	}
+	c.keeper = newKeeper(deps.Store, c.server.PublishAlert, deps.Log, c.ending)
+	if err := c.keeper.register(o.API.Registry); err != nil {
+		return nil, errors.Join(err, c.server.Close())
+	}
+	return c, nil
+}
+
+// URL is where the page is.
+func (c *Console) URL() string { return c.server.URL() }
+
+// Stats is what the API tells of now.
+func (c *Console) Stats() models.Stats { return present{c}.Stats() }
+
+// Close gives the listeners of a Console up that is not run.
+func (c *Console) Close() error { return c.server.Close() }
+
+// Readers are the parts that read the bus to its end.
+func (c *Console) Readers() []Part {
+	return []Part{
+		PartFunc(func(ctx context.Context) error { return c.keeper.run(ctx, c.alerts) }),
+		PartFunc(c.read),
+	}
+}
+
+// Servers are the parts that go on until everything has been read: database, API and what serves them.
+func (c *Console) Servers() []Part {
+	return []Part{c.deps.Store, c.server, PartFunc(c.wake), PartFunc(c.closeCutOff)}
+}
+
+// wake passes on to clients that there is something new.
+func (c *Console) wake(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.deps.Changed:
+			c.server.Changed()
+		case <-c.deps.Decided:
+			c.server.TriageChanged()
+		}
+	}
+}
+
+// read stores and shows connections, hosts and seconds until the bus is closed and empty.
+func (c *Console) read(ctx context.Context) error {
+	for {
+		records, err := c.rest.Poll(ctx)
+		for i := range records {
+			c.take(records[i].Value)
+		}
+		if err == nil {
+			err = c.rest.Commit(ctx)
+		}
+		switch {
+		case errors.Is(err, bus.ErrClosed), errors.Is(err, context.Canceled):
+			return nil
+		case err != nil:
+			return fmt.Errorf("console: %w", err)
+		}
+	}
+}
+
+func (c *Console) take(v bus.Value) {
+	switch v := v.(type) {
+	case bus.Connections:
+		c.show(func() {
+			c.table.Update(v.Changed, int64(v.Now))
+			c.table.Update(v.Moving, int64(v.Now))
+		})
+		c.store(v.Changed)
+	case bus.Hosts:
+		c.deps.Store.OfferHosts(v)
+	case bus.Sensor:
+		c.deps.Store.OfferSeries(v.Series)
+		c.show(func() {
+			if v.Ended {
+				c.table.Clear()
+			} else {
+				c.table.Expire(int64(v.Now))
+			}
+		})
+	}
+}
+
+// show changes what pages see.
+func (c *Console) show(change func()) {
+	change()
+	c.updates.Add(1)
+	c.deps.Changed.Set()
+}
+
+const (
+	roomRows  = 2000 // connections handed over at a time
+	roomPause = 5 * time.Millisecond
+)
+
+// store hands connections to the database. A file can wait until there is room, as long as the program is not to end; an interface cannot.
+func (c *Console) store(cs []models.Connection) {
+	for len(cs) > 0 {
+		n := min(len(cs), roomRows)
+		for c.options.Wait && c.deps.Store.Room() < n && !c.ending() {
+			time.Sleep(roomPause)
+		}
+		c.deps.Store.OfferConnections(cs[:n])
+		cs = cs[n:]
+	}
+}
+
+// ending says whether the program has been asked to end.
+func (c *Console) ending() bool {
+	select {
+	case <-c.deps.Ending:
+		return true
+	default:
+		return false
+	}
+}
+
+// closeCutOff stores the end of alerts that nobody goes on with.
+func (c *Console) closeCutOff(ctx context.Context) error {
+	if len(c.cutOff) == 0 {
+		return nil
+	}
+	attrs := []slog.Attr{slog.Int("alerts", len(c.cutOff))}
+	if err := c.deps.Store.SaveAlerts(ctx, c.cutOff); err != nil {
+		c.deps.Log.LogAttrs(ctx, slog.LevelError, "alerts of the last run stay open", append(attrs, slog.Any("error", err))...)
+		return nil
+	}
+	c.deps.Log.LogAttrs(ctx, slog.LevelInfo, "closed alerts of the last run that nobody goes on with", attrs...)
+	return nil
+}
+
+// health lists why the program is not at its best.
+func (c *Console) health() []api.Reason {
+	var reasons []api.Reason
+	h := c.deps.Store.Health()
+	if !h.Healthy {
+		reasons = append(reasons, api.Reason{Code: h.Code, Message: h.Problem})
+	}
+	for _, file := range h.SetAside {
+		reasons = append(reasons, api.Reason{Code: "database_set_aside", Message: "The database was damaged and has been set aside as " + file + "."})
+	}
+	if h.Exposed != "" {
+		reasons = append(reasons, api.Reason{Code: models.StoreExposed, Message: "Anybody on this machine may write into " + h.Exposed + ", where the database is."})
+	}
+	reasons = append(reasons, c.deps.Health()...)
+	for _, l := range c.deps.Sensor.links() {
+		if l.Link == "gone" || l.Link == "down" {
+			reasons = append(reasons, api.Reason{Code: "interface_" + l.Link, Message: "The interface " + l.Name + " is " + l.Link + "."})
+		}
+	}
+	return reasons
+}
+
+// present shows the API what is now.
+type present struct{ c *Console }
+
+func (p present) Stats() models.Stats {
+	d, k := &p.c.deps, p.c.keeper
+	s := d.Sensor.Stats()
+	if d.Detector != nil {
+		d.Detector.Fill(&s)
+	}
+	s.MemoryBytes = telemetry.ResidentBytes()
+	s.Alerts.Stored, s.Alerts.Suppressed, s.Alerts.Dropped = k.stored.Load(), k.hidden.Load(), k.lost.Load()
+	s.Drops = slices.Concat(s.Drops, d.Bus.Drops(), d.Store.Drops(), d.Drops())
+	return s
+}
+
+func (p present) Generation() uint64 { return p.c.deps.Sensor.Generation() + p.c.updates.Load() }
+
+// LiveConnections lists the connections of the sensor's tables, with the rates and incidents that are known of those that move.
+func (p present) LiveConnections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
+	page, err := p.c.deps.Sensor.Query(ctx, q)
+	for i := range page.Items {
+		c := &page.Items[i]
+		if known, ok := p.c.table.Find(c.ID); ok {
+			c.RateUp, c.RateDown, c.Alert, c.Score = known.RateUp, known.RateDown, known.Alert, known.Score
+		}
+	}
+	return page, err
+}
+
+func (p present) ConnectionChanges(since uint64) models.ConnectionChanges {
+	return p.c.table.Since(since)
+}
+
+// storeReader shows the API the store.
+type storeReader struct{ *store.Store }
+
+// Alert reads one alert.
+func (s storeReader) Alert(ctx context.Context, id string) (models.Alert, error) {
+	a, err := s.Store.Alert(ctx, id)
+	if err != nil {
+		return models.Alert{}, err
+	}
+	return *a, nil
+}

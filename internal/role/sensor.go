@@ -1,0 +1,143 @@
+package role
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"netlyra/internal/bus"
+	"netlyra/internal/capture"
+	"netlyra/internal/flow"
+	"netlyra/internal/models"
+	"netlyra/internal/pipeline"
+)
+
+// SensorOptions configure a Sensor.
+type SensorOptions struct {
+	Name    string
+	Source  string // what is watched: the interfaces or the file
+	Workers int    // a file's: 0 means 1. Interfaces have one a ring
+	File    bool   // the source is a file: it waits for who takes its records, where an interface has them dropped
+	Live    bool   // capture time is now, and somebody watches: latency is measured, connections that move are told
+	Stay    bool   // when the source has ended, go on until ctx ends
+	Flow    flow.Options
+}
+
+// SensorDeps are what a Sensor needs.
+type SensorDeps struct {
+	Sources  []pipeline.Source         // one a ring, or that of the file
+	Detector pipeline.Detector         // nil: there is none in this process
+	Bus      bus.Producer              // takes connections, hosts and seconds
+	Topics   []bus.Topic               // of these, what is produced: what nobody reads costs nothing
+	Changed  Signal                    // set when statistics or connections have changed; nil: nobody waits
+	Links    func() []models.Interface // state of the interfaces; nil: a file has none
+	FileTime func(ts int64) int64      // turns the source's times into those that its file has; nil: they are the same
+	Log      *slog.Logger
+}
+
+// Sensor watches interfaces, or reads a file.
+type Sensor struct {
+	options SensorOptions
+	deps    SensorDeps
+	pipe    *pipeline.Pipeline
+	ended   atomic.Bool // the source has come to its end
+}
+
+// NewSensor makes a sensor; it starts nothing.
+func NewSensor(o SensorOptions, deps SensorDeps) (*Sensor, error) {
+	s := &Sensor{options: o, deps: deps}
+	outputs := pipeline.Outputs{}
+	if s.produces(bus.TopicConnections) {
+		outputs.Connections = func(now int64, changed, moving []models.Connection) {
+			s.produce(bus.TopicConnections, bus.Connections{Now: models.Micros(now), Changed: changed, Moving: moving})
+		}
+	}
+	if s.produces(bus.TopicHosts) {
+		outputs.Hosts = func(hs []models.Host) { s.produce(bus.TopicHosts, bus.Hosts(hs)) }
+	}
+	if s.produces(bus.TopicSensors) {
+		outputs.Series = func(now int64, ps []models.SeriesPoint) {
+			s.produce(bus.TopicSensors, bus.Sensor{Now: models.Micros(now), Series: slices.Clone(ps)})
+		}
+	}
+	if deps.Changed != nil {
+		outputs.Changed = deps.Changed.Set
+	}
+	var err error
+	s.pipe, err = pipeline.New(pipeline.Options{
+		Sensor: o.Name, SourceName: o.Source, Sources: deps.Sources, Workers: o.Workers, Live: o.Live, Wait: o.File, Flow: o.Flow,
+		Detector: deps.Detector, Outputs: outputs, Links: s.links, FileTime: deps.FileTime,
+	})
+	return s, err
+}
+
+func (s *Sensor) produces(t bus.Topic) bool { return slices.Contains(s.deps.Topics, t) }
+
+// produce hands a record to the bus. For a file it waits until there is room; of an interface the bus counts what there is no room for.
+func (s *Sensor) produce(t bus.Topic, v bus.Value) {
+	r := bus.Record{Topic: t, Key: s.options.Name, Value: v}
+	if !s.options.File {
+		s.deps.Bus.TryProduce(r)
+		return
+	}
+	_ = s.deps.Bus.Produce(context.Background(), r) // fails only when the bus is closed, because who reads it has failed
+}
+
+// Run reads the sources to their end, or until ctx ends; what they have by then is still handed on.
+func (s *Sensor) Run(ctx context.Context) error {
+	var beside sync.WaitGroup
+	watch, stop := context.WithCancel(ctx)
+	if s.deps.Links != nil {
+		beside.Go(func() { s.watchLinks(watch) })
+	}
+	err := s.pipe.Run(ctx)
+	s.ended.Store(true)
+	if s.produces(bus.TopicSensors) {
+		s.produce(bus.TopicSensors, bus.Sensor{Now: s.pipe.Stats().ClockTS, Ended: true})
+	}
+	stop()
+	beside.Wait()
+	if !s.options.Stay {
+		return err
+	}
+	source := slog.String("source", s.options.Source)
+	if err != nil {
+		s.deps.Log.LogAttrs(ctx, slog.LevelError, "reading has ended", source, slog.Any("error", err))
+	} else if ctx.Err() == nil {
+		s.deps.Log.LogAttrs(ctx, slog.LevelInfo, "the file has ended; serving on", source)
+	}
+	if err == nil || errors.As(err, new(*capture.DamageError)) {
+		<-ctx.Done()
+	}
+	return err
+}
+
+// Stats is what the sensor has counted. It may be called from any goroutine, and is cheap.
+func (s *Sensor) Stats() models.Stats { return s.pipe.Stats() }
+
+// Generation rises whenever Stats may have changed.
+func (s *Sensor) Generation() uint64 { return s.pipe.Generation() }
+
+// Query lists connections of the tables as pipeline.Pipeline's.
+func (s *Sensor) Query(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
+	return s.pipe.Query(ctx, q)
+}
+
+// links are the interfaces, or the file in their place.
+func (s *Sensor) links() []models.Interface {
+	if s.deps.Links != nil {
+		return s.deps.Links()
+	}
+	state := "file"
+	if s.ended.Load() {
+		state = "ended"
+	}
+	received := uint64(0)
+	for _, src := range s.deps.Sources {
+		received += src.Stats().Frames
+	}
+	return []models.Interface{{Name: s.options.Source, Link: state, Received: received}}
+}
