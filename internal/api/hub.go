@@ -32,6 +32,7 @@ const (
 
 type hubOptions struct {
 	live    Live
+	news    <-chan struct{}
 	stats   func() models.Stats
 	epoch   string
 	version string
@@ -225,6 +226,7 @@ func (h *hub) run(ctx context.Context) error {
 		case <-ctx.Done():
 			h.end()
 			return nil
+		case <-h.news:
 		case <-h.wake:
 		case <-timer.C:
 		}

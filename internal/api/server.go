@@ -107,6 +107,7 @@ type Options struct {
 	Version      string          // of the program
 	Store        Store           // the past
 	Live         Live            // the present
+	News         <-chan struct{} // receives when Live has changed; nil: Changed says so
 	Sandbox      func() *Sandbox // what the process has given up; nil, and a nil answer: nothing is known of it
 	Health       func() []Reason // nil: only what Live.Stats tells; called for each request for health, must not block
 	UI           fs.FS           // index.html and assets/; nil: a note in its place
@@ -367,7 +368,7 @@ func (s *Server) build() error {
 	var epoch [8]byte
 	rand.Read(epoch[:])
 	s.hub = newHub(hubOptions{
-		live: s.opts.Live, stats: s.stats, epoch: hex.EncodeToString(epoch[:]), version: s.opts.Version,
+		live: s.opts.Live, news: s.opts.News, stats: s.stats, epoch: hex.EncodeToString(epoch[:]), version: s.opts.Version,
 		max: s.opts.MaxClients, metrics: s.metrics,
 	})
 	if err := s.loadAssets(); err != nil {

@@ -74,7 +74,7 @@ func NewConsole(ctx context.Context, o ConsoleOptions, deps ConsoleDeps) (_ *Con
 	if c.rest, err = deps.Bus.Consumer("console", bus.TopicConnections, bus.TopicHosts, bus.TopicSensors); err != nil {
 		return nil, err
 	}
-	o.API.Store, o.API.Live, o.API.Health, o.API.Log = storeReader{deps.Store}, present{c}, c.health, deps.Log
+	o.API.Store, o.API.Live, o.API.News, o.API.Health, o.API.Log = storeReader{deps.Store}, present{c}, deps.Changed, c.health, deps.Log
 	if c.server, err = api.New(o.API); err != nil {
 		return nil, err
 	}
@@ -104,17 +104,15 @@ func (c *Console) Readers() []Part {
 
 // Servers are the parts that go on until everything has been read: database, API and what serves them.
 func (c *Console) Servers() []Part {
-	return []Part{c.deps.Store, c.server, PartFunc(c.wake), PartFunc(c.closeCutOff)}
+	return []Part{c.deps.Store, c.server, PartFunc(c.decided), PartFunc(c.closeCutOff)}
 }
 
-// wake passes on to clients that there is something new.
-func (c *Console) wake(ctx context.Context) error {
+// decided passes on to clients that alerts have left the list or come back.
+func (c *Console) decided(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-c.deps.Changed:
-			c.server.Changed()
 		case <-c.deps.Decided:
 			c.server.TriageChanged()
 		}
@@ -166,7 +164,7 @@ func (c *Console) take(v bus.Value) {
 func (c *Console) show(change func()) {
 	change()
 	c.updates.Add(1)
-	c.deps.Changed.Set()
+	c.server.Changed()
 }
 
 const (
