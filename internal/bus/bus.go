@@ -69,8 +69,18 @@ type PacketBatch struct {
 // SlotBatch is a run of connection slots of one sensor, all of the same slot or of later ones.
 type SlotBatch []models.ConnSlot
 
-// Watermark says that a sensor has given everything up to a capture time, so that time passes on an idle link too.
-type Watermark struct{ TS models.Micros }
+// Watermark closes a slot of a sensor: it has given everything up to a capture time. It comes on an idle link too.
+type Watermark struct {
+	TS             models.Micros // the slot's end
+	Slot           int64         // its number: models.SensorSlot.N
+	Received, Lost uint64        // packets, of the capture so far
+	Epoch          uint64        // how often the clock was set back before
+}
+
+// WatermarkOf is the watermark that closes s.
+func WatermarkOf(s *models.SensorSlot) Watermark {
+	return Watermark{TS: models.Micros((s.N + 1) * models.SlotMicros), Slot: s.N, Received: s.Received, Lost: s.Lost, Epoch: s.Epoch}
+}
 
 // Alert is one revision of an incident.
 type Alert struct{ *models.Alert }
@@ -105,7 +115,7 @@ func (b PacketBatch) size() int {
 	return cap(b.Packets)*int(unsafe.Sizeof(models.PacketMeta{})) + cap(b.Arena)
 }
 func (b SlotBatch) size() int { return cap(b) * int(unsafe.Sizeof(models.ConnSlot{})) }
-func (Watermark) size() int   { return int(unsafe.Sizeof(models.Micros(0))) }
+func (Watermark) size() int   { return int(unsafe.Sizeof(Watermark{})) }
 func (Alert) size() int       { return alertSize }
 func (b Blob) size() int      { return cap(b) }
 func (c Connections) size() int {

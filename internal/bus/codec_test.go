@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -58,6 +59,10 @@ func goldenPackets() map[string]PacketArena {
 			PayloadLen: 517, Entropy: 51234, SrcMAC: models.MAC{2, 0, 0, 0, 0, 0x0a}, DstMAC: models.MAC{2, 0, 0, 0, 0, 0xfe},
 			VLAN: 42, InnerVLAN: 7,
 		}},
+		"packet-syn": {Packet: models.PacketMeta{
+			TS: goldenTS + 7, ConnStart: goldenTS + 7, Src: addr("192.0.2.10"), Dst: addr("198.51.100.7"), SrcPort: 51236, DstPort: 443,
+			Proto: models.ProtoTCP, Flags: models.SYN, Dir: models.DirOrig, ConnNew: true, WireLen: 66,
+		}},
 		"packet-dns": {Packet: models.PacketMeta{
 			TS: goldenTS + 1, ConnStart: goldenTS, Src: addr("2001:db8::1"), Dst: addr("2001:db8::2"), SrcPort: 53, DstPort: 40000,
 			Proto: models.ProtoUDP, Dir: models.DirResp, WireLen: 120, PayloadLen: 58, Entropy: 42000, DNSAnswer: true,
@@ -70,7 +75,7 @@ func goldenPackets() map[string]PacketArena {
 		}},
 		"packet-icmp": {Packet: models.PacketMeta{
 			TS: goldenTS + 3, ConnStart: goldenTS + 3, Src: addr("192.0.2.10"), Dst: addr("198.51.100.7"), Proto: models.ProtoICMP,
-			Dir: models.DirResp, WireLen: 98, PayloadLen: 56, Entropy: 10000,
+			Dir: models.DirResp, ConnEstablished: true, WireLen: 98, PayloadLen: 56, Entropy: 10000,
 		}},
 		"packet-arp": {Packet: models.PacketMeta{
 			TS: goldenTS + 4, Src: addr("192.0.2.10"), Dst: addr("192.0.2.1"), Proto: models.ProtoARP, WireLen: 42,
@@ -152,14 +157,28 @@ func TestGoldenPackets(t *testing.T) {
 }
 
 func TestGoldenWatermark(t *testing.T) {
-	b := golden(t, "watermark", NewPacketEncoder(goldenSensor).AppendWatermark(nil, Watermark{TS: goldenTS}))
+	want := WatermarkOf(&models.SensorSlot{N: 44_887_472_325, Epoch: 1, Received: 51_234, Lost: 12})
+	b := golden(t, "watermark", NewPacketEncoder(goldenSensor).AppendWatermark(nil, want))
 	var rec PacketRecord
 	arena, err := DecodePacket(b, &rec, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !rec.Watermark || rec.Packet.TS != goldenTS || string(rec.Sensor.In(arena)) != goldenSensor {
-		t.Errorf("decoded %+v", rec)
+	if !rec.Watermark || rec.Mark != want || rec.Packet.TS != int64(want.TS) || string(rec.Sensor.In(arena)) != goldenSensor {
+		t.Errorf("decoded %+v, want %+v", rec, want)
+	}
+}
+
+// A watermark is read back as it was, at the ends of the ranges too. The time of one that lies beyond the calendar is clamped.
+func TestWatermarkRoundTrip(t *testing.T) {
+	for _, w := range []Watermark{
+		{}, {Slot: -1, TS: -40_000}, {Slot: minSlot, TS: minMicros}, {Slot: maxSlot, TS: maxMicros, Received: math.MaxUint64, Lost: math.MaxUint64, Epoch: math.MaxUint64},
+	} {
+		b := NewPacketEncoder("").AppendWatermark(nil, w)
+		var rec PacketRecord
+		if _, err := DecodePacket(b, &rec, nil); err != nil || rec.Mark != w {
+			t.Errorf("%s: %+v, %v, want %+v", b, rec.Mark, err, w)
+		}
 	}
 }
 
@@ -372,6 +391,7 @@ func randomPacket(seed uint64) (models.PacketMeta, []byte) {
 		VLAN: uint16(r.IntN(3)), InnerVLAN: uint16(r.IntN(3)), Frag: models.Frag(r.IntN(3)), Nesting: uint8(r.IntN(9)),
 		ARPOp: uint16(r.IntN(3)), ARPSenderMAC: mac(), ARPTargetMAC: mac(), DNSAnswer: r.IntN(2) == 0,
 		DNSQType: uint16(r.IntN(3)), DNSQuestion: word(), SNI: word(), JA4: word(),
+		ConnNew: r.IntN(2) == 0, ConnEstablished: r.IntN(2) == 0,
 	}
 	if hasICMP(&p) {
 		p.ICMPType, p.ICMPCode = uint8(r.Uint32()), uint8(r.Uint32())
@@ -621,6 +641,7 @@ func TestWireFormatPageIsComplete(t *testing.T) {
 		p, arena := randomPacket(seed)
 		add(NewPacketEncoder("s").Append(nil, &p, arena))
 	}
+	add(NewPacketEncoder("s").AppendWatermark(nil, Watermark{}))
 	for _, b := range exampleAlerts(t) {
 		add(b)
 	}

@@ -31,7 +31,8 @@ const version = 1
 type PacketRecord struct {
 	Packet    models.PacketMeta // its texts are in the arena
 	Sensor    models.Text       // in the arena; empty if the record names none: its key does
-	Watermark bool              // no packet: only Packet.TS counts
+	Watermark bool              // no packet: only Packet.TS and Mark count
+	Mark      Watermark         // of a watermark; members that the record lacks are 0
 }
 
 // DecodePacket reads a record of TopicPackets into rec and appends its texts to arena. Members that it does not know are
@@ -94,6 +95,7 @@ func (d *decoder) object() error {
 	need := hasAll
 	if d.rec.Watermark {
 		need = hasTS
+		d.rec.Mark.TS = models.Micros(d.rec.Packet.TS)
 	}
 	for bit, name := range requiredNames() {
 		if need&^d.has>>bit&1 == 1 {
@@ -165,6 +167,18 @@ func (d *decoder) optional(name []byte) (err error) {
 		d.rec.Watermark, err = d.bool("watermark")
 	case "sensor":
 		d.rec.Sensor, err = d.text("sensor")
+	case "slot":
+		d.rec.Mark.Slot, err = d.slot()
+	case "received":
+		d.rec.Mark.Received, err = number[uint64](d, "received")
+	case "lost":
+		d.rec.Mark.Lost, err = number[uint64](d, "lost")
+	case "epoch":
+		d.rec.Mark.Epoch, err = number[uint64](d, "epoch")
+	case "conn_new":
+		p.ConnNew, err = d.bool("conn_new")
+	case "conn_established":
+		p.ConnEstablished, err = d.bool("conn_established")
 	case "dir":
 		p.Dir, err = d.dir()
 	case "conn_start":
@@ -493,14 +507,32 @@ func (d *decoder) text(name string) (models.Text, error) {
 	return t, nil
 }
 
+// The numbers of the slots that a time in microseconds can fall into.
+const (
+	minSlot = math.MinInt64/models.SlotMicros - 1
+	maxSlot = math.MaxInt64/models.SlotMicros - 1
+)
+
+// slot reads the number of a slot, which is below 0 for times before 1970.
+func (d *decoder) slot() (int64, error) {
+	s := d.numeral()
+	n, err := strconv.ParseInt(string(s), 10, 64)
+	if err != nil || !validNumber(s) || n < minSlot || n > maxSlot {
+		return 0, d.fail("slot", "is not the number of a slot")
+	}
+	return n, nil
+}
+
 // number reads an unsigned integer that fits T.
-func number[T uint8 | uint16 | uint32](d *decoder, name string) (T, error) {
+func number[T uint8 | uint16 | uint32 | uint64](d *decoder, name string) (T, error) {
 	s := d.numeral()
 	var v uint64
 	for _, c := range s {
-		if v = 10*v + uint64(c-'0'); c < '0' || c > '9' || v > uint64(^T(0)) {
+		digit := uint64(c - '0')
+		if c < '0' || c > '9' || v > (uint64(^T(0))-digit)/10 {
 			return 0, d.fail(name, fmt.Sprintf("is not a whole number from 0 to %d", ^T(0)))
 		}
+		v = 10*v + digit
 	}
 	if len(s) == 0 || s[0] == '0' && len(s) > 1 {
 		return 0, d.fail(name, "is not a number")

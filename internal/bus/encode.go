@@ -42,11 +42,15 @@ func (e *PacketEncoder) Append(dst []byte, p *models.PacketMeta, arena []byte) [
 	return append(dst, '}')
 }
 
-// AppendWatermark adds a record that carries nothing but the sensor's time.
+// AppendWatermark adds the record that closes a slot.
 func (e *PacketEncoder) AppendWatermark(dst []byte, w Watermark) []byte {
 	dst = e.ts.append(append(dst, `{"ts":"`...), int64(w.TS))
 	dst = append(append(dst, '"'), e.sensor...)
-	return append(dst, `,"watermark":true}`...)
+	dst = strconv.AppendInt(append(dst, `,"watermark":true,"slot":`...), w.Slot, 10)
+	dst = strconv.AppendUint(append(dst, `,"received":`...), w.Received, 10)
+	dst = strconv.AppendUint(append(dst, `,"lost":`...), w.Lost, 10)
+	dst = strconv.AppendUint(append(dst, `,"epoch":`...), w.Epoch, 10)
+	return append(dst, '}')
 }
 
 // appendLink adds the optional members about the connection, the frame and its tunnels.
@@ -56,6 +60,12 @@ func (e *PacketEncoder) appendLink(dst []byte, p *models.PacketMeta) []byte {
 	}
 	if p.ConnStart != 0 {
 		dst = append(e.start.append(append(dst, `,"conn_start":"`...), p.ConnStart), '"')
+	}
+	if p.ConnNew {
+		dst = append(dst, `,"conn_new":true`...)
+	}
+	if p.ConnEstablished {
+		dst = append(dst, `,"conn_established":true`...)
 	}
 	dst = appendMember(dst, `,"wire_len":`, p.WireLen)
 	dst = appendMember(dst, `,"vlan":`, uint32(p.VLAN))

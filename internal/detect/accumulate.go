@@ -99,7 +99,7 @@ func (a *Accumulator) Add(slots []models.ConnSlot) {
 		if unasked(s) {
 			bytes = s.Up.Bytes
 		}
-		if opens(s) {
+		if s.Opens() {
 			a.opened = append(a.opened, uint32(i))
 		}
 		if telling(s) {
@@ -131,25 +131,6 @@ func fragments(s *models.ConnSlot) bool {
 // Fail takes the connections that have ended without an answer. It keeps the slice until the next Reset.
 func (a *Accumulator) Fail(failed []models.ConnSlot) { a.failed = failed }
 
-// opens says whether a connection's initiator opens it in this slot: one that the responder seems to have begun tells nothing of either.
-func opens(s *models.ConnSlot) bool { return s.New && asks(s) }
-
-// asks says whether a connection is one that its initiator wants an answer to. Errors and announcements over ICMP are none (RFC 792,
-// RFC 4443, RFC 4861), nor is what a service sends over UDP: an answer that comes late, or whose question was not seen.
-func asks(s *models.ConnSlot) bool {
-	const echo, timestamp, information, mask, echo6 = 8, 13, 15, 17, 128
-	switch s.Proto {
-	case models.ProtoICMP:
-		return !s.Backward && (s.ICMPType == echo || s.ICMPType == timestamp || s.ICMPType == information || s.ICMPType == mask)
-	case models.ProtoICMPv6:
-		return !s.Backward && s.ICMPType == echo6
-	case models.ProtoUDP:
-		return !s.Backward && (s.OrigPort >= servicePort || s.RespPort < servicePort)
-	default:
-		return !s.Backward
-	}
-}
-
 func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	s := &a.slots[i]
 	row := a.row(r, addr, i)
@@ -165,10 +146,10 @@ func (a *Accumulator) roll(r Role, addr models.Addr, i int, unasked uint64) {
 	case r == Destination && s.Down.Packets > 0:
 		m.sender.hear(s.RespMAC, weight(bytes))
 	}
-	if opens(s) {
+	if s.Opens() {
 		m.opened++
 	}
-	if s.Completed && asks(s) {
+	if s.GetsThrough() {
 		m.completed++
 	}
 	m.packetsOut += s.Up.Packets

@@ -363,7 +363,7 @@ func (j *Judge) gatherOne(r Role, e uint32, s *models.ConnSlot) {
 			if !unasked(s) && !fragments(s) {
 				continue
 			}
-		case !opens(s), s.Completed && in.ofFailures():
+		case !s.Opens(), s.Completed && in.ofFailures():
 			continue
 		}
 		if in.opened < j.end || category == models.CategoryAmplification || category == models.CategoryAnomaly {

@@ -243,7 +243,7 @@ func (j *Judge) event(s *models.ConnSlot, hash uint32) {
 // retry is a connection from the inside to somebody outside who does not answer: a program whose control server is gone goes on calling.
 // Its time is that at which it began.
 func (j *Judge) retry(s *models.ConnSlot) {
-	if s.Proto != models.ProtoTCP || !asks(s) || !private(s.Orig) || private(s.Resp) {
+	if s.Proto != models.ProtoTCP || !s.Asks() || !private(s.Orig) || private(s.Resp) {
 		return
 	}
 	p, fresh := j.retries.get(pairKeyOf(s))

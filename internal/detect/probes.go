@@ -58,7 +58,7 @@ const (
 
 // probe notes an attempt that has failed or been refused, or one that got through.
 func (j *Judge) probe(s *models.ConnSlot) {
-	if !asks(s) || s.Proto == models.ProtoUDP && s.RespPort >= dynamicPort {
+	if !s.Asks() || s.Proto == models.ProtoUDP && s.RespPort >= dynamicPort {
 		return // answers to a group, and what finds the way (traceroute tries ports from 33434 on)
 	}
 	port := portProto{s.RespPort, s.Proto}

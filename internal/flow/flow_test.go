@@ -599,3 +599,47 @@ func TestCompleted(t *testing.T) {
 		}
 	}
 }
+
+// The packets that begin an attempt, and with which it gets through, are marked, once each.
+func TestVerdictsStandOnThePacket(t *testing.T) {
+	const S, A, F, R = models.SYN, models.ACK, models.FIN, models.RST
+	packet := func(ts int64, src string, srcPort uint16, dst string, dstPort uint16, proto models.Proto, icmp uint8) models.Packet {
+		return models.Packet{PacketMeta: models.PacketMeta{TS: ts, Src: ip(src), Dst: ip(dst), SrcPort: srcPort, DstPort: dstPort, Proto: proto, ICMPType: icmp}}
+	}
+	icmp := func(ts int64, src, dst string, typ uint8) models.Packet {
+		return packet(ts, src, 0, dst, 0, models.ProtoICMP, typ)
+	}
+	for _, tc := range []struct {
+		name             string
+		ps               []models.Packet
+		new, established []int // indices of packets
+	}{
+		{"handshake and close", []models.Packet{request(1, S), reply(2, S|A), request(3, A), request(4, A), reply(5, F|A), request(6, F|A)}, []int{0}, []int{2}},
+		{"SYN again", []models.Packet{request(1, S), request(2, S), reply(3, S|A), reply(4, S|A), request(5, A)}, []int{0}, []int{4}},
+		{"refused, then anew", []models.Packet{request(1, S), reply(2, R|A), request(3, S), reply(4, S|A), request(5, A)}, []int{0, 2}, []int{4}},
+		{"answer seen first", []models.Packet{reply(1, S|A), request(2, A)}, nil, nil},
+		{"mid-stream", []models.Packet{request(1, A), reply(2, A), request(3, A)}, []int{0}, []int{1}},
+		{"a reset opens nothing", []models.Packet{request(1, R)}, nil, nil},
+		{"datagrams", []models.Packet{packet(1, "10.0.0.1", 40000, "10.0.0.2", 53, models.ProtoUDP, 0), packet(2, "10.0.0.2", 53, "10.0.0.1", 40000, models.ProtoUDP, 0), packet(3, "10.0.0.2", 53, "10.0.0.1", 40000, models.ProtoUDP, 0)}, []int{0}, []int{1}},
+		{"a service's datagram", []models.Packet{packet(1, "10.0.0.2", 53, "10.0.0.1", 40000, models.ProtoUDP, 0), packet(2, "10.0.0.1", 40000, "10.0.0.2", 53, models.ProtoUDP, 0)}, nil, nil},
+		{"echo", []models.Packet{icmp(1, "10.0.0.1", "10.0.0.2", 8), icmp(2, "10.0.0.2", "10.0.0.1", 0)}, []int{0}, []int{1}},
+		{"an error over ICMP", []models.Packet{icmp(1, "10.0.0.1", "10.0.0.2", 3)}, nil, nil},
+		{"after the time-out", []models.Packet{request(1, S), request(40_000_001, S)}, []int{0, 1}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			newTable(t, Options{}).Update(tc.ps, nil)
+			var begins, through []int
+			for i := range tc.ps {
+				if tc.ps[i].ConnNew {
+					begins = append(begins, i)
+				}
+				if tc.ps[i].ConnEstablished {
+					through = append(through, i)
+				}
+			}
+			if d := cmp.Diff([][]int{tc.new, tc.established}, [][]int{begins, through}); d != "" {
+				t.Errorf("conn_new, conn_established (-want +got)\n%s", d)
+			}
+		})
+	}
+}

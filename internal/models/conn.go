@@ -42,6 +42,32 @@ type ConnSlot struct {
 	Up, Down SlotDir // what the originator and what the responder sent
 }
 
+// servicePort is the first port that is no service's (RFC 6335, section 6: below it are the system ports).
+const servicePort = 1024
+
+// Asks says whether a connection is an attempt: one that its initiator wants an answer to. A connection whose first packet came from its
+// responder is none. ICMP errors and announcements are none (RFC 792, RFC 4443, RFC 4861). What a service sends over UDP is none: it is an
+// answer that comes late, or whose question was not seen.
+func (s *ConnSlot) Asks() bool {
+	const echo, timestamp, information, mask, echo6 = 8, 13, 15, 17, 128
+	switch s.Proto {
+	case ProtoICMP:
+		return !s.Backward && (s.ICMPType == echo || s.ICMPType == timestamp || s.ICMPType == information || s.ICMPType == mask)
+	case ProtoICMPv6:
+		return !s.Backward && s.ICMPType == echo6
+	case ProtoUDP:
+		return !s.Backward && (s.OrigPort >= servicePort || s.RespPort < servicePort)
+	default:
+		return !s.Backward
+	}
+}
+
+// Opens says whether an attempt begins in the slot.
+func (s *ConnSlot) Opens() bool { return s.New && s.Asks() }
+
+// GetsThrough says whether an attempt gets through in the slot.
+func (s *ConnSlot) GetsThrough() bool { return s.Completed && s.Asks() }
+
 // SensorSlot is what a sensor saw in one slot: the unit that goes from sensor to detector. Its parts are those of the sensor's workers, in their
 // order; what a detector makes of it does not depend on how it is cut.
 type SensorSlot struct {

@@ -153,22 +153,24 @@ type PacketMeta struct {
 	PayloadLen uint32 // bytes above the transport header, as the IP header counts them
 	Entropy    uint32 // Shannon entropy of the captured payload: 0 to 80000
 
-	SrcMAC, DstMAC MAC // zero where the link layer has none
-	VLAN           uint16
-	InnerVLAN      uint16 // the customer tag of QinQ (IEEE 802.1ad)
-	Frag           Frag
-	Nesting        uint8 // tunnels around the packet that counts
-	ICMPType       uint8
-	ICMPCode       uint8
-	ARPOp          uint16 // 1 request, 2 reply (RFC 826)
-	ARPSenderMAC   MAC
-	ARPTargetMAC   MAC
-	DNSAnswer      bool  // a response: DNSRcode counts (RFC 1035, section 4.1.1)
-	DNSRcode       uint8 // 0 NOERROR, 3 NXDOMAIN
-	DNSQType       uint16
-	DNSQuestion    Text // lower case, dots between labels, no dot at the end; "" is none
-	SNI            Text // TLS server name (RFC 6066), on the packet that completes the hello
-	JA4            Text
+	SrcMAC, DstMAC  MAC // zero where the link layer has none
+	VLAN            uint16
+	InnerVLAN       uint16 // the customer tag of QinQ (IEEE 802.1ad)
+	Frag            Frag
+	Nesting         uint8 // tunnels around the packet that counts
+	ICMPType        uint8
+	ICMPCode        uint8
+	ARPOp           uint16 // 1 request, 2 reply (RFC 826)
+	ARPSenderMAC    MAC
+	ARPTargetMAC    MAC
+	DNSAnswer       bool  // a response: DNSRcode counts (RFC 1035, section 4.1.1)
+	DNSRcode        uint8 // 0 NOERROR, 3 NXDOMAIN
+	DNSQType        uint16
+	ConnNew         bool // it begins a connection that is an attempt: ConnSlot.Asks
+	ConnEstablished bool // with it such a connection got through
+	DNSQuestion     Text // lower case, dots between labels, no dot at the end; "" is none
+	SNI             Text // TLS server name (RFC 6066), on the packet that completes the hello
+	JA4             Text
 }
 
 // Packet is a PacketMeta with what of the frame is valid only until its batch is released.
