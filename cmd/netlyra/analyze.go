@@ -32,7 +32,7 @@ import (
 // analysisSeed seeds hash and trees: the same capture gives the same alerts.
 const analysisSeed = 1
 
-// analyze reads captures to their end and prints each incident once, in its final state.
+// analyze reads captures to their end and prints each incident once, in its final state, or with --emit the records of what was read.
 func (p *program) analyze(ctx context.Context, c *config.Analyze, log *slog.Logger) (err error) {
 	started := time.Now()
 	var out *os.File // opened before hours of reading: what cannot be written is known at once
@@ -64,18 +64,26 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze, log *slog.Logg
 	span := &timeSpan{}
 	found := &findings{final: map[string]models.Alert{}, talkers: talkers{bytes: map[string]*models.Host{}}}
 	found.hosts = c.Top > 0 && (!c.Quiet || c.Summary != "")
-	run, sensor, err := found.roles(c, kept, span.watch(filtered), src.FileTime)
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	emit, emitted, err := p.emitter(c, stop)
+	if err != nil {
+		return err
+	}
+	run, sensor, err := found.roles(c, kept, span.watch(filtered), src.FileTime, emitted)
 	if err != nil {
 		return err
 	}
 	done := make(chan struct{})
 	bar := p.progress(c, src, done)
-	runErr := run(ctx)
+	runErr := run(reading)
 	close(done)
 	<-bar
 
 	alerts := inOrder(found.final)
-	if err := printAlerts(p.stdout, c.Format, alerts); err != nil {
+	if emit != nil {
+		runErr = errors.Join(runErr, emit.finish())
+	} else if err := printAlerts(p.stdout, c.Format, alerts); err != nil {
 		return err
 	}
 	s := summarise(sensor.Stats(), src.Results(), len(alerts), span, time.Since(started))
@@ -106,7 +114,7 @@ type findings struct {
 }
 
 // roles makes a sensor and a detector, and what runs them to the end of the captures.
-func (f *findings) roles(c *config.Analyze, kept *role.Learned, src pipeline.Source, fileTime func(int64) int64) (run func(context.Context) error, s *role.Sensor, err error) {
+func (f *findings) roles(c *config.Analyze, kept *role.Learned, src pipeline.Source, fileTime func(int64) int64, emitted pipeline.Records) (run func(context.Context) error, s *role.Sensor, err error) {
 	b := bus.NewMemory(bus.MemoryOptions{})
 	producer, err := b.Producer()
 	if err != nil {
@@ -135,7 +143,7 @@ func (f *findings) roles(c *config.Analyze, kept *role.Learned, src pipeline.Sou
 	}
 	s, err = role.NewSensor(role.SensorOptions{
 		Name: c.Sensor, Workers: c.Workers, File: true, Flow: flow.Options{MaxConnections: c.MaxConnections, Seed: analysisSeed},
-	}, role.SensorDeps{Sources: []pipeline.Source{src}, Detector: judge, Bus: producer, Topics: topics, FileTime: fileTime})
+	}, role.SensorDeps{Sources: []pipeline.Source{src}, Detector: judge, Bus: producer, Topics: topics, Records: emitted, FileTime: fileTime})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -281,17 +281,27 @@ func (d *decoder) addr(name string) (models.Addr, error) {
 	if err != nil {
 		return models.Addr{}, err
 	}
-	if a, ok := parseAddr4(s); ok {
-		return a, nil
+	a, ok := parseAddr(s)
+	if !ok {
+		return a, d.fail(name, "is not an IP address")
 	}
-	if a, ok := parseAddr6(s); ok {
-		return a, nil
+	return a, nil
+}
+
+// parseAddr reads an IP address without a zone.
+func parseAddr(text []byte) (models.Addr, bool) {
+	if a, ok := parseAddr4(text); ok {
+		return a, true
 	}
-	a, err := netip.ParseAddr(string(s))
-	if err != nil || a.Zone() != "" {
-		return models.Addr{}, d.fail(name, "is not an IP address")
+	if a, ok := parseAddr6(text); ok {
+		return a, true
 	}
-	return models.AddrFromNetip(a), nil
+	const longest = 45 // bytes: an IPv4 address mapped, in full
+	if len(text) > longest {
+		return models.Addr{}, false
+	}
+	a, err := netip.ParseAddr(string(text))
+	return models.AddrFromNetip(a), err == nil && a.Zone() == ""
 }
 
 // parseAddr4 reads a dotted IPv4 address; anything else is not ok.

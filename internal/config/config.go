@@ -85,11 +85,19 @@ const DatabaseTemporary = "temporary"
 // StateOff is the value of --state that keeps nothing.
 const StateOff = "off"
 
+// The values of --emit.
+const (
+	EmitAlerts  = "alerts"
+	EmitPackets = "packets"
+	EmitSlots   = "slots"
+)
+
 // Analyze is the command that reads captures.
 type Analyze struct {
 	Detection
 	Files   []string `arg:"" help:"Capture files: pcap or pcapng, plain, gzip or zstd; - is standard input."`
 	Format  string   `help:"How alerts are printed: ${enum}." enum:"text,jsonl" default:"text"`
+	Emit    string   `help:"What is written to standard output: ${enum}. Packets are lines of JSON, slots are Arrow IPC streams compressed with zstd (docs/wire-format.md); alerts are then not printed." enum:"alerts,packets,slots" default:"alerts" operand:""`
 	Summary string   `help:"Write a summary as JSON to this file." placeholder:"FILE" type:"path"`
 	Top     int      `help:"Addresses with most bytes that the summary lists; 0 for none, which is faster." default:"5"`
 	Quiet   bool     `short:"q" help:"No progress bar and no summary on standard error."`

@@ -43,7 +43,7 @@ func (a *Analyze) check(c *checker) {
 		c.bad("top", a.Top, "must be 0 or more")
 	}
 	if a.Summary == "-" {
-		c.bad("summary", a.Summary, "name a file: standard output is for the alerts")
+		c.bad("summary", a.Summary, "name a file: standard output is for the alerts or records")
 	}
 }
 

@@ -32,6 +32,7 @@ type merger struct {
 	done     []*slotResult // of the slot that is handed on, and the workers they are from
 	from     []int
 	parts    []models.SlotPart // scratch
+	packets  [][]byte          // scratch
 	rates    rates
 	lost     uint64       // packets, up to the slot before
 	reached  atomic.Int64 // end of that slot, capture time
@@ -102,8 +103,15 @@ func (m *merger) slot(ctx context.Context, slot int64) error {
 	m.done, m.from, m.parts = done, from, s.Parts
 	s.Received, s.Lost = m.losses()
 	var err error
+	if m.outputs.Packets != nil {
+		m.packets = m.packets[:0]
+		for _, d := range done {
+			m.packets = append(m.packets, d.packets)
+		}
+		err = m.outputs.Packets(ctx, &s, m.packets)
+	}
 	if m.outputs.Slots != nil {
-		err = m.outputs.Slots(ctx, &s)
+		err = errors.Join(err, m.outputs.Slots(ctx, &s))
 	}
 	if m.detector != nil {
 		err = errors.Join(err, m.detector.Slot(ctx, &s))

@@ -32,10 +32,20 @@ type Source interface {
 	Close() error
 }
 
-// Outputs are where results go; nil ones are left out. Unless Options.Wait is set, all but Slots must not block. Each is called from one goroutine.
-type Outputs struct {
-	// Slots takes each slot before the detector does. What it holds is valid until it returns. It may block: workers then wait.
+// Records take slots and packets, to be written as records, before the detector takes the slot. They may block: workers then wait.
+type Records struct {
+	// Slots takes each slot. What it holds is valid until it returns.
 	Slots func(ctx context.Context, s *models.SensorSlot) error
+	// Packets takes each slot's packets as records, before Slots takes the slot. The records are the workers', in their order, each worker's in the
+	// order of its packets; they are valid until it returns. It needs EncodePacket.
+	Packets func(ctx context.Context, s *models.SensorSlot, records [][]byte) error
+	// EncodePacket makes what a worker writes its packets with: it appends the record of a packet, whose texts are in arena, to dst.
+	EncodePacket func() func(dst []byte, p *models.PacketMeta, arena []byte) []byte
+}
+
+// Outputs are where results go; nil ones are left out. Unless Options.Wait is set, all but Records must not block. Each is called from one goroutine.
+type Outputs struct {
+	Records
 	// Connections takes what has happened by capture time now: connections that have changed or ended and, if Options.Live, those of
 	// the others that move most.
 	Connections func(now int64, changed, moving []models.Connection)
@@ -98,6 +108,9 @@ func New(o Options) (*Pipeline, error) {
 	}
 	if o.FileTime == nil {
 		o.FileTime = func(ts int64) int64 { return ts }
+	}
+	if (o.Outputs.Packets == nil) != (o.Outputs.EncodePacket == nil) {
+		return nil, errors.New("pipeline: packets need an encoder, and an encoder somebody who takes them")
 	}
 	o.Workers = max(o.Workers, 1)
 	if len(o.Sources) > 1 {

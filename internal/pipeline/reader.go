@@ -45,7 +45,7 @@ func newReader(src Source, workers []*worker) *reader {
 	}
 	for i, w := range workers {
 		r.open[i] = <-r.free
-		w.recycle = r.free
+		w.recycle, w.dealt = r.free, true
 	}
 	return r
 }

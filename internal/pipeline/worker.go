@@ -10,6 +10,7 @@ import (
 // hands over at a slot's end and the counters that it publishes after each batch.
 type worker struct {
 	live    bool
+	dealt   bool // its packets come from a reader that deals out
 	decoder decode.Decoder
 	table   *flow.Table
 	batch   models.Batch
@@ -19,12 +20,14 @@ type worker struct {
 	clock   *Latency // packet stamp to analysed
 	changed func()
 	stamper stamper
-	slot    int64                // the open one
-	epoch   int                  // how often the clock has been set back
-	volume  Volumes              // of the open slot
-	arp     []models.Observation // of the open slot
-	dns     []models.Question    // of the open slot
-	unheard uint64               // DNS messages of the open slot that there was no room for
+	slot    int64                                                       // the open one
+	epoch   int                                                         // how often the clock has been set back
+	volume  Volumes                                                     // of the open slot
+	arp     []models.Observation                                        // of the open slot
+	dns     []models.Question                                           // of the open slot
+	unheard uint64                                                      // DNS messages of the open slot that there was no room for
+	encode  func(dst []byte, p *models.PacketMeta, arena []byte) []byte // nil: nobody wants the packets
+	encoded []byte                                                      // the packets of the open slot
 
 	asks    chan *ask
 	ended   chan struct{} // closed when the worker has ended
@@ -40,6 +43,7 @@ type slotResult struct {
 	slot    int64
 	epoch   int // how often the worker has seen the clock set back
 	part    models.SlotPart
+	packets []byte // encoded
 	volume  Volumes
 	opened  uint64 // connections opened so far
 	records []flow.Record
@@ -105,6 +109,9 @@ func newWorker(o Options, i int) (*worker, error) {
 		free: make(chan *slotResult, slotsInFlight), out: make(chan *slotResult, slotsInFlight), in: make(chan *chunk, chunksInFlight),
 		asks: make(chan *ask, maxAsks), ended: make(chan struct{}),
 	}
+	if o.Outputs.EncodePacket != nil {
+		w.encode = o.Outputs.EncodePacket()
+	}
 	for range slotsInFlight {
 		r := &slotResult{}
 		if o.Detector != nil {
@@ -169,7 +176,24 @@ func (w *worker) connect(ps []models.Packet, text []byte) {
 		}
 	}
 	w.decoder.Arena = w.table.Update(ps, w.decoder.Arena)
+	if w.encode != nil {
+		w.write(ps, text)
+	}
 	w.decoder.Reset()
+}
+
+// write encodes packets. Their DNS names lie in text, the texts of their hellos in the decoder's arena, which may be another: then the names are
+// copied there.
+func (w *worker) write(ps []models.Packet, text []byte) {
+	for i := range ps {
+		p := &ps[i].PacketMeta
+		if w.dealt && p.DNSQuestion.Len > 0 {
+			name := p.DNSQuestion.In(text)
+			p.DNSQuestion.Off = uint32(len(w.decoder.Arena))
+			w.decoder.Arena = append(w.decoder.Arena, name...)
+		}
+		w.encoded = w.encode(w.encoded, p, w.decoder.Arena)
+	}
 }
 
 const (
@@ -255,6 +279,7 @@ func (w *worker) closeSlot() {
 	r.part.ARP, w.arp = w.arp, r.part.ARP[:0]
 	r.part.DNS, w.dns = w.dns, r.part.DNS[:0]
 	r.part.Unheard, w.unheard = w.unheard, 0
+	r.packets, w.encoded = w.encoded, r.packets[:0]
 	r.roll()
 	w.table.Sweep(sweepSlots)
 	r.records = append(r.records[:0], w.table.Drain()...)
@@ -321,7 +346,7 @@ func (r *slotResult) empty(slot int64, epoch int) {
 	p := &r.part
 	*p = models.SlotPart{Roll: p.Roll, Conns: p.Conns[:0], Failed: p.Failed[:0], ARP: p.ARP[:0], DNS: p.DNS[:0]}
 	r.roll()
-	r.records, r.active = r.records[:0], r.active[:0]
+	r.records, r.active, r.packets = r.records[:0], r.active[:0], r.packets[:0]
 }
 
 // publish shows others what has been done.

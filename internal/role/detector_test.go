@@ -123,7 +123,7 @@ func TestWhoRollsUpDoesNotMatter(t *testing.T) {
 	first, second := collect(&here), collect(&elsewhere)
 	p, err := pipeline.New(pipeline.Options{
 		Sensor: "s", Sources: []pipeline.Source{openSample(t)}, Workers: 3, Wait: true, Detector: first,
-		Outputs: pipeline.Outputs{Slots: func(ctx context.Context, s *models.SensorSlot) error {
+		Outputs: pipeline.Outputs{Records: pipeline.Records{Slots: func(ctx context.Context, s *models.SensorSlot) error {
 			bare := *s
 			bare.Parts = nil
 			for _, part := range s.Parts {
@@ -131,7 +131,7 @@ func TestWhoRollsUpDoesNotMatter(t *testing.T) {
 				bare.Parts = append(bare.Parts, part)
 			}
 			return second.Slot(ctx, &bare)
-		}},
+		}}},
 	})
 	if err != nil {
 		t.Fatal(err)

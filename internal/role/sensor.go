@@ -32,6 +32,7 @@ type SensorDeps struct {
 	Detector pipeline.Detector         // nil: there is none in this process
 	Bus      bus.Producer              // takes connections, hosts and seconds
 	Topics   []bus.Topic               // of these, what is produced: what nobody reads costs nothing
+	Records  pipeline.Records          // take slots and packets that are published; zero: none are
 	Changed  Signal                    // set when statistics or connections have changed; nil: nobody waits
 	Links    func() []models.Interface // state of the interfaces; nil: a file has none
 	FileTime func(ts int64) int64      // turns the source's times into those that its file has; nil: they are the same
@@ -49,7 +50,7 @@ type Sensor struct {
 // NewSensor makes a sensor; it starts nothing.
 func NewSensor(o SensorOptions, deps SensorDeps) (*Sensor, error) {
 	s := &Sensor{options: o, deps: deps}
-	outputs := pipeline.Outputs{}
+	outputs := pipeline.Outputs{Records: deps.Records}
 	if s.produces(bus.TopicConnections) {
 		outputs.Connections = func(now int64, changed, moving []models.Connection) {
 			s.produce(bus.TopicConnections, bus.Connections{Now: models.Micros(now), Changed: changed, Moving: moving})

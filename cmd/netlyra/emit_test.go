@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"netlyra/internal/bus"
+	"netlyra/internal/capture"
+	"netlyra/internal/models"
+	"netlyra/internal/pipeline"
+)
+
+// emittedSlot is what --emit packets says of a slot.
+type emittedSlot struct {
+	mark    bus.Watermark
+	packets []string // sorted: between workers there is no order
+}
+
+// emittedPackets reads the output of --emit packets: packets, then the watermark of their slot. Slots without packets are left out.
+func emittedPackets(t *testing.T, stdout string) (slots []emittedSlot) {
+	t.Helper()
+	var slot emittedSlot
+	marked := true
+	for line := range strings.Lines(stdout) {
+		var rec bus.PacketRecord
+		if _, err := bus.DecodePacket([]byte(strings.TrimSuffix(line, "\n")), &rec, nil); err != nil {
+			t.Fatalf("%v in %s", err, line)
+		}
+		if marked = rec.Watermark; !marked {
+			slot.packets = append(slot.packets, line)
+			continue
+		}
+		if len(slot.packets) > 0 {
+			slot.mark = rec.Mark
+			slot.mark.Received = 0 // how far the reader is ahead is a matter of chance
+			slices.Sort(slot.packets)
+			slots = append(slots, slot)
+		}
+		slot = emittedSlot{}
+	}
+	if !marked {
+		t.Error("the last packets have no watermark")
+	}
+	return slots
+}
+
+// The packets and their slots do not depend on the number of workers, and nothing else is on standard output.
+func TestEmitPackets(t *testing.T) {
+	office := officeCapture(t, 7, 0.1)
+	for _, file := range []string{sample, office} {
+		var want []emittedSlot
+		for _, workers := range []string{"1", "4"} {
+			path := filepath.Join(t.TempDir(), "summary.json")
+			stdout, stderr, status := netlyra(t, "analyze", "--emit", "packets", "--sensor", "s", "--workers", workers, "--summary", path, file)
+			if status != exitOK || !strings.Contains(stderr, "alerts:") {
+				t.Fatalf("exit status %d: %s", status, stderr)
+			}
+			got := emittedPackets(t, stdout)
+			packets := uint64(0)
+			for _, s := range got {
+				packets += uint64(len(s.packets))
+			}
+			if n := readSummary(t, path).Packets; packets == 0 || packets > n || packets < n*9/10 { // those that are not IP are not packets
+				t.Errorf("%d packets of %d", packets, n)
+			}
+			if want == nil {
+				want = got
+			}
+			if d := cmp.Diff(want, got, cmp.AllowUnexported(emittedSlot{})); d != "" {
+				t.Errorf("%s: %s workers (-1 +%s)\n%.4000s", file, workers, workers, d)
+			}
+		}
+	}
+}
+
+// officeCapture makes the labelled traffic of an office.
+func officeCapture(t *testing.T, seed int, hours float64) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "office.pcap")
+	if _, stderr, status := netlyra(t, "bench", "office", "--seed", strconv.Itoa(seed), "--hours", strconv.FormatFloat(hours, 'f', -1, 64), "--output", file); status != exitOK {
+		t.Fatal(stderr)
+	}
+	return file
+}
+
+// A filter leaves packets out, several files follow one another.
+func TestEmitPacketsOfFilesAndFilters(t *testing.T) {
+	count := func(args ...string) (n int) {
+		stdout, stderr, status := netlyra(t, append([]string{"analyze", "--emit", "packets"}, args...)...)
+		if status != exitOK {
+			t.Fatal(stderr)
+		}
+		for _, s := range emittedPackets(t, stdout) {
+			n += len(s.packets)
+		}
+		return n
+	}
+	all, tcp := count(sample), count("--filter", "tcp", sample)
+	if tcp == 0 || tcp >= all {
+		t.Errorf("%d packets of %d are TCP's", tcp, all)
+	}
+	if twice := count(sample, sample); twice != 2*all {
+		t.Errorf("the file twice has %d packets, once %d", twice, all)
+	}
+}
+
+// gone is a reader of standard output that reads some and goes.
+type gone struct{ left int }
+
+var errGone = errors.New("gone")
+
+func (g *gone) Write(b []byte) (int, error) {
+	if g.left -= len(b); g.left < 0 {
+		return 0, errGone
+	}
+	return len(b), nil
+}
+
+// Whoever does not take the records ends the reading, which does not go on to the end of the file.
+func TestEmitEndsWithItsReader(t *testing.T) {
+	for _, emit := range []string{"packets", "slots"} {
+		var errs bytes.Buffer
+		path := filepath.Join(t.TempDir(), "summary.json")
+		p := &program{stdin: strings.NewReader(""), stdout: &gone{left: 100_000}, stderr: &errs}
+		files := slices.Repeat([]string{sample}, 50)
+		status := p.run(context.Background(), append([]string{"analyze", "--emit", emit, "--summary", path}, files...))
+		if status != exitFailed || !strings.Contains(errs.String(), "--emit: gone") {
+			t.Errorf("%s: exit status %d, %s", emit, status, &errs)
+		}
+		if s := readSummary(t, path); s.Packets == 0 || s.Packets > 400_000 {
+			t.Errorf("%s: %d packets were read", emit, s.Packets)
+		}
+	}
+}
+
+// recordedSlots are the slots of a capture, copied.
+func recordedSlots(t testing.TB, file string, workers int) (slots []models.SensorSlot) {
+	t.Helper()
+	f, err := capture.OpenFile(file, capture.FileOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	pipe, err := pipeline.New(pipeline.Options{
+		Sensor: "s", Sources: []pipeline.Source{f}, Workers: workers, Wait: true,
+		Outputs: pipeline.Outputs{Records: pipeline.Records{Slots: func(_ context.Context, s *models.SensorSlot) error {
+			c := *s
+			c.Parts = slices.Clone(s.Parts)
+			for i, p := range c.Parts {
+				c.Parts[i] = models.SlotPart{Conns: slices.Clone(p.Conns), Failed: slices.Clone(p.Failed), ARP: slices.Clone(p.ARP), DNS: slices.Clone(p.DNS), Unheard: p.Unheard}
+			}
+			slots = append(slots, c)
+			return nil
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pipe.Run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return slots
+}
+
+// BenchmarkSlotEncoder: what slots cost, on a link at 1 Gbit/s, where rows count, and in an office, where records do.
+func BenchmarkSlotEncoder(b *testing.B) {
+	for _, tc := range []struct {
+		name string
+		args []string
+	}{
+		{"1Gbit", []string{"bench", "synth", "--size", "50MB"}},
+		{"office", []string{"bench", "office", "--hours", "0.1"}},
+	} {
+		b.Run(tc.name, func(b *testing.B) {
+			file := filepath.Join(b.TempDir(), "x.pcap")
+			p := &program{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
+			if status := p.run(context.Background(), append(tc.args, "--output", file)); status != exitOK {
+				b.Fatal("no capture")
+			}
+			slots := recordedSlots(b, file, 1)
+			rows, records, size := 0, 0, 0
+			enc, err := bus.NewSlotEncoder("sensor-1", 1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := 0; b.Loop(); i++ {
+				s := &slots[i%len(slots)]
+				for _, p := range s.Parts {
+					rows += len(p.Conns) + len(p.Failed) + len(p.ARP) + len(p.DNS)
+				}
+				if err := enc.Encode(s, func(record []byte) error {
+					records++
+					size += len(record)
+					return nil
+				}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			ns := float64(b.Elapsed().Nanoseconds())
+			b.ReportMetric(ns/float64(rows), "ns/row")
+			b.ReportMetric(ns/float64(records), "ns/record")
+			b.ReportMetric(float64(size)/float64(rows), "B/row")
+			b.ReportMetric(float64(size)/float64(records), "B/record")
+		})
+	}
+}
