@@ -106,6 +106,14 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze, log *slog.Logg
 	return errors.Join(runErr, damages(src.Results()))
 }
 
+// leftOut are the parts of the detector that --profile leaves out.
+func leftOut(c *config.Detection) detect.Part {
+	if c.Profile == config.ProfileCore {
+		return detect.NotInCore
+	}
+	return 0
+}
+
 // findings are what a sensor and a detector say of captures.
 type findings struct {
 	final map[string]models.Alert // by id, in their last revision
@@ -135,7 +143,7 @@ func (f *findings) roles(c *config.Analyze, kept *role.Learned, src pipeline.Sou
 		if kept != nil {
 			deps.Memory = kept
 		}
-		d, err := role.NewDetector(role.DetectorOptions{Sensor: c.Sensor, Detect: detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget}}, deps)
+		d, err := role.NewDetector(role.DetectorOptions{Sensor: c.Sensor, Detect: detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget, Without: leftOut(&c.Detection)}}, deps)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -120,7 +120,7 @@ func (w *watcher) build(ctx context.Context) (console *role.Console, sensor *rol
 			deps.Memory = w.learned
 		}
 		detector, err = role.NewDetector(role.DetectorOptions{
-			Sensor: c.Sensor, Detect: detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget}, Live: true, SaveEvery: time.Duration(c.StateEvery),
+			Sensor: c.Sensor, Detect: detect.Options{Seed: analysisSeed, BudgetDay: c.AlertBudget, Without: leftOut(&c.Detection)}, Live: true, SaveEvery: time.Duration(c.StateEvery),
 		}, deps)
 		if err != nil {
 			return nil, nil, nil, err

@@ -3,14 +3,20 @@ package bench
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"netlyra/internal/detect"
+	"netlyra/internal/flow"
 	"netlyra/internal/models"
+	"netlyra/internal/pipeline"
 	"netlyra/internal/traffic"
 )
 
@@ -126,5 +132,59 @@ func TestOffice(t *testing.T) {
 	}
 	if n := len(s.Labels()); n != 2 {
 		t.Errorf("%d labels", n)
+	}
+}
+
+// The core profile raises what is learned and nothing else, whoever accumulates: in an office with a scan, at a budget at which it speaks.
+func TestCoreProfile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays hours of an office: run without -short")
+	}
+	play := func(t *testing.T, seed uint64, workers int, without detect.Part) []models.Alert {
+		t.Helper()
+		s, err := Office(OfficeOptions{Seed: seed, Hosts: 12, Duration: time.Hour, Families: []string{"scan_vertical_tcp"}, Learn: 30 * time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		final := map[string]models.Alert{}
+		p, err := pipeline.New(pipeline.Options{
+			Sensor: "bench", Sources: []pipeline.Source{&streamSource{Stream: s}}, Workers: workers,
+			Flow: flow.Options{Seed: 1}, Detect: detect.Options{Seed: 1, BudgetDay: 2000, Without: without},
+			Outputs: pipeline.Outputs{Alerts: func(_ context.Context, alerts []models.Alert) error {
+				for _, a := range alerts {
+					final[a.ID] = a
+				}
+				return nil
+			}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return slices.SortedFunc(maps.Values(final), func(a, b models.Alert) int { return strings.Compare(a.ID, b.ID) })
+	}
+	others := func(alerts []models.Alert) (n int) {
+		for i := range alerts {
+			if alerts[i].Category != models.CategoryAnomaly {
+				n++
+			}
+		}
+		return n
+	}
+	for _, seed := range []uint64{42, 7} {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			one := play(t, seed, 1, detect.NotInCore)
+			if len(one) < 20 || others(one) > 0 {
+				t.Errorf("%d alerts, %d of them of rules; want 20 and none", len(one), others(one))
+			}
+			if d := cmp.Diff(one, play(t, seed, 4, detect.NotInCore)); d != "" {
+				t.Errorf("(-1 worker +4)\n%.2000s", d)
+			}
+			if others(play(t, seed, 1, 0)) == 0 {
+				t.Error("no rule found the scan in the full profile: it shows nothing that rules are silent in core")
+			}
+		})
 	}
 }

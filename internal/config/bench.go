@@ -60,7 +60,7 @@ type BenchDetect struct {
 	OfficeHosts int      `help:"Machines in the office." default:"25"`
 	Learn       Duration `help:"Time of the office without incident before the first." default:"20m"`
 	AlertBudget float64  `help:"Alerts a day that may be raised by what has been learned; absolute limits come on top." default:"5"`
-	Without     []string `help:"Parts of the detector to leave out: trees, tails, limits, guard." placeholder:"PART"`
+	Without     []string `help:"Parts of the detector to leave out: trees, tails, limits, guard, hardware." placeholder:"PART"`
 	Jobs        int      `help:"Offices at the same time." default:"2"`
 	Format      string   `help:"How results are printed: ${enum}." enum:"text,jsonl" default:"text"`
 }
@@ -71,7 +71,7 @@ type BenchBudget struct {
 	Seed        uint64    `help:"Of the random numbers." default:"42"`
 	Seeds       int       `help:"Offices for each family or budget." default:"3"`
 	OfficeHosts int       `help:"Machines in the office." default:"25"`
-	Without     []string  `help:"Parts of the detector to leave out: trees, tails, limits, guard." placeholder:"PART"`
+	Without     []string  `help:"Parts of the detector to leave out: trees, tails, limits, guard, hardware." placeholder:"PART"`
 	Budgets     []float64 `help:"Alert budgets to try." default:"5,240,2400"`
 	Changing    bool      `help:"Hosts join, move and leave, services appear."`
 }

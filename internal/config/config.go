@@ -44,9 +44,13 @@ type Detection struct {
 	Filter         string  `help:"Look only at packets that this expression matches: a subset of tcpdump's syntax, which 'netlyra help filter' explains." placeholder:"EXPR"`
 	FilterBPF      string  `help:"Look only at packets that the program in this file accepts: the output of tcpdump -ddd." placeholder:"FILE" type:"path"`
 	Detector       string  `help:"Who detects: ${enum}." enum:"go,off" default:"go"`
+	Profile        string  `help:"How much the detector does: ${enum}. core is what is learned and no more, as the Python engine has it: no limits, no rules." enum:"full,core" default:"full"`
 	AlertBudget    float64 `help:"Alerts a day that may be raised by what has been learned; absolute limits come on top." default:"5"`
 	MaxConnections int     `help:"Connections kept at the same time; beyond, the ones nearest to their expiry are evicted." default:"262144"`
 }
+
+// ProfileCore is the value of --profile that leaves out all but what is learned.
+const ProfileCore = "core"
 
 // Run is the command that watches.
 type Run struct {

@@ -28,10 +28,18 @@ func (j *Judge) hostKeyOf(a models.Addr, mac models.MAC) hostKey {
 	return hostKey{addr: a}
 }
 
+// habitKeyOf is under which an entity's habit is kept.
+func (j *Judge) habitKeyOf(r Role, e *entity) habitKey {
+	if j.options.Without&Hardware != 0 {
+		return habitKey{hostKey{addr: e.addr}, r}
+	}
+	return habitKey{j.hostKeyOf(e.addr, e.mac), r}
+}
+
 // habit finds or makes the habit of an entity. What has been learned of an address before its hardware address was known goes over to the
 // host. The pointer is valid until the next call.
 func (j *Judge) habit(r Role, e *entity) *habit {
-	k := habitKey{j.hostKeyOf(e.addr, e.mac), r}
+	k := j.habitKeyOf(r, e)
 	h, fresh := j.habits.get(k)
 	if !fresh {
 		return h
@@ -51,7 +59,7 @@ func (j *Judge) habit(r Role, e *entity) *habit {
 
 // knownHabit is the habit of an entity, nil where nothing has been learned.
 func (j *Judge) knownHabit(r Role, e *entity) *habit {
-	if h := j.habits.find(habitKey{j.hostKeyOf(e.addr, e.mac), r}); h != nil {
+	if h := j.habits.find(j.habitKeyOf(r, e)); h != nil {
 		return h
 	}
 	return j.habits.find(habitKey{hostKey{addr: e.addr}, r})

@@ -136,15 +136,19 @@ const (
 	Tails
 	Absolute // limits, of the window and of what clients do with services
 	Guard
+	Hardware // habits by hardware address; without it, by IP address
 )
 
-// ParseParts reads the names of parts: trees, tails, limits, guard.
+// NotInCore are the parts that the core profile leaves out: what is learned remains, and no more.
+const NotInCore = Absolute | Guard | Hardware
+
+// ParseParts reads the names of parts: trees, tails, limits, guard, hardware.
 func ParseParts(names []string) (all Part, err error) {
-	parts := map[string]Part{"trees": Trees, "tails": Tails, "limits": Absolute, "guard": Guard}
+	parts := map[string]Part{"trees": Trees, "tails": Tails, "limits": Absolute, "guard": Guard, "hardware": Hardware}
 	for _, n := range names {
 		p, ok := parts[n]
 		if !ok {
-			return 0, fmt.Errorf("detect: no part %q: there are trees, tails, limits and guard", n)
+			return 0, fmt.Errorf("detect: no part %q: there are trees, tails, limits, guard and hardware", n)
 		}
 		all |= p
 	}

@@ -167,6 +167,7 @@ func TestPartsLeftOut(t *testing.T) {
 		{"limits and trees", Absolute | Trees, true},
 		{"limits and tails", Absolute | Tails, true},
 		{"limits and the guard", Absolute | Guard, true},
+		{"all that is not in core", NotInCore, true},
 		{"trees and tails", Trees | Tails, false},
 	} {
 		t.Run("without "+tc.name, func(t *testing.T) {

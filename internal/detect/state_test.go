@@ -268,6 +268,28 @@ func TestANewLeaseKeepsTheHost(t *testing.T) {
 	}
 }
 
+// In the core profile a host is its IP address: a new lease begins anew, and who gets the old address has its habits.
+func TestCoreKnowsHostsByAddress(t *testing.T) {
+	j := judgeOf(t, Options{Without: NotInCore})
+	busy := func(who models.Addr, mac models.MAC) func(int) models.ConnSlot {
+		return func(i int) models.ConnSlot {
+			s := attemptAt(who, hostN(1000+i%5), 443, true)
+			s.OrigMAC, s.RespMAC = mac, models.MAC{2, 0, 0, 0, 1, byte(i % 5)}
+			s.Up.Packets, s.Up.Bytes = 10, 1000
+			return s
+		}
+	}
+	old, fresh := addr("10.0.0.50"), addr("10.0.0.51")
+	play(j, firstSlot, over(400, 800, busy(old, models.MAC{2, 0, 0, 0, 0, 1})))
+	play(j, int64(firstSlot+400*25), together(over(5, 10, busy(fresh, models.MAC{2, 0, 0, 0, 0, 1})), over(5, 10, busy(old, models.MAC{2, 0, 0, 0, 0, 2}))))
+	if _, _, ok := j.usual(Source, j.roles[Source].entities.find(fresh), packetRate); ok {
+		t.Error("the new address has the habits of the hardware address")
+	}
+	if _, _, ok := j.usual(Source, j.roles[Source].entities.find(old), packetRate); !ok {
+		t.Error("the old address has lost its habits to the hardware address")
+	}
+}
+
 // A host may have many leases, one after the other; who speaks for as many at once is a router.
 func TestLeasesDoNotMakeARouter(t *testing.T) {
 	for _, tc := range []struct {
