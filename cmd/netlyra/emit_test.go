@@ -3,8 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
+	"math/big"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,6 +21,7 @@ import (
 
 	"netlyra/internal/bus"
 	"netlyra/internal/capture"
+	"netlyra/internal/detect"
 	"netlyra/internal/models"
 	"netlyra/internal/pipeline"
 )
@@ -171,6 +178,92 @@ func recordedSlots(t testing.TB, file string, workers int) (slots []models.Senso
 	return slots
 }
 
+// judged are the last revisions of the alerts that a detector gives that knows nothing but a stream of slots.
+func judged(t *testing.T, stream string, o detect.Options) map[string]models.Alert {
+	t.Helper()
+	r, err := bus.NewSlotReader(strings.NewReader(stream))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	j, err := detect.NewJudge(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	final := map[string]models.Alert{}
+	keep := func(alerts []models.Alert) {
+		for _, a := range alerts {
+			final[a.ID] = a
+		}
+	}
+	var acc detect.Accumulator
+	for {
+		s, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &s.Parts[0]
+		acc.Reset()
+		acc.Add(p.Conns)
+		acc.Fail(p.Failed)
+		for _, o := range p.ARP {
+			acc.Observe(o)
+		}
+		acc.ObserveDNS(p.DNS, p.Unheard)
+		keep(j.Slot(s.N, []*detect.Accumulator{&acc}, s.Received, s.Lost))
+	}
+	keep(j.Finish())
+	return final
+}
+
+// A detector elsewhere that reads the slots gives the same alerts as the one in the process.
+func TestADetectorOfEmittedSlots(t *testing.T) {
+	files := []string{sample, officeCapture(t, 42, 0.3)}
+	more, _ := filepath.Glob("../../../shared/captures/attack/*")
+	if testing.Short() {
+		more = more[:min(len(more), 3)]
+	}
+	all := 0
+	for _, file := range append(files, more...) {
+		for _, profile := range []string{"full", "core"} {
+			for _, workers := range []string{"1", "4"} {
+				args := []string{"--sensor", "s", "--profile", profile, "--alert-budget", "2000", "--workers", workers, "--quiet", file}
+				stdout, _, _ := netlyra(t, append([]string{"analyze", "--format", "jsonl"}, args...)...)
+				want := map[string]models.Alert{}
+				for line := range strings.Lines(stdout) {
+					a, err := bus.DecodeAlert([]byte(line))
+					if err != nil {
+						t.Fatal(err)
+					}
+					want[a.ID] = *a
+				}
+				stream, _, _ := netlyra(t, append([]string{"analyze", "--emit", "slots"}, args...)...)
+				o := detect.Options{Sensor: "s", Seed: analysisSeed, BudgetDay: 2000}
+				if profile == "core" {
+					o.Without = detect.NotInCore
+				}
+				got := judged(t, stream, o)
+				for _, alerts := range []map[string]models.Alert{want, got} {
+					for id, a := range alerts { // what the pipeline adds: the connection's id, and the file's own time
+						a.CommunityID, a.TS, a.LastTS = "", 0, 0
+						alerts[id] = a
+					}
+				}
+				if d := cmp.Diff(want, got); d != "" {
+					t.Errorf("%s, %s, %s workers (-process +slots)\n%.2000s", file, profile, workers, d)
+				}
+				all += len(want)
+			}
+		}
+	}
+	if all < 100 {
+		t.Errorf("%d alerts in all: they show little", all)
+	}
+}
+
 // BenchmarkSlotEncoder: what slots cost, on a link at 1 Gbit/s, where rows count, and in an office, where records do.
 func BenchmarkSlotEncoder(b *testing.B) {
 	for _, tc := range []struct {
@@ -214,4 +307,87 @@ func BenchmarkSlotEncoder(b *testing.B) {
 			b.ReportMetric(float64(size)/float64(records), "B/record")
 		})
 	}
+}
+
+// python is the interpreter that has what tools/requirements.txt lists.
+func python(t *testing.T) string {
+	t.Helper()
+	path := "../../tools/.venv/bin/python"
+	if _, err := os.Stat(path); err != nil {
+		const remedy = "no tools/.venv: ./task python:check makes it"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(remedy)
+		}
+		t.Skip(remedy)
+	}
+	return path
+}
+
+// PyArrow and DuckDB see in a stream of slots what the sensor saw.
+func TestPyArrowAndDuckDBReadSlots(t *testing.T) {
+	interpreter := python(t)
+	for _, capture := range []string{sample, officeCapture(t, 7, 0.1)} {
+		stdout, stderr, status := netlyra(t, "analyze", "--emit", "slots", capture)
+		if status != exitOK {
+			t.Fatal(stderr)
+		}
+		file := filepath.Join(t.TempDir(), "slots.zst")
+		if err := os.WriteFile(file, []byte(stdout), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := exec.CommandContext(t.Context(), interpreter, "testdata/slots.py", file)
+		c.Stderr = os.Stderr
+		out, err := c.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(string(seenBySensor(t, capture)), string(out)); d != "" {
+			t.Errorf("%s (-sensor +Python)\n%s", capture, d)
+		}
+	}
+}
+
+// seenBySensor is what testdata/slots.py must print.
+func seenBySensor(t *testing.T, capture string) []byte {
+	t.Helper()
+	var rows struct{ conns, dns, arp, began, through, failed, before, answers, names int }
+	bytes, entropy, start := new(big.Int), new(big.Int), new(big.Int)
+	hosts, macs := map[models.Addr]bool{}, map[string]bool{}
+	slots := recordedSlots(t, capture, 1)
+	count := func(n *int, is bool) {
+		if is {
+			*n++
+		}
+	}
+	for _, s := range slots {
+		for _, p := range s.Parts {
+			for _, c := range slices.Concat(p.Conns, p.Failed) {
+				rows.conns++
+				count(&rows.began, c.Opens())
+				count(&rows.through, c.GetsThrough())
+				count(&rows.failed, c.Failed)
+				count(&rows.before, c.Before != 0)
+				hosts[c.Orig] = true
+				bytes.Add(bytes, new(big.Int).SetUint64(c.Up.Bytes+c.Down.Bytes))
+				entropy.Add(entropy, new(big.Int).SetUint64(c.Up.EntropySum))
+				start.Add(start, big.NewInt(c.Start))
+			}
+			for _, q := range p.DNS {
+				rows.dns++
+				rows.names += int(q.Len)
+				count(&rows.answers, q.Answer)
+			}
+			for _, o := range p.ARP {
+				rows.arp++
+				macs[o.MAC.String()] = true
+			}
+		}
+	}
+	list, err := json.Marshal(slices.Sorted(maps.Keys(macs)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Appendf(nil, `{"seqs": true, "slots": %d, "rows": [%d, %d, %d], "conns": [%d, %d, %d, %d, %d, "%s", "%s", %d, "%s"], "dns": [%d, %d], "macs": %s}`,
+		len(slots), rows.conns, rows.dns, rows.arp, rows.conns, rows.began, rows.through, rows.failed, len(hosts), bytes, entropy, rows.before, start, rows.names, rows.answers,
+		strings.ReplaceAll(string(list), ",", ", "))
 }
