@@ -37,6 +37,8 @@ const (
 	kindMAC     // fixed_size_binary(6)
 	kindAddr    // utf8, canonical text
 	kindBytes   // binary
+
+	numKinds = int(kindBytes) + 1
 )
 
 // column is one of a kind's columns, with the way between it and the value R of a row. One of the four pairs counts, as kind says.

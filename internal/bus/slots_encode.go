@@ -1,16 +1,13 @@
 package bus
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/ipc"
-	"github.com/apache/arrow-go/v18/arrow/memory"
+	flatbuffers "github.com/google/flatbuffers/go"
 	"github.com/klauspost/compress/zstd"
 
 	"netlyra/internal/models"
@@ -26,8 +23,9 @@ type SlotEncoder struct {
 	conns  *table[models.ConnSlot]
 	dns    *table[models.Question]
 	arp    *table[models.Observation]
-	plain  bytes.Buffer // the IPC stream
-	record []byte       // compressed
+	header *flatbuffers.Builder // of a message
+	plain  []byte               // the IPC stream
+	record []byte               // compressed
 }
 
 // NewSlotEncoder makes an encoder for a sensor's slots. boot tells this start of the program from others: random, 0 for a file's.
@@ -37,7 +35,7 @@ func NewSlotEncoder(sensor string, boot uint64) (*SlotEncoder, error) {
 		return nil, err
 	}
 	return &SlotEncoder{
-		sensor: strings.ToValidUTF8(sensor, "\ufffd"), boot: boot, zstd: z,
+		sensor: strings.ToValidUTF8(sensor, "\ufffd"), boot: boot, zstd: z, header: flatbuffers.NewBuilder(1 << 13),
 		conns: newTable(connectionColumns(), maxRows), dns: newTable(dnsColumns(), maxRowsDNS), arp: newTable(arpColumns(), maxRows),
 	}, nil
 }
@@ -91,47 +89,69 @@ type slotHeader struct {
 	unheard     uint64 // on the first record of DNS messages alone, so that a reader may add it up
 }
 
-// metadata is the header of the next record.
-func (h *slotHeader) metadata(kind SlotKind) *arrow.Metadata {
+// metadata is what the schema of the next record says, names and values in turn.
+func (h *slotHeader) metadata(kind SlotKind) []string {
 	s, e := h.slot, h.encoder
 	unsigned := func(v uint64) string { return strconv.FormatUint(v, 10) }
-	keys := append(make([]string, 0, 12), "schema", "kind", "sensor", "slot", "epoch", "part", "parts", "boot", "seq", "received", "lost")
-	values := append(make([]string, 0, 12), slotsSchema, string(kind), e.sensor, strconv.FormatInt(s.N, 10), unsigned(s.Epoch), strconv.Itoa(h.part), strconv.Itoa(h.parts),
-		unsigned(e.boot), unsigned(e.seq), unsigned(s.Received), unsigned(s.Lost))
+	m := []string{
+		"schema", slotsSchema, "kind", string(kind), "sensor", e.sensor, "slot", strconv.FormatInt(s.N, 10), "epoch", unsigned(s.Epoch),
+		"part", strconv.Itoa(h.part), "parts", strconv.Itoa(h.parts), "boot", unsigned(e.boot), "seq", unsigned(e.seq),
+		"received", unsigned(s.Received), "lost", unsigned(s.Lost),
+	}
 	if kind == SlotDNS {
-		keys, values = append(keys, "unheard"), append(values, unsigned(h.unheard))
+		m = append(m, "unheard", unsigned(h.unheard))
 		h.unheard = 0
 	}
-	m := arrow.NewMetadata(keys, values)
-	return &m
+	return m
 }
 
 // write gives the i-th record of a kind to take.
 func write[R any](h *slotHeader, t *table[R], kind SlotKind, i int, take func([]byte) error) error {
 	e := h.encoder
-	schema := arrow.NewSchema(t.fields, h.metadata(kind))
+	rows := t.part(i)
+	t.fill(rows)
+	e.plain = appendMessage(e.plain[:0], e.header, messageSchema, 0, t.schema(e.header, h.metadata(kind)))
+	body := t.layOut()
+	e.plain = appendMessage(e.plain, e.header, messageBatch, body, t.batch(e.header, len(rows)))
+	e.plain = t.appendBody(e.plain)
+	e.plain = append(e.plain, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0) // the end of the stream
 	h.part++
 	e.seq++
-	e.plain.Reset()
-	w := ipc.NewWriter(&e.plain, ipc.WithSchema(schema))
-	if err := w.Write(t.batch(schema, t.part(i))); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	e.record = e.zstd.EncodeAll(e.plain.Bytes(), e.record[:0])
+	e.record = e.zstd.EncodeAll(e.plain, e.record[:0])
 	return take(e.record)
+}
+
+// appendMessage frames a message of an IPC stream: a mark, the size of its header, the header, to a multiple of 8. header is in b, a table of
+// the kind that is told; body is the size of what will follow.
+func appendMessage(dst []byte, b *flatbuffers.Builder, kind byte, body int, header flatbuffers.UOffsetT) []byte {
+	b.StartObject(5) // Message
+	b.PrependInt64Slot(3, int64(body), 0)
+	b.PrependUOffsetTSlot(2, header, 0)
+	b.PrependInt16Slot(0, metadataV5, 0)
+	b.PrependByteSlot(1, kind, 0)
+	b.Finish(b.EndObject())
+	raw := b.FinishedBytes()
+	dst = binary.LittleEndian.AppendUint32(dst, continuation)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(raw)+padding(len(raw))))
+	return appendPadded(dst, raw)
+}
+
+// padding is what lacks to a multiple of 8.
+func padding(n int) int { return -n & 7 }
+
+func appendPadded(dst, b []byte) []byte {
+	var zeros [8]byte
+	return append(append(dst, b...), zeros[:padding(len(b))]...)
 }
 
 // table holds the rows of one kind and the memory of its columns.
 type table[R any] struct {
 	columns []column[R]
-	fields  []arrow.Field
 	most    int  // rows in a record
 	rows    []*R // of the slot
 	store   []columnStore
-	arrays  []arrow.Array
+	buffers []extent // of the columns, in the body of a record
+	offsets []flatbuffers.UOffsetT
 }
 
 // columnStore is the memory of a column.
@@ -143,12 +163,7 @@ type columnStore struct {
 }
 
 func newTable[R any](columns []column[R], most int) *table[R] {
-	t := &table[R]{columns: columns, most: most, store: make([]columnStore, len(columns))}
-	for i := range columns {
-		c := &columns[i]
-		t.fields = append(t.fields, arrow.Field{Name: c.name, Type: c.kind.arrow(), Nullable: c.kind == kindTimeOr0})
-	}
-	return t
+	return &table[R]{columns: columns, most: most, store: make([]columnStore, len(columns))}
 }
 
 func (t *table[R]) clear() { t.rows = t.rows[:0] }
@@ -170,8 +185,8 @@ func (t *table[R]) part(i int) []*R {
 // together is how many rows are written column by column: so few that they stay in the cache.
 const together = 64
 
-// batch makes a record batch of rows. It shares the table's memory.
-func (t *table[R]) batch(schema *arrow.Schema, rows []*R) arrow.RecordBatch {
+// fill writes rows to the columns.
+func (t *table[R]) fill(rows []*R) {
 	for i := range t.store {
 		t.store[i].begin(t.columns[i].kind, len(rows))
 	}
@@ -181,12 +196,151 @@ func (t *table[R]) batch(schema *arrow.Schema, rows []*R) arrow.RecordBatch {
 			t.columns[i].append(&t.store[i], some, at)
 		}
 	}
-	t.arrays = t.arrays[:0]
-	for i := range t.columns {
-		t.arrays = append(t.arrays, t.store[i].array(t.fields[i].Type, len(rows)))
-	}
-	return array.NewRecordBatch(schema, t.arrays, int64(len(rows)))
 }
+
+// layOut finds a place for the buffers of each column in the body of the record: which values are null, the offsets of those of different lengths,
+// the values. It returns the body's size.
+func (t *table[R]) layOut() (size int) {
+	t.buffers = t.buffers[:0]
+	place := func(b []byte) {
+		t.buffers = append(t.buffers, extent{size, len(b)})
+		size += len(b) + padding(len(b))
+	}
+	for i := range t.store {
+		s := &t.store[i]
+		place(s.nullity())
+		if t.columns[i].kind.varies() {
+			place(s.offsets)
+		}
+		place(s.values)
+	}
+	return size
+}
+
+// appendBody adds the buffers, as layOut has placed them.
+func (t *table[R]) appendBody(dst []byte) []byte {
+	for i := range t.store {
+		s := &t.store[i]
+		dst = appendPadded(dst, s.nullity())
+		if t.columns[i].kind.varies() {
+			dst = appendPadded(dst, s.offsets)
+		}
+		dst = appendPadded(dst, s.values)
+	}
+	return dst
+}
+
+// batch writes the header of the record batch: for each column its rows and nulls, then where the buffers are.
+func (t *table[R]) batch(b *flatbuffers.Builder, rows int) flatbuffers.UOffsetT {
+	b.Reset()
+	b.StartVector(16, len(t.store), 8)
+	for i := range slices.Backward(t.store) {
+		b.PrependInt64(int64(t.store[i].nulls))
+		b.PrependInt64(int64(rows))
+	}
+	nodes := b.EndVector(len(t.store))
+	b.StartVector(16, len(t.buffers), 8)
+	for _, e := range slices.Backward(t.buffers) {
+		b.PrependInt64(int64(e.size))
+		b.PrependInt64(int64(e.at))
+	}
+	buffers := b.EndVector(len(t.buffers))
+	b.StartObject(5) // RecordBatch
+	b.PrependInt64Slot(0, int64(rows), 0)
+	b.PrependUOffsetTSlot(1, nodes, 0)
+	b.PrependUOffsetTSlot(2, buffers, 0)
+	return b.EndObject()
+}
+
+// schema writes the schema of the table's columns with metadata.
+func (t *table[R]) schema(b *flatbuffers.Builder, metadata []string) flatbuffers.UOffsetT {
+	b.Reset()
+	b.StartVector(4, 0, 4)
+	children := b.EndVector(0)
+	var types [numKinds]arrowType // which columns share
+	t.offsets = t.offsets[:0]
+	for i := range t.columns {
+		c := &t.columns[i]
+		if types[c.kind].table == 0 {
+			types[c.kind] = c.kind.write(b)
+		}
+		t.offsets = append(t.offsets, c.field(b, types[c.kind], children))
+	}
+	fields := appendOffsets(b, t.offsets)
+	t.offsets = t.offsets[:0]
+	for i := 0; i < len(metadata); i += 2 {
+		name, value := b.CreateString(metadata[i]), b.CreateString(metadata[i+1])
+		b.StartObject(2) // KeyValue
+		b.PrependUOffsetTSlot(0, name, 0)
+		b.PrependUOffsetTSlot(1, value, 0)
+		t.offsets = append(t.offsets, b.EndObject())
+	}
+	entries := appendOffsets(b, t.offsets)
+	b.StartObject(4) // Schema; absent is little-endian
+	b.PrependUOffsetTSlot(1, fields, 0)
+	b.PrependUOffsetTSlot(2, entries, 0)
+	return b.EndObject()
+}
+
+func appendOffsets(b *flatbuffers.Builder, offsets []flatbuffers.UOffsetT) flatbuffers.UOffsetT {
+	b.StartVector(4, len(offsets), 4)
+	for _, at := range slices.Backward(offsets) {
+		b.PrependUOffsetT(at)
+	}
+	return b.EndVector(len(offsets))
+}
+
+// field writes the column's field of a schema.
+func (c *column[R]) field(b *flatbuffers.Builder, typ arrowType, children flatbuffers.UOffsetT) flatbuffers.UOffsetT {
+	name := b.CreateString(c.name)
+	b.StartObject(7) // Field
+	b.PrependUOffsetTSlot(0, name, 0)
+	b.PrependUOffsetTSlot(3, typ.table, 0)
+	b.PrependUOffsetTSlot(5, children, 0)
+	b.PrependBoolSlot(1, c.kind == kindTimeOr0, false)
+	b.PrependByteSlot(2, typ.kind, 0)
+	return b.EndObject()
+}
+
+// arrowType is a type in Arrow: which it is, and the table that has the rest.
+type arrowType struct {
+	kind  byte
+	table flatbuffers.UOffsetT
+}
+
+// write writes the type of a kind of column.
+func (k columnKind) write(b *flatbuffers.Builder) arrowType {
+	kind := byte(0)
+	switch k {
+	case kindBool:
+		kind = typeBool
+		b.StartObject(0)
+	case kindTime, kindTimeOr0:
+		utc := b.CreateString("UTC")
+		kind = typeTimestamp
+		b.StartObject(2)
+		b.PrependUOffsetTSlot(1, utc, 0)
+		b.PrependInt16Slot(0, unitMicrosecond, 0)
+	case kindMAC:
+		kind = typeFixedBinary
+		b.StartObject(1)
+		b.PrependInt32Slot(0, int32(k.width()), 0)
+	case kindAddr:
+		kind = typeUTF8
+		b.StartObject(0)
+	case kindBytes:
+		kind = typeBinary
+		b.StartObject(0)
+	case kindUint8, kindUint16, kindUint32, kindUint64:
+		kind = typeInt
+		b.StartObject(2) // absent is unsigned
+		b.PrependInt32Slot(0, int32(8*k.width()), 0)
+	}
+	return arrowType{kind, b.EndObject()}
+}
+
+// varies says whether values have different lengths.
+func (k columnKind) varies() bool { return k == kindAddr || k == kindBytes }
 
 // begin empties the store for a number of rows.
 func (s *columnStore) begin(kind columnKind, rows int) {
@@ -269,39 +423,10 @@ func (c *column[R]) appendTimes(s *columnStore, rows []*R, at int) {
 	}
 }
 
-// array wraps the column.
-func (s *columnStore) array(t arrow.DataType, rows int) arrow.Array {
-	buffers := []*memory.Buffer{nil}
-	if s.nulls > 0 {
-		buffers[0] = memory.NewBufferBytes(s.valid)
+// nullity is which values there are, a bit each; nothing where all are.
+func (s *columnStore) nullity() []byte {
+	if s.nulls == 0 {
+		return nil
 	}
-	if len(s.offsets) > 0 {
-		buffers = append(buffers, memory.NewBufferBytes(s.offsets))
-	}
-	buffers = append(buffers, memory.NewBufferBytes(s.values))
-	return array.MakeFromData(array.NewData(t, rows, buffers, nil, s.nulls, 0))
-}
-
-// arrow is the type in Arrow.
-func (k columnKind) arrow() arrow.DataType {
-	switch k {
-	case kindBool:
-		return arrow.FixedWidthTypes.Boolean
-	case kindUint8:
-		return arrow.PrimitiveTypes.Uint8
-	case kindUint16:
-		return arrow.PrimitiveTypes.Uint16
-	case kindUint32:
-		return arrow.PrimitiveTypes.Uint32
-	case kindUint64:
-		return arrow.PrimitiveTypes.Uint64
-	case kindTime, kindTimeOr0:
-		return &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}
-	case kindMAC:
-		return &arrow.FixedSizeBinaryType{ByteWidth: len(models.MAC{})}
-	case kindAddr:
-		return arrow.BinaryTypes.String
-	default:
-		return arrow.BinaryTypes.Binary
-	}
+	return s.valid
 }
