@@ -172,6 +172,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"missing file", []string{"analyze", "/nowhere/x.pcap"}, exitFailed, []string{"/nowhere/x.pcap"}},
 		{"no capture", []string{"analyze", "analyze_test.go"}, exitFailed, []string{"analyze_test.go", "not a capture file"}},
 		{"unknown flag", []string{"analyze", "--speed", "1", sample}, exitUsage, []string{"--speed"}},
+		{"unknown records", []string{"analyze", "--emit", "flows", sample}, exitUsage, []string{"--emit", "packets", "slots"}},
+		{"unknown profile", []string{"analyze", "--profile", "half", sample}, exitUsage, []string{"--profile", "core"}},
 		{"several at once", []string{"run", "--workers", "0", "--alert-budget=-1", "--loop"}, exitUsage, []string{"--workers", "--alert-budget", "--loop"}},
 		{"unknown interface", []string{"run", "-i", "nosuch0", "--database", filepath.Join(t.TempDir(), "n.db")}, exitUsage, []string{"nosuch0", "lo"}},
 	} {

@@ -391,3 +391,96 @@ func seenBySensor(t *testing.T, capture string) []byte {
 		len(slots), rows.conns, rows.dns, rows.arp, rows.conns, rows.began, rows.through, rows.failed, len(hosts), bytes, entropy, rows.before, start, rows.names, rows.answers,
 		strings.ReplaceAll(string(list), ",", ", "))
 }
+
+// sums are what one slot adds up to, whichever stream one reads.
+type sums struct {
+	slot                               int64
+	epoch                              uint64
+	packets, began, through, arp       int
+	bytes, payload, entropy, withBytes uint64
+}
+
+// The two streams tell the same of each slot: who counts packets has what the connections' rows have.
+func TestPacketsAndSlotsAgree(t *testing.T) {
+	for _, capture := range []string{sample, officeCapture(t, 42, 0.1)} {
+		args := []string{"--workers", "3", "--quiet", capture}
+		packets, _, _ := netlyra(t, append([]string{"analyze", "--emit", "packets"}, args...)...)
+		stream, _, _ := netlyra(t, append([]string{"analyze", "--emit", "slots"}, args...)...)
+		byPacket, bySlot := sumsOfPackets(t, packets), sumsOfSlots(t, stream)
+		if d := cmp.Diff(byPacket, bySlot, cmp.AllowUnexported(sums{})); d != "" || len(bySlot) < 100 {
+			t.Errorf("%s: %d slots (-packets +slots)\n%.2000s", capture, len(bySlot), d)
+		}
+	}
+}
+
+func sumsOfPackets(t *testing.T, lines string) (all []sums) {
+	t.Helper()
+	var s sums
+	for line := range strings.Lines(lines) {
+		var rec bus.PacketRecord
+		if _, err := bus.DecodePacket([]byte(strings.TrimSuffix(line, "\n")), &rec, nil); err != nil {
+			t.Fatal(err)
+		}
+		p := &rec.Packet
+		switch {
+		case rec.Watermark:
+			s.slot, s.epoch = rec.Mark.Slot, rec.Mark.Epoch
+			all = append(all, s)
+			s = sums{}
+		case p.Proto == models.ProtoARP:
+			s.arp++
+		default:
+			s.packets++
+			s.bytes += uint64(p.WireLen)
+			s.payload += uint64(p.PayloadLen)
+			if p.PayloadLen > 0 {
+				s.withBytes++
+				s.entropy += uint64(p.Entropy)
+			}
+			if p.ConnNew {
+				s.began++
+			}
+			if p.ConnEstablished {
+				s.through++
+			}
+		}
+	}
+	return all
+}
+
+func sumsOfSlots(t *testing.T, stream string) (all []sums) {
+	t.Helper()
+	r, err := bus.NewSlotReader(strings.NewReader(stream))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for {
+		slot, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &slot.Parts[0]
+		s := sums{slot: slot.N, epoch: slot.Epoch, arp: len(p.ARP)}
+		for i := range p.Conns {
+			c := &p.Conns[i]
+			for _, d := range []models.SlotDir{c.Up, c.Down} {
+				s.packets += int(d.Packets)
+				s.bytes += d.Bytes
+				s.payload += d.Payload
+				s.entropy += d.EntropySum
+				s.withBytes += uint64(d.EntropyN)
+			}
+			if c.Opens() {
+				s.began++
+			}
+			if c.GetsThrough() {
+				s.through++
+			}
+		}
+		all = append(all, s)
+	}
+}

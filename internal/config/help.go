@@ -79,6 +79,7 @@ func (*Analyze) Help() string {
 
     netlyra analyze capture.pcap
     netlyra analyze --format jsonl --summary summary.json *.pcap.zst > alerts.jsonl
+    netlyra analyze --emit slots capture.pcap > slots.zst
     tcpdump -w - -c 10000 | netlyra analyze -
 
 The exit status is 0 when all was read, 3 when a file was damaged, 2 for wrong usage, 1 for everything else.`
