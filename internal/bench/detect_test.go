@@ -147,15 +147,12 @@ func TestCoreProfile(t *testing.T) {
 			t.Fatal(err)
 		}
 		final := map[string]models.Alert{}
+		d, err := newDetector(detect.Options{Seed: 1, BudgetDay: 2000, Without: without}, func(a *models.Alert) { final[a.ID] = *a })
+		if err != nil {
+			t.Fatal(err)
+		}
 		p, err := pipeline.New(pipeline.Options{
-			Sensor: "bench", Sources: []pipeline.Source{&streamSource{Stream: s}}, Workers: workers,
-			Flow: flow.Options{Seed: 1}, Detect: detect.Options{Seed: 1, BudgetDay: 2000, Without: without},
-			Outputs: pipeline.Outputs{Alerts: func(_ context.Context, alerts []models.Alert) error {
-				for _, a := range alerts {
-					final[a.ID] = a
-				}
-				return nil
-			}},
+			Sensor: "bench", Sources: []pipeline.Source{&streamSource{Stream: s}}, Workers: workers, Flow: flow.Options{Seed: 1}, Detector: d,
 		})
 		if err != nil {
 			t.Fatal(err)
