@@ -20,12 +20,13 @@ type worker struct {
 	clock   *Latency // packet stamp to analysed
 	changed func()
 	stamper stamper
-	slot    int64                                                       // the open one
-	epoch   int                                                         // how often the clock has been set back
-	volume  Volumes                                                     // of the open slot
-	arp     []models.Observation                                        // of the open slot
-	dns     []models.Question                                           // of the open slot
-	unheard uint64                                                      // DNS messages of the open slot that there was no room for
+	slot    int64                // the open one
+	epoch   int                  // how often the clock has been set back
+	volume  Volumes              // of the open slot
+	arp     []models.Observation // of the open slot
+	dns     []models.Question    // of the open slot
+	unheard uint64               // DNS messages of the open slot that there was no room for
+
 	encode  func(dst []byte, p *models.PacketMeta, arena []byte) []byte // nil: nobody wants the packets
 	encoded []byte                                                      // the packets of the open slot
 
