@@ -1,0 +1,182 @@
+"""How rare a second of an address is, in bits, and where the alert line lies.
+
+Evidence is the surprise of River's Half-Space Trees plus the rarest of the eight tails. River's score only ranks: of
+evenly spread points it is 0.98. Surprise takes the same masses for what they are, counts in cells of known size: the
+mean over the trees of log2 of how much emptier a point's cell is than if the window's points were spread evenly.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from river import anomaly
+
+from .features import FEATURES, SECOND, WORD
+
+TREES, HEIGHT, WINDOW = 25, 8, 2048  # of River's model; the window counts seconds of addresses
+UNIT = 1 << 16  # points lie on a grid of 2^-16, surprise adds up in 2^-16 bit: the same on every machine
+SAMPLE, MEMORY = 2048, 131_072  # points in the scaler's sample, and those back to which it reaches, about
+TAIL_BINS, RANK_BINS, PER_BIT, LEAST_BITS = 256, 4096, 64, -16  # of a feature's tail; of the ranks of evidence
+BLOCK, DAY = 600 * SECOND, 86_400 * SECOND  # an incident takes a block at least
+MAX_KEPT = 1 << 16  # peaks of addresses, and scores of a model
+LINE = 0.8  # the score at which there is an alert
+Vector = Sequence[float]
+
+
+def to4(value: float, steps: float = 1e4) -> float:
+    """A value of at least 0 rounded to 1e-4, or to another whole number of steps, halves up."""
+    return math.floor(value * steps + 0.5) / steps
+
+
+def spread(v: Vector) -> Vector:
+    """A vector with the logarithms of those features that spread over decades."""
+    return [math.log1p(x) if decades else x for x, (_, _, decades) in zip(v, FEATURES.values(), strict=True)]
+
+
+TOP = spread([top for _, top, _ in FEATURES.values()])
+
+
+class Scaler:
+    """Maps spread vectors to [0, 1] by what is usual: quantiles 0.05 to 0.995 of a random sample of the latest."""
+
+    def __init__(self, seed: int) -> None:
+        self.count, self.refit, self.random = 0, 1, seed & WORD
+        self.sample, self.low, self.high = np.zeros((SAMPLE, len(TOP)), np.float32), [0.0] * len(TOP), [1.0] * len(TOP)
+
+    def learn(self, s: Vector) -> None:
+        """Takes a spread vector into account."""
+        at, self.count = self.count, self.count + 1
+        held, reach = min(self.count, SAMPLE), min(self.count, MEMORY)
+        if at >= SAMPLE:  # splitmix64 (Steele, Lea and Flood, 2014) says where it goes, if anywhere
+            z = self.random = self.random + 0x9E3779B97F4A7C15 & WORD
+            z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & WORD
+            z = (z ^ z >> 27) * 0x94D049BB133111EB & WORD
+            at = (z ^ z >> 31) % reach
+        if at < SAMPLE:
+            self.sample[at] = s
+        if self.count >= self.refit:
+            ordered = np.sort(self.sample[:held], axis=0).astype(float)
+            self.low, high = ordered[int(0.05 * held)].tolist(), ordered[int(0.995 * held)].tolist()
+            pairs = zip(self.low, high, strict=True)
+            self.high = [a + max(b - a, 1e-6, max(abs(a), abs(b)) / 16) for a, b in pairs]
+            self.refit = self.count + min(self.count, max(64, reach // 8))
+
+    def scale(self, s: Vector) -> dict[str, float]:
+        """A spread vector as a point of River's, by name: the usual in 0.05 to 0.55; all 0 before any is learned."""
+        point: dict[str, float] = {}
+        for name, x, low, high in zip(FEATURES, s, self.low, self.high, strict=True):
+            z = (x - low) / (high - low)
+            if z < 0:
+                z = 0.05 * math.exp(z * 0.5 / 0.05)
+            else:
+                z = 0.05 + 0.5 * z if z <= 1 else 1 - 0.45 * math.exp(2 - 2 * z)
+            point[name] = to4(z, UNIT) if self.count else 0.0
+        return point
+
+
+@lru_cache(None)
+def log2(n: int) -> int:
+    """The logarithm of n >= 1 in UNITs, rounded down, by whole-number arithmetic."""
+    whole = n.bit_length() - 1
+    mantissa, fraction = n << (63 - whole), 0
+    for _ in range(16):
+        mantissa = mantissa * mantissa >> 64
+        fraction, mantissa = fraction << 1 | mantissa >> 63, mantissa << (1 - (mantissa >> 63))
+    return whole << 16 | fraction
+
+
+def surprise(forest: Any, x: dict[str, float]) -> tuple[float, dict[str, float]]:
+    """The surprise of a point in bits, from River's own nodes: -HEIGHT (all are here) to log2(WINDOW + 1) (none is).
+
+    The second value is what the splits on each feature contribute to it.
+    """
+    total, even, fewest, credit = 0, log2(2 * forest.window_size + 2), 0.1 * forest.window_size, dict.fromkeys(x, 0)
+    for node in forest.trees:
+        depth, mass = 0, node.r_mass
+        here = even - log2(2 * mass + 1)
+        while depth < forest.height and mass >= fewest:  # a walk ends where River's does
+            depth, split, before = depth + 1, node.feature, here
+            node = node.children[x[split] >= node.threshold]
+            mass = node.r_mass
+            here = even - log2(2 * mass + 1) - depth * UNIT
+            credit[split] += here - before
+        total += here
+    scale = UNIT * len(forest.trees)
+    return total / scale, {name: bits / scale for name, bits in credit.items()}
+
+
+class Learner:
+    """What is usual of the addresses of one role. `factory` makes another River model in the place of the trees."""
+
+    def __init__(self, seed: int, factory: Callable[[], Any] | None) -> None:
+        self.model: Any = factory() if factory else anomaly.HalfSpaceTrees(TREES, HEIGHT, WINDOW, seed=seed)
+        self.own = (list[float](), deque[float]()) if factory else None  # its scores: in order, and as they came
+        self.scaler, self.above = Scaler(seed), np.zeros((len(TOP), TAIL_BINS), np.int64)  # seconds in a bin or above
+        self.ranks, self.n, self.peaks = np.zeros(RANK_BINS, np.int64), 0, dict[str, tuple[int, int]]()
+        self.learned, self.began = 0, 0  # seconds of addresses; time judged when the ranks began, microseconds
+
+    def rate(self, who: str, bits: float, now: int, elapsed: int, budget: float) -> float:
+        """The calibrated score of evidence, 0 to 1, by its rank among the peaks; 0 before the first window is learned.
+
+        A peak is the most that an address shows in a block. An incident takes so long, so as many peaks lie above a
+        line as it would make incidents: the tail on LINE is the alerts that the budget has granted so far, per peak.
+        `now` is capture time, `elapsed` time judged, in microseconds; `budget` is in alerts a day.
+        """
+        if self.learned < WINDOW:
+            return 0
+        self.began = self.began or max(elapsed, 1)
+        at = int(min(max((bits - LEAST_BITS) * PER_BIT, 0), RANK_BINS - 1))
+        tail, line = (int(self.ranks[at:].sum()) + 1) / (self.n + 1), self.granted(elapsed, budget) / (self.n + 1)
+        score = to4(min(1, LINE * math.log(tail) / math.log(line))) if self.n and 0 < line < 1 else 0
+        block, peak = self.peaks.pop(who, (0, 0))
+        if block == now // BLOCK:
+            self.n, self.ranks[peak], at = self.n - 1, self.ranks[peak] - 1, max(at, peak)
+        self.n, self.ranks[at], self.peaks[who] = self.n + 1, self.ranks[at] + 1, (now // BLOCK, at)
+        if len(self.peaks) > MAX_KEPT:  # the first is the one that was judged longest ago
+            del self.peaks[next(iter(self.peaks))]
+        return score
+
+    def granted(self, elapsed: int, budget: float) -> float:
+        """How many alerts the budget has granted this role."""
+        return budget * (elapsed - self.began) / DAY / 2 if self.began else 0
+
+
+class Sight:
+    """How a vector looks to a learner, before it is learned."""
+
+    def __init__(self, learner: Learner, v: Vector) -> None:
+        self.vector, self.spread = v, spread(v)
+        self.point = learner.scaler.scale(self.spread)  # as the model takes it
+        self.score = float(learner.model.score_one(self.point))  # the model's own
+        shares = (to4(min(max(x / top, 0), 1), UNIT) for x, top in zip(self.spread, TOP, strict=True))
+        self.bins = [min(int(share * TAIL_BINS), TAIL_BINS - 1) for share in shares]
+        above = learner.above[range(len(self.bins)), self.bins].tolist()  # seconds in which a value was as high
+        tails = {name: math.log2((learner.learned + 1) / (n + 1)) for name, n in zip(FEATURES, above, strict=True)}
+        if learner.own is None:
+            rarest = max(tails, key=tails.__getitem__)
+            bits, self.credit = surprise(learner.model, self.point) if learner.learned >= WINDOW else (0.0, tails)
+            self.credit = {name: max(c, 0) for name, c in self.credit.items()}
+            self.credit[rarest] += tails[rarest]
+            bits += tails[rarest]
+        else:  # how rare its score is among its own, 16 bits at most: the evidence is this alone
+            (ordered, latest), self.credit = learner.own, tails
+            bits = math.log2((len(ordered) + 1) / (len(ordered) - bisect.bisect_left(ordered, self.score) + 1))
+            bisect.insort(ordered, self.score)
+            latest.append(self.score)
+            if len(latest) > MAX_KEPT:
+                del ordered[bisect.bisect_left(ordered, latest.popleft())]
+        self.evidence = float(np.float32(bits))  # bits; credit: what speaks for it, by feature
+
+    def learn(self, learner: Learner) -> None:
+        """Lets the learner take it for usual."""
+        learner.model.learn_one(self.point)
+        learner.scaler.learn(self.spread)
+        for feature, upto in enumerate(self.bins):
+            learner.above[feature, : upto + 1] += 1
+        learner.learned += 1
