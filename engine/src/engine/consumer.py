@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 from pyarrow import ipc
 
-from .features import PORTS, SUMS, Slot, address
+from .features import Slot, address
 from .producer import PROTOCOLS
 
 MAX_LINE, MAX_OPEN = 1 << 18, 1 << 20  # bytes; packets between two watermarks
@@ -84,8 +84,7 @@ class Consumer:
                     self.problem = f"record {self.records} is of the unknown kind {about['kind']!r} and left out"
                 if about["kind"] != "connections":
                     continue
-                for batch in (ipc.read_record_batch(message, schema) for message in messages[1:]):
-                    rows.append(batch.select(["orig_ip", "resp_ip", *PORTS, *SUMS]).replace_schema_metadata(None))
+                rows += [ipc.read_record_batch(message, schema) for message in messages[1:]]
                 if int(about["part"]) + 1 == int(about["parts"]):
                     seen = int(about["received"]), int(about["lost"])
                     yield Slot(about["sensor"], int(about["slot"]), seen, rows)

@@ -78,7 +78,8 @@ class Second:
         self.addresses: list[str]
         self.columns: dict[str, Any]
         if rows and isinstance(rows[0], pa.RecordBatch):
-            sizes, t = [sum(b.num_rows for b in s.rows) for s in slots], arrow.Table.from_batches(rows)
+            sizes = [sum(b.num_rows for b in s.rows) for s in slots]
+            t = arrow.Table.from_batches([batch.select(["orig_ip", "resp_ip", *names]) for batch in rows])
             ips = arrow.chunked_array(t["orig_ip"].chunks + t["resp_ip"].chunks).combine_chunks().dictionary_encode()
             self.addresses, ends = ips.dictionary.to_pylist(), ips.indices.to_numpy()
             self.columns = {name: t[name].to_numpy() for name in names}
@@ -94,17 +95,17 @@ class Second:
             ends[: len(self.slot)],
             ends[len(self.slot) :],
         )  # of each role: indices into addresses
-        self.opening: list[int] = np.flatnonzero(self.columns["conn_new"]).tolist()  # rows that open a connection
-
-    def ports(self, row: int) -> tuple[int, ...]:
-        """PORTS of a row."""
-        return tuple(int(self.columns[name][row]) for name in PORTS)
+        at = np.flatnonzero(
+            self.columns["conn_new"]
+        )  # rows that open a connection; opened: their slots, ends and PORTS
+        columns = [self.slot, *self.ends, *(self.columns[name] for name in PORTS)]
+        self.opened: list[tuple[int, ...]] = list(zip(*(column[at].tolist() for column in columns), strict=True))
 
     def heaviest(self, role: int, who: str) -> tuple[Any, ...]:
         """Who is at the other end of the row of an address with the most bytes, and PORTS."""
         rows = np.flatnonzero(self.ends[role] == self.addresses.index(who))
         row = rows[np.argmax((self.columns["up_bytes"] + self.columns["down_bytes"])[rows])]
-        return self.addresses[self.ends[1 - role][row]], *self.ports(row)
+        return self.addresses[int(self.ends[1 - role][row])], *(int(self.columns[name][row]) for name in PORTS)
 
 
 class Half:
@@ -123,7 +124,7 @@ class Windows:
 
     def take(self, second: Second) -> list[tuple[str, list[float]]]:
         """Adds a second. Gives the addresses that moved enough in it, in their order, and their vectors."""
-        known, mine, others = second.addresses, second.ends[self.role], second.ends[1 - self.role]
+        known, mine = second.addresses, second.ends[self.role]
         if second.half != self.number:
             self.before, self.now = self.now if second.half == self.number + 1 else Half(), Half()
             self.number = second.half
@@ -134,10 +135,10 @@ class Windows:
             if len(a.opened) < MAX_HELD or known[i] in a.opened:
                 a.opened[known[i]] += int(new[i])
                 a.completed[known[i]] += int(through[i])
-        for row in second.opening:
-            who, (_, port, proto) = known[mine[row]], second.ports(row)
+        for _, *ends, _, port, proto in second.opened:
+            who, peer = known[ends[self.role]], known[ends[1 - self.role]]
             if who in a.opened and max(len(a.peers[who]), len(a.ports[who])) < MAX_HELD:
-                a.peers[who].add(address(known[others[row]])[1])
+                a.peers[who].add(address(peer)[1])
                 a.ports[who].add(fold(port << 16 | proto | 1 << 40))
         moved = [(*address(known[i]), i) for i in np.flatnonzero(out + back >= LEAST).tolist()]
         vectors: list[tuple[str, list[float]]] = []

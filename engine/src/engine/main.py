@@ -73,11 +73,11 @@ class Judge:
         """Goes through the slots of a second: what incidents gather in each, and the revisions that become due."""
         self.packets += int(second.columns["up_packets"].sum() + second.columns["down_packets"].sum())
         gathered: list[list[Callable[[], None]]] = [[] for _ in self.slots]
-        for row in second.opening if self.incidents else []:
-            ends = [second.addresses[end[row]] for end in second.ends]
+        for slot, *codes, _, port, proto in second.opened if self.incidents else []:
+            ends = [second.addresses[code] for code in codes]
             for incident, peer in ((self.incidents.get((role, ends[role])), ends[1 - role]) for role in (0, 1)):
                 if incident:
-                    gathered[second.slot[row]].append(partial(incident.gather, peer, *second.ports(row)))
+                    gathered[slot].append(partial(incident.gather, peer, port, proto))
         for slot, news in zip(self.slots, gathered, strict=True):
             start = slot.number * SLOT
             self.elapsed += min(max(start - self.end, 0), STEP) if self.end else 0

@@ -91,24 +91,22 @@ def log2(n: int) -> int:
     return whole << 16 | fraction
 
 
-def surprise(forest: Any, x: dict[str, float]) -> tuple[float, dict[str, float]]:
+def surprise(forest: Any, x: dict[str, float], credit: dict[str, float] | None = None) -> float:
     """The surprise of a point in bits, from River's own nodes: -HEIGHT (all are here) to log2(WINDOW + 1) (none is).
 
-    The second value is what the splits on each feature contribute to it.
+    `credit`, if given, receives what the splits on each feature contribute.
     """
-    total, even, fewest, credit = 0, log2(2 * forest.window_size + 2), 0.1 * forest.window_size, dict.fromkeys(x, 0)
+    total, even, fewest, share = 0, log2(2 * forest.window_size + 2), 0.1 * forest.window_size, UNIT * len(forest.trees)
     for node in forest.trees:
         depth, mass = 0, node.r_mass
-        here = even - log2(2 * mass + 1)
         while depth < forest.height and mass >= fewest:  # a walk ends where River's does
-            depth, split, before = depth + 1, node.feature, here
+            depth, split, before = depth + 1, node.feature, mass
             node = node.children[x[split] >= node.threshold]
             mass = node.r_mass
-            here = even - log2(2 * mass + 1) - depth * UNIT
-            credit[split] += here - before
-        total += here
-    scale = UNIT * len(forest.trees)
-    return total / scale, {name: bits / scale for name, bits in credit.items()}
+            if credit is not None:
+                credit[split] += (log2(2 * before + 1) - log2(2 * mass + 1) - UNIT) / share
+        total += even - log2(2 * mass + 1) - depth * UNIT
+    return total / share
 
 
 class Learner:
@@ -157,21 +155,26 @@ class Sight:
         shares = (to4(min(max(x / top, 0), 1), UNIT) for x, top in zip(self.spread, TOP, strict=True))
         self.bins = [min(int(share * TAIL_BINS), TAIL_BINS - 1) for share in shares]
         above = learner.above[range(len(self.bins)), self.bins].tolist()  # seconds in which a value was as high
-        tails = {name: math.log2((learner.learned + 1) / (n + 1)) for name, n in zip(FEATURES, above, strict=True)}
+        self.tails = [math.log2((learner.learned + 1) / (n + 1)) for n in above]  # bits
         if learner.own is None:
-            rarest = max(tails, key=tails.__getitem__)
-            bits, self.credit = surprise(learner.model, self.point) if learner.learned >= WINDOW else (0.0, tails)
-            self.credit = {name: max(c, 0) for name, c in self.credit.items()}
-            self.credit[rarest] += tails[rarest]
-            bits += tails[rarest]
+            bits = max(self.tails) + (surprise(learner.model, self.point) if learner.learned >= WINDOW else 0)
         else:  # how rare its score is among its own, 16 bits at most: the evidence is this alone
-            (ordered, latest), self.credit = learner.own, tails
+            ordered, latest = learner.own
             bits = math.log2((len(ordered) + 1) / (len(ordered) - bisect.bisect_left(ordered, self.score) + 1))
             bisect.insort(ordered, self.score)
             latest.append(self.score)
             if len(latest) > MAX_KEPT:
                 del ordered[bisect.bisect_left(ordered, latest.popleft())]
-        self.evidence = float(np.float32(bits))  # bits; credit: what speaks for it, by feature
+        self.evidence = float(np.float32(bits))  # bits
+
+    def shares(self, learner: Learner) -> list[float]:
+        """What part each feature has in what speaks for the evidence, 0 to 1."""
+        credit = dict.fromkeys(FEATURES, 0.0)
+        if learner.own is None:
+            surprise(learner.model, self.point, credit)
+        counts = [t if learner.own or i == self.tails.index(max(self.tails)) else 0 for i, t in enumerate(self.tails)]
+        bits = [max(c, 0) + t for c, t in zip(credit.values(), counts, strict=True)]
+        return [to4(b / (sum(bits) or 1)) for b in bits]
 
     def learn(self, learner: Learner) -> None:
         """Lets the learner take it for usual."""

@@ -49,7 +49,7 @@ class Incident:
             self.features |= {} if learner.own else {"hst_score": to4(sight.score)}
         self.count, self.last, self.changed = self.count + 1, now, True
 
-    def gather(self, peer: str, _: int, port: int, proto: int) -> None:
+    def gather(self, peer: str, port: int, proto: int) -> None:
         """Takes a connection that is opened while the incident is open."""
         self.count += 1
         if max(len(self.peers), len(self.ports)) < MAX_NAMES:
@@ -100,12 +100,12 @@ def mean(parts: dict[str, float]) -> float:
 
 def reasons(sight: Sight, learner: Learner) -> list[Alert]:
     """The three features that say most, each held against the range that is usual in this network."""
-    found, total = list[Alert](), sum(sight.credit.values()) or 1
+    found, shares = list[Alert](), sight.shares(learner)
     for i, (name, (unit, _, decades)) in enumerate(FEATURES.items()):
         ends = learner.scaler.low[i], learner.scaler.high[i]
         low, high = (float(f"{max(math.expm1(end) if decades else end, 0):.3g}") for end in ends)
         reason = {"feature": name, "value": to4(sight.vector[i]), "unit": unit, "expected": {"low": low, "high": high}}
-        found.append(reason | {"contribution": to4(sight.credit[name] / total), "basis": "network"})
+        found.append(reason | {"contribution": shares[i], "basis": "network"})
     return sorted(found, key=lambda r: -r["contribution"])[:3]
 
 
