@@ -5,7 +5,7 @@ Either gives slots, none before its time: a live stream is judged as it comes. A
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BufferedReader
 from types import SimpleNamespace
 from typing import Any
@@ -28,8 +28,8 @@ class Unreadable(Exception):
 class Consumer:
     """A stream of records, and how many of them were of no use."""
 
-    def __init__(self, stream: BufferedReader) -> None:
-        self.stream, self.stopped, self.problem = stream, False, ""  # stopped: by a signal; problem: to be told
+    def __init__(self, stream: BufferedReader, warn: Callable[[str], None]) -> None:
+        self.stream, self.warn, self.stopped = stream, warn, False  # stopped: by a signal
         self.records, self.malformed, self.missing = 0, 0, 0
 
     def slots(self, kind: str) -> Iterator[Slot]:
@@ -58,7 +58,8 @@ class Consumer:
                     unclosed += 1
             except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
                 self.malformed += 1
-                self.problem = f"record {self.records} is malformed and left out: {error!r}"
+                if self.malformed == 1:
+                    self.warn(f"record {self.records} is malformed and left out, as all such: {error!r}")
             if unclosed > MAX_OPEN:
                 raise Unreadable("a million packets without a watermark: netlyra analyze --emit packets writes them")
         if unclosed and not self.stopped:
@@ -68,6 +69,7 @@ class Consumer:
         """The slots of Arrow: IPC streams of one batch, each in a zstd frame of its own, one after the other."""
         file: Any = SimpleNamespace(read=self.stream.read1, closed=False, close=lambda: None)
         stream, rows, last = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"), list[Any](), ("", 0)
+        known = {"connections", "dns", "arp"}
         try:
             while messages := list(iter(ipc.MessageReader.open_stream(stream))):
                 self.records += 1
@@ -80,8 +82,9 @@ class Consumer:
                 boot, seq = about["boot"], int(about["seq"])
                 self.missing += max(seq - last[1] - 1, 0) if boot == last[0] else 0
                 last = boot, seq
-                if about["kind"] not in ("connections", "dns", "arp"):
-                    self.problem = f"record {self.records} is of the unknown kind {about['kind']!r} and left out"
+                if about["kind"] not in known:
+                    self.warn(f"record {self.records} is of the unknown kind {about['kind']!r}: all such are left out")
+                    known.add(about["kind"])
                 if about["kind"] != "connections":
                     continue
                 rows += [ipc.read_record_batch(message, schema) for message in messages[1:]]

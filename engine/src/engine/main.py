@@ -142,12 +142,12 @@ class Judge:
         )
 
 
-def say(level: str, message: str, figures: dict[str, float]) -> None:
+def say(level: str, message: str, **figures: float) -> None:
     """Tells something on standard error: a line of text on a terminal, that of signs of life anew, JSON elsewhere."""
     line = orjson.dumps({"time": when(time.time_ns() // 1000), "level": level, "msg": message, **figures}).decode()
     if TERMINAL:
         line = "\r\x1b[K" + "  ".join([message, *(f"{k.replace('_', ' ')} {v:,}" for k, v in figures.items())])
-    print(line, end="" if TERMINAL and level == "DEBUG" else "\n", file=sys.stderr, flush=True)
+    print(line, end="" if TERMINAL and message == "reading" else "\n", file=sys.stderr, flush=True)
 
 
 def load(path: Path, header: bytes) -> Judge:
@@ -176,8 +176,11 @@ def factory(text: str) -> Callable[[], Any]:
     """MODULE:FACTORY, of which the module is looked for in the working directory too."""
     sys.path.insert(0, os.getcwd())
     module, _, name = text.partition(":")
-    make = getattr(importlib.import_module(module), name)
-    _ = make().score_one, make().learn_one
+    try:
+        make = getattr(importlib.import_module(module), name)
+        _ = make().score_one, make().learn_one
+    except Exception as error:
+        raise ValueError(f"--model {text} makes no River anomaly model: {error!r}") from error
     return make
 
 
@@ -202,7 +205,7 @@ def run(o: argparse.Namespace) -> int:
     header = f"netlyra-engine 1, river {version('river')}, model {o.model}, seed {o.seed}\n".encode()
     judge = load(o.state, header) if o.state and o.state.exists() else Judge(o.seed, o.model and factory(o.model))
     stream = sys.stdin.buffer if o.file == "-" else open(o.file, "rb")  # noqa: SIM115 (to the end)
-    consumer, final, status = Consumer(cast(BufferedReader, stream)), dict[str, Alert](), 0
+    consumer, final, status = Consumer(cast(BufferedReader, stream), partial(say, "WARN")), dict[str, Alert](), 0
     judge.budget, began, told = o.alert_budget, time.monotonic(), 0.0
 
     def stop(*_: Any) -> None:
@@ -229,18 +232,18 @@ def run(o: argparse.Namespace) -> int:
             put(judge.take(slot))
             now = time.monotonic()
             if now - told > (0.5 if TERMINAL else TELL):
-                say("DEBUG", "reading", judge.figures(consumer, began))
+                say("INFO", "reading", **judge.figures(consumer, began))
                 told = now
     except Unreadable as problem:
         status = 3
-        say("ERROR", str(problem), {})
+        say("ERROR", str(problem))
     put(judge.finish() if not o.state else ())
     for alert in sorted(final.values(), key=lambda a: (a["ts"], a["id"])):
         print(orjson.dumps(alert).decode())
     sys.stdout.flush()
     if o.state:
         save(o.state, header, judge)
-    say("INFO", "ended", judge.figures(consumer, began))
+    say("INFO", "ended", **judge.figures(consumer, began))
     return status
 
 
@@ -252,6 +255,6 @@ def main(args: list[str] | None = None) -> int:
     except BrokenPipeError:  # nobody reads on; the state stays as it was saved last
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except (OSError, ValueError, ImportError, AttributeError) as error:
-        say("ERROR", str(error), {})
+    except (OSError, ValueError) as error:
+        say("ERROR", str(error))
         return 1
