@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def test_when_the_clock_is_set_back_what_is_open_closes(slots: Slots) -> None:
     assert all(a["ts"] >= "2023-11-14T22:" for a in told)
 
 
-CUT_OFF = {
+CUT_OFF: dict[str, tuple[Callable[[Slots], bytes], Callable[[bytes], bytes], int, str | None]] = {
     "packets": (packets, lambda data: data[:-50], 3, "cut off"),
     "slots": (batches, lambda data: data[:-9], 3, "cut off"),
     "garbage": (batches, lambda data: data + b"garbage", 3, "damaged"),
