@@ -208,7 +208,7 @@ def test_metrics(slots: Slots) -> None:
         port = taken.getsockname()[1]
     with subprocess.Popen([COMMAND, "--metrics", str(port), "-"], stdin=-1, stdout=-1, stderr=-1) as engine:
         assert engine.stdin and engine.stderr
-        data = batches(slots[:30])
+        data, page = batches(slots[:30]), ""
         engine.stdin.write(data)
         engine.stdin.flush()
         for _ in range(100):

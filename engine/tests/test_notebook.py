@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nbformat
 import pytest
@@ -19,8 +19,8 @@ def test_the_notebook_plots_scores() -> None:
         if os.environ.get("CI") == "true":
             pytest.fail("./netlyra is missing: ./task build makes it")
         pytest.skip("./netlyra is missing: ./task build makes it")
-    read: Any = nbformat.read  # pyright: ignore[reportUnknownMemberType]
-    notebook: Any = read(EXAMPLES / "scores.ipynb", as_version=4)
+    read = cast(Any, nbformat).read
+    notebook = read(EXAMPLES / "scores.ipynb", as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(EXAMPLES)}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs)

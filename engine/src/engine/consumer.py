@@ -101,20 +101,27 @@ class Consumer:
 
 def add(rows: dict[Any, list[Any]], p: dict[str, Any]) -> None:
     """Adds a packet to the row of its connection, if it belongs to one. Raises an error if it is malformed."""
-    up, size, entropy = p.get("dir") == "orig", p.get("wire_len", 0), round(p["entropy"] * 1e4)
-    src, dst, src_port, dst_port, proto = p["src_ip"], p["dst_ip"], p["src_port"], p["dst_port"], p["proto"]
-    number = NUMBER.get(proto) or int(proto)
-    if not (0 <= size < 1 << 32 and 0 <= entropy <= 80_000 and 0 <= src_port | dst_port | number < 1 << 16):
-        raise ValueError("a number is out of its range")
-    if not up and p.get("dir") != "resp":
-        return
-    key = (src, dst, src_port, dst_port, number) if up else (dst, src, dst_port, src_port, number)
+    get, size, entropy = p.get, p.get("wire_len", 0), round(p["entropy"] * 1e4)
+    key = p["src_ip"], p["dst_ip"], p["src_port"], p["dst_port"], p["proto"]
+    up = get("dir") == "orig"
+    if not up:
+        if get("dir") != "resp":
+            return
+        key = key[1], key[0], key[3], key[2], key[4]
     row = rows.get(key)
     if row is None:
+        src, dst, src_port, dst_port, proto = key
+        number = NUMBER.get(proto) or int(proto)
         _ = address(src), address(dst)  # which raise an error if they are none
-        row = rows[key] = [*key, 0, 0, 0, 0, 0, 0, 0, 0]
-    row[5] += p.get("conn_new") is True
-    row[6] += p.get("conn_established") is True
+        if not 0 <= src_port | dst_port | number < 1 << 16:
+            raise ValueError("a port or protocol is out of its range")
+        row = rows[key] = [src, dst, src_port, dst_port, number, 0, 0, 0, 0, 0, 0, 0, 0]
+    if not (0 <= size < 1 << 32 and 0 <= entropy <= 80_000):
+        raise ValueError("wire_len or entropy is out of its range")
+    if get("conn_new"):
+        row[5] += 1
+    if get("conn_established"):
+        row[6] += 1
     row[8 - up] += 1
     row[10 - up] += size
     if up and p["payload_len"] > 0:

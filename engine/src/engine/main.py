@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import pickle
@@ -250,6 +251,7 @@ def run(o: argparse.Namespace) -> int:
 def main(args: list[str] | None = None) -> int:
     """Runs the command. Exit status: 0 all judged, 1 failed, 2 wrong usage, 3 the stream was damaged or cut off."""
     o = options(args)
+    gc.set_threshold(100_000, 20, 100)  # rows come and go by the million, and have no cycles
     try:
         return run(o)
     except BrokenPipeError:  # nobody reads on; the state stays as it was saved last
