@@ -116,7 +116,9 @@ def test_when_the_clock_is_set_back_what_is_open_closes(slots: Slots) -> None:
     back = [(number - 10_000_000, rows) for number, rows in slots[:60]]
     told = run(batches(slots[:370]) + batches(back, boot=1))[0]
     assert {a["state"] for a in {a["id"]: a for a in told}.values()} == {"closed"}
-    assert all(a["ts"] >= "2023-11-14T22:" for a in told)
+    before = {a["id"] for a in run(batches(slots[:370]))[0]}
+    assert before and before <= {a["id"] for a in told}
+    assert all(a["ts"] >= "2023-11-14T22:" for a in told if a["id"] in before)
 
 
 CUT_OFF: dict[str, tuple[Callable[[Slots], bytes], Callable[[bytes], bytes], int, str | None]] = {
@@ -232,3 +234,26 @@ def test_another_model_takes_the_place_of_the_trees(slots: Slots) -> None:
     done = subprocess.run([COMMAND, "--model", "json:loads", "-"], input=b"", capture_output=True, timeout=60)
     assert done.returncode in (1, 2)
     assert b"Traceback" not in done.stderr
+
+
+def test_another_model_is_saved_too(slots: Slots, tmp_path: Path) -> None:
+    flags = ("--model", "one_class_svm:make", "--state", str(tmp_path / "state"))
+    parts = [run(batches(cut), *flags)[0] for cut in (slots[:364], slots[364:])]
+    whole = run(batches(slots), "--model", "one_class_svm:make")[0]
+    told = [(a["id"], a["rev"], a["score"]) for part in parts for a in part]
+    assert told == [(a["id"], a["rev"], a["score"]) for a in whole if a["state"] == "open"]
+
+
+def test_docs_name_every_flag() -> None:
+    page = (EXAMPLES.parent.parent / "docs" / "engine.md").read_text()
+    usage = subprocess.run([COMMAND, "--help"], check=True, capture_output=True, text=True).stdout
+    flags = set(re.findall(r"--[a-z-]+", usage)) - {"--emit", "--help"}
+    assert flags
+    assert {flag for flag in flags if f"| `{flag}" not in page} == set()
+
+
+def test_the_method_can_be_read_in_one_go() -> None:
+    source = EXAMPLES.parent / "src" / "engine"
+    judge = (source / "main.py").read_text().split("\nclass Judge", 1)[1].split("\ndef say", 1)[0]
+    files = [(source / name).read_text() for name in ("features.py", "model.py", "producer.py")]
+    assert sum(text.count("\n") for text in [*files, judge]) <= 600

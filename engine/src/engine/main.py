@@ -24,14 +24,14 @@ import prometheus_client
 from .consumer import Consumer, Unreadable
 from .features import SECOND, SLOT, Second, Slot, Windows
 from .model import BLOCK, LINE, WINDOW, Learner, Sight, to4
-from .producer import Alert, Incident, mean, when
+from .producer import Alert, Incident, when
 
 WARM_UP = 50  # packets
 STEP = 2 * SECOND  # of a silence so much counts as time judged
 JUMP = 250 * SLOT  # a slot that is older by more: the clock was set back
 ACCEPT = 1800 * SECOND  # what is too rare for longer is the new normal, and learned
 MAX_INCIDENTS, MAX_PAST = 512, 128  # open at the same time; seconds for which it is known what had been seen
-TERMINAL, TELL = sys.stderr.isatty(), 60  # seconds between two signs of life
+TERMINAL, TELL, SAVE = sys.stderr.isatty(), 60, 300  # seconds between two signs of life, and two times of saving
 
 
 class Judge:
@@ -139,7 +139,7 @@ class Judge:
             {"records": consumer.records, "malformed": consumer.malformed, "missing": consumer.missing}
             | {"packets": self.packets, "packets_per_second": rate, "capture_seconds": self.elapsed // SECOND}
             | {"incidents": self.raised, "incidents_open": len(self.incidents), "incidents_refused": self.refused}
-            | {"learning": mean(self.parts())}
+            | {"learning": to4(sum(self.parts().values()) / len(self.parts()))}
         )
 
 
@@ -156,9 +156,8 @@ def load(path: Path, header: bytes) -> Judge:
     about, data = path.stat(), path.read_bytes()
     if about.st_uid != os.geteuid() or about.st_mode & 0o022:  # a pickle is a program
         raise ValueError(f"{path}: others may have written it, so it is not read")
-    if not data.startswith(header) or zlib.crc32(body := data[len(header) + 4 :]) != int.from_bytes(
-        data[len(header) :][:4]
-    ):
+    check, body = data[len(header) :][:4], data[len(header) + 4 :]
+    if not data.startswith(header) or zlib.crc32(body) != int.from_bytes(check):
         raise ValueError(f"{path}: damaged, or not of {header.decode().strip()}: move it away to begin anew")
     return pickle.loads(body)
 
@@ -185,6 +184,12 @@ def factory(text: str) -> Callable[[], Any]:
     return make
 
 
+def endpoint(text: str) -> tuple[str, int]:
+    """HOST:PORT, or a port of the loopback address."""
+    host, _, port = text.rpartition(":")
+    return host or "127.0.0.1", int(port)
+
+
 def options(args: list[str] | None) -> argparse.Namespace:
     """The command line."""
     about = "Reads what netlyra analyze --emit packets, or slots, writes, and prints alerts as JSON lines."
@@ -196,7 +201,7 @@ def options(args: list[str] | None) -> argparse.Namespace:
     p.add_argument("--seed", type=int, default=1, help="of the trees (default: %(default)s)")
     p.add_argument("--model", metavar="MODULE:FACTORY", help="another River anomaly model in the place of the trees")
     p.add_argument("--state", type=Path, metavar="FILE", help="go on from what was learned, and save it at the end")
-    p.add_argument("--metrics", metavar="[HOST:]PORT", help="serve /metrics for Prometheus; HOST: 127.0.0.1")
+    p.add_argument("--metrics", type=endpoint, metavar="[HOST:]PORT", help="serve /metrics (HOST: 127.0.0.1)")
     o = p.parse_args(args)
     return o if o.alert_budget > 0 else p.error("--alert-budget: must be positive")
 
@@ -204,10 +209,12 @@ def options(args: list[str] | None) -> argparse.Namespace:
 def run(o: argparse.Namespace) -> int:
     """Judges the stream to its end. Gives the exit status."""
     header = f"netlyra-engine 1, river {version('river')}, model {o.model}, seed {o.seed}\n".encode()
-    judge = load(o.state, header) if o.state and o.state.exists() else Judge(o.seed, o.model and factory(o.model))
+    make = factory(o.model) if o.model else None  # which a state's own model may need, too
+    judge = load(o.state, header) if o.state and o.state.exists() else Judge(o.seed, make)
     stream = sys.stdin.buffer if o.file == "-" else open(o.file, "rb")  # noqa: SIM115 (to the end)
     consumer, final, status = Consumer(cast(BufferedReader, stream), partial(say, "WARN")), dict[str, Alert](), 0
-    judge.budget, began, told = o.alert_budget, time.monotonic(), 0.0
+    judge.budget, began = o.alert_budget, time.monotonic()
+    told, saved = began, began
 
     def stop(*_: Any) -> None:
         consumer.stopped = True
@@ -219,8 +226,7 @@ def run(o: argparse.Namespace) -> int:
         for name in judge.figures(consumer, began):
             gauge = prometheus_client.Gauge("netlyra_engine_" + name, name.replace("_", " "))
             gauge.set_function(lambda name=name: judge.figures(consumer, began)[name])
-        host, _, port = o.metrics.rpartition(":")
-        prometheus_client.start_http_server(int(port), host or "127.0.0.1")
+        prometheus_client.start_http_server(o.metrics[1], o.metrics[0])
 
     def put(alerts: Iterable[Alert]) -> None:
         for alert in alerts:
@@ -235,6 +241,9 @@ def run(o: argparse.Namespace) -> int:
             if now - told > (0.5 if TERMINAL else TELL):
                 say("INFO", "reading", **judge.figures(consumer, began))
                 told = now
+            if o.state and now - saved > SAVE:
+                save(o.state, header, judge)
+                saved = now
     except Unreadable as problem:
         status = 3
         say("ERROR", str(problem))

@@ -65,6 +65,7 @@ class Incident:
         if peers:
             peer, orig_port, (port, proto) = peers[0][0][1], 0, ports[0][0]
             port *= len(ports) == 1
+        learning = to4(sum(parts.values()) / len(parts))
         src, dst = (self.who, peer)[:: 1 - 2 * self.role]
         lead, received, lost = self.reasons[0], seen[0] - self.seen[0], seen[1] - self.seen[1]
         numbers = [("peers", len(self.hosts), "hosts"), ("ports", len(self.doors), "ports")]
@@ -88,14 +89,9 @@ class Incident:
             | {"category": "anomaly", "severity": "medium", "summary": summary, "facts": facts, "reasons": self.reasons}
             | {"counterfactual": counterfactual, "role": ("targets", "sources")[self.role]}
             | {"peers": {"total": len(self.hosts), "top": tops[0]}, "ports": {"total": len(self.doors), "top": tops[1]}}
-            | {"detector": {"name": "netlyra-engine", "version": __version__, "parts": parts, "learning": mean(parts)}}
+            | {"detector": {"name": "netlyra-engine", "version": __version__, "parts": parts, "learning": learning}}
             | {"capture_confidence": to4(1 - lost / max(received + lost, 1))}
         )
-
-
-def mean(parts: dict[str, float]) -> float:
-    """The mean of what has been learned."""
-    return to4(sum(parts.values()) / len(parts))
 
 
 def reasons(sight: Sight, learner: Learner) -> list[Alert]:
