@@ -14,6 +14,8 @@ ROOT = Path(__file__).parent.parent.parent
 NETLYRA = ROOT / "netlyra"
 COMMAND = Path(sys.executable).with_name("netlyra-engine")
 SAMPLE = ROOT / "demo" / "sample.pcap.zst"
+CAPTURES = ROOT.parent / "shared" / "captures"  # labelled ones beside the project, which may be missing
+COMPOSED = ["office-dev"] if (CAPTURES / "compose.py").exists() else []
 OFFICES = {7: "scan_top100,dns_tunnel_txt,brute_ssh", 11: "scan_horizontal_tcp,scan_icmp_sweep,exfil_dns"}
 
 
@@ -37,12 +39,16 @@ def netlyra() -> None:
         pytest.skip("./netlyra is missing: ./task build makes it")
 
 
-@pytest.fixture(scope="module", params=["sample", *OFFICES])
+@pytest.fixture(scope="module", params=["sample", *OFFICES, *COMPOSED])
 def capture(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample, and generated offices with attacks."""
+    """The sample, generated offices with attacks, and what can be composed."""
     if request.param == "sample":
         return SAMPLE
     path = tmp_path_factory.mktemp("office") / f"{request.param}.pcap"
+    if request.param in COMPOSED:
+        compose = [sys.executable, CAPTURES / "compose.py", CAPTURES / "schedules" / f"{request.param}.json"]
+        subprocess.run([*compose, CAPTURES, path.with_suffix("")], check=True, capture_output=True, timeout=600)
+        return path
     make = [
         NETLYRA,
         "bench",
