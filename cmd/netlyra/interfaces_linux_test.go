@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"netlyra/internal/capture"
+	"netlyra/internal/models"
 	"netlyra/internal/nettest"
 )
 
@@ -74,4 +76,30 @@ func TestAnInterfaceWithAComma(t *testing.T) {
 	if status, said := start(t, ns, nil, append(args, `a\,b`)); status != exitOK {
 		t.Errorf("exit status %d: %s", status, said)
 	}
+}
+
+// What a filter refuses of a file has been received all the same.
+func TestAFileIsReceivedWhole(t *testing.T) {
+	p := startRun(t, nil, filepath.Join(t.TempDir(), "netlyra.db"), "--read", sample, "--speed", "max", "--filter", "icmp")
+	var s models.Stats
+	p.await("the end of the file", func() bool {
+		p.get("api/v1/stats", &s)
+		return len(s.Interfaces) == 1 && s.Interfaces[0].Link == "ended"
+	})
+	whole := 0
+	f, err := capture.OpenFile(sample, capture.FileOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	for b := new(models.Batch); ; whole += len(b.Frames) {
+		if err := f.Read(b); err != nil {
+			whole += len(b.Frames)
+			break
+		}
+	}
+	if got := s.Interfaces[0].Received; got != uint64(whole) || s.Packets >= got || s.Packets == 0 {
+		t.Errorf("%d received of %d, %d packets passed the filter", got, whole, s.Packets)
+	}
+	p.terminate()
 }

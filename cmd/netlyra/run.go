@@ -108,7 +108,11 @@ func (w *watcher) build(ctx context.Context) (console *role.Console, sensor *rol
 		return nil, nil, nil, err
 	}
 	telemetry.PaceCollections(heapBase+int64(c.MaxConnections)*connectionBytes, os.LookupEnv)
-	w.bus = bus.NewMemory(bus.MemoryOptions{TopicBytes: map[bus.Topic]int{bus.TopicConnections: 16 << 20, bus.TopicHosts: 16 << 20}})
+	room := 16 << 20
+	if c.Read != "" { // which waits: what is shown is to be of now
+		room = 2 << 20
+	}
+	w.bus = bus.NewMemory(bus.MemoryOptions{TopicBytes: map[bus.Topic]int{bus.TopicConnections: room, bus.TopicHosts: room}})
 	producer, err := w.bus.Producer()
 	if err != nil {
 		return nil, nil, nil, err
@@ -139,7 +143,7 @@ func (w *watcher) build(ctx context.Context) (console *role.Console, sensor *rol
 		Name: c.Sensor, Source: w.name, Workers: c.Workers, File: c.Read != "", Live: true, Stay: true,
 		Flow: flow.Options{MaxConnections: c.MaxConnections, Seed: binary.LittleEndian.Uint64(seed[:]), FirstID: last + 1},
 	}, role.SensorDeps{
-		Sources: w.sources, Detector: judge, Bus: producer, Topics: role.ConsoleTopics(), Changed: changed, Links: w.links, FileTime: w.fileTime, Log: w.log,
+		Sources: w.sources, Detector: judge, Bus: producer, Topics: role.ConsoleTopics(), Changed: changed, Links: w.links, Received: w.received, FileTime: w.fileTime, Log: w.log,
 	})
 	if err != nil {
 		return nil, nil, nil, err
@@ -179,6 +183,7 @@ type watcher struct {
 	sources  []pipeline.Source
 	name     string            // of what is watched
 	fileTime func(int64) int64 // of a file
+	received func() uint64     // of a file
 	links    func() []models.Interface
 	live     capture.LiveOptions // of the interfaces
 	noRoute  bool                // they are all that are up, as there is no default route
@@ -240,6 +245,7 @@ func (w *watcher) openReplay(p *program) error {
 	}
 	w.sources = []pipeline.Source{src}
 	w.fileTime = replay.FileTime
+	w.received = func() uint64 { return replay.Stats().Frames }
 	w.name = filepath.Base(c.Read)
 	return nil
 }

@@ -326,7 +326,7 @@ func (l *memoryLive) ConnectionChanges(since uint64) models.ConnectionChanges {
 	ch := models.ConnectionChanges{Generation: l.gen, Full: since == 0}
 	for id, c := range l.conns {
 		if l.gens[id] > since {
-			ch.Rows = append(ch.Rows, c)
+			ch.Rows = append(ch.Rows, &c)
 		}
 	}
 	for id, gen := range l.gone {

@@ -80,7 +80,7 @@ func newRowBlock(ch *models.ConnectionChanges) rowBlock {
 	size := 0
 	for _, single := range []bool{false, true} {
 		for i := range ch.Rows {
-			c := &ch.Rows[i]
+			c := ch.Rows[i]
 			if c.Single() != single {
 				continue
 			}

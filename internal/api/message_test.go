@@ -65,7 +65,7 @@ func TestAMessageFitsIntoAClientsQueue(t *testing.T) {
 		if i%2 == 0 {
 			c.SNI = c.SNI[:200] + "\x01\x02<>"
 		}
-		ch.Rows = append(ch.Rows, c)
+		ch.Rows = append(ch.Rows, &c)
 	}
 	for _, gone := range []int64{0, maxGone} {
 		ch.Full, ch.Gone = gone == 0, nil
@@ -124,7 +124,7 @@ func TestClientsComeToKnowTheSame(t *testing.T) {
 func TestTalkersComeBeforeAFlood(t *testing.T) {
 	ch := models.ConnectionChanges{Generation: 1, Full: true}
 	for i := range int64(2 * maxRows) {
-		ch.Rows = append(ch.Rows, models.Connection{ID: i, PacketsUp: 1})
+		ch.Rows = append(ch.Rows, &models.Connection{ID: i, PacketsUp: 1})
 	}
 	talkers := map[int64]bool{}
 	for i := range int64(20) {
@@ -133,7 +133,7 @@ func TestTalkersComeBeforeAFlood(t *testing.T) {
 			c = models.Connection{ID: 1e6 + i, PacketsUp: 1, PacketsDown: 1}
 		}
 		talkers[c.ID] = true
-		ch.Rows = append(ch.Rows, c) // the latest stand first
+		ch.Rows = append(ch.Rows, &c) // the latest stand first
 	}
 	b := newRowBlock(&ch)
 	for i, r := range b.rows {

@@ -85,11 +85,12 @@ func WatermarkOf(s *models.SensorSlot) Watermark {
 // Alert is one revision of an incident.
 type Alert struct{ *models.Alert }
 
-// Connections is what has happened to a sensor's connections.
+// Connections is what has happened to a sensor's connections. There is one a second at least, so that who watches knows the time.
 type Connections struct {
 	Now     models.Micros       // capture time that they are told at
 	Changed []models.Connection // have changed, or ended: to be stored
 	Moving  []models.Connection // others, that move: their present state, for whoever watches
+	Ended   bool                // there is nothing more to come: the capture is over
 }
 
 // Hosts is what addresses have done since the last of these.
@@ -97,9 +98,7 @@ type Hosts []models.Host
 
 // Sensor is what a sensor has counted since the last of these.
 type Sensor struct {
-	Now    models.Micros // capture time that it has come to
 	Series []models.SeriesPoint
-	Ended  bool // there is nothing more to come: its capture is over
 }
 
 // Blob is an opaque body.
@@ -129,7 +128,7 @@ func (b SlotBatch) count() int   { return len(b) }
 func (Watermark) count() int     { return 1 }
 func (Alert) count() int         { return 1 }
 func (Blob) count() int          { return 1 }
-func (c Connections) count() int { return len(c.Changed) + len(c.Moving) }
+func (c Connections) count() int { return len(c.Changed) } // the others are shown, and soon shown again
 func (h Hosts) count() int       { return len(h) }
 func (Sensor) count() int        { return 1 }
 

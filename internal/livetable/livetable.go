@@ -37,9 +37,9 @@ type Table struct {
 }
 
 type row struct {
-	conn       models.Connection
-	generation uint64 // it changed in
-	since      int64  // capture time from which its rates are measured, and what it had moved by then
+	conn       *models.Connection // another one after each change: readers hold it
+	generation uint64             // it changed in
+	since      int64              // capture time from which its rates are measured, and what it had moved by then
 	up, down   uint64
 }
 
@@ -92,10 +92,12 @@ func (t *Table) Expire(now int64) {
 	for e := t.rows.Back(); e != nil; e = next {
 		next = e.Prev()
 		r := rowOf(e)
-		if silent := now - int64(r.conn.LastTS); silent > longestSilence(&r.conn) || silent < -ahead {
+		if silent := now - int64(r.conn.LastTS); silent > longestSilence(r.conn) || silent < -ahead {
 			t.remove(e)
 		} else if silent > ratePeriod && r.conn.RateUp+r.conn.RateDown > 0 {
-			r.conn.RateUp, r.conn.RateDown = 0, 0
+			still := *r.conn
+			still.RateUp, still.RateDown = 0, 0
+			r.conn = &still
 			r.since, r.up, r.down = now, r.conn.BytesUp, r.conn.BytesDown
 			if r.generation != t.generation { // one that was moved to the front is not met again
 				t.touch(e)
@@ -119,12 +121,12 @@ func (t *Table) Find(id int64) (c models.Connection, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.byID[id]; e != nil {
-		return rowOf(e).conn, true
+		return *rowOf(e).conn, true
 	}
 	return models.Connection{}, false
 }
 
-// Since lists what has changed after a generation, the latest first. 0 asks for all.
+// Since lists what has changed after a generation, the latest change first. 0 asks for all.
 func (t *Table) Since(generation uint64) models.ConnectionChanges {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -140,7 +142,6 @@ func (t *Table) Since(generation uint64) models.ConnectionChanges {
 			c.Gone = append(c.Gone, t.gone[i].id)
 		}
 	}
-	slices.SortStableFunc(c.Rows, func(a, b models.Connection) int { return int(b.LastTS - a.LastTS) })
 	return c
 }
 
@@ -186,7 +187,10 @@ func rowOf(e *list.Element) *row {
 // measure takes the connection's present state and brings the rates up to date. What it had moved before the table heard of it counts only
 // if it is that young.
 func (r *row) measure(c *models.Connection, now int64, fresh bool) {
-	rates := [2]float64{r.conn.RateUp, r.conn.RateDown}
+	var rates [2]float64
+	if !fresh {
+		rates = [2]float64{r.conn.RateUp, r.conn.RateDown}
+	}
 	switch {
 	case fresh && now-int64(c.FirstTS) <= ratePeriod:
 		r.since = int64(c.FirstTS)
@@ -201,8 +205,9 @@ func (r *row) measure(c *models.Connection, now int64, fresh bool) {
 	if elapsed >= ratePeriod {
 		r.since, r.up, r.down = now, c.BytesUp, c.BytesDown
 	}
-	r.conn = *c
-	r.conn.RateUp, r.conn.RateDown = rates[0], rates[1]
+	present := *c
+	present.RateUp, present.RateDown = rates[0], rates[1]
+	r.conn = &present
 }
 
 // standing is the time of its last packet or, where nobody answers, one of before.

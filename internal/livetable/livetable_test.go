@@ -22,7 +22,7 @@ func TestWhatHasChangedIsTold(t *testing.T) {
 	}
 	l.Update([]models.Connection{conn(1, 30, models.ConnDone), conn(3, 30, "")}, 30)
 	got := l.Since(all.Generation)
-	want := models.ConnectionChanges{Generation: all.Generation + 1, Rows: []models.Connection{conn(3, 30, "")}, Gone: []int64{1}}
+	want := models.ConnectionChanges{Generation: all.Generation + 1, Rows: []*models.Connection{{ID: 3, LastTS: 30}}, Gone: []int64{1}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
@@ -174,5 +174,25 @@ func TestRatesAreThoseOfTheLastSecond(t *testing.T) {
 	}
 	if rows := v.Since(generation).Rows; len(rows) != 2 {
 		t.Errorf("%d rows are known to have changed, want both that fell silent", len(rows))
+	}
+}
+
+// BenchmarkSince: what a client that knows nothing costs, and one that is up to date.
+func BenchmarkSince(b *testing.B) {
+	l := New()
+	for step := range int64(64) {
+		cs := make([]models.Connection, Rows/16)
+		for i := range cs {
+			cs[i] = conn((step*int64(len(cs))+int64(i))%Rows, models.Micros(step*1000+int64(i)%7), "")
+		}
+		l.Update(cs, step*1000)
+	}
+	for name, known := range map[string]uint64{"all": 0, "nothing new": l.Since(0).Generation} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				l.Since(known)
+			}
+		})
 	}
 }

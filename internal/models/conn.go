@@ -90,7 +90,7 @@ type SlotPart struct {
 	Failed  []ConnSlot // that ended without an answer
 	ARP     []Observation
 	DNS     []Question
-	Unheard uint64 // DNS messages there was no room for
+	Unheard uint64 // DNS messages and ARP packets there was no room for
 }
 
 // Observation is something that belongs to no connection but that the detector is told of: an ARP packet (RFC 826).
@@ -203,8 +203,8 @@ func (c *Connection) Single() bool { return c.PacketsDown == 0 && c.PacketsUp <=
 
 // ConnectionChanges is what happened to the connections that are shown live, between two generations.
 type ConnectionChanges struct {
-	Generation uint64       // what the reader knows after this
-	Full       bool         // Rows are all there is: what the reader knew before is void
-	Rows       []Connection // new or changed, each at most once, in their present state, the latest first
-	Gone       []int64      // have left
+	Generation uint64        // what the reader knows after this
+	Full       bool          // Rows are all there is: what the reader knew before is void
+	Rows       []*Connection // new or changed, each at most once, in their present state, the latest first; nobody may change them
+	Gone       []int64       // have left
 }

@@ -233,6 +233,9 @@ func (x *export) countSeries(r *report) {
 // flush hands on hosts and series. now is capture time.
 func (x *export) flush(now int64) {
 	x.now = now
+	if x.outputs.Connections != nil {
+		x.outputs.Connections(now, nil, nil) // time passes, though nothing may move
+	}
 	if x.outputs.Series != nil && len(x.series) > 0 {
 		x.outputs.Series(now, x.series)
 		x.series = x.series[:0]

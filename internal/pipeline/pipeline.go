@@ -47,7 +47,7 @@ type Records struct {
 type Outputs struct {
 	Records
 	// Connections takes what has happened by capture time now: connections that have changed or ended and, if Options.Live, those of
-	// the others that move most.
+	// the others that move most. It is called once a second at least, in the order of capture time.
 	Connections func(now int64, changed, moving []models.Connection)
 	// Hosts takes what addresses have done since it was last called, about once a second.
 	Hosts func([]models.Host)
@@ -77,10 +77,10 @@ type Options struct {
 
 const (
 	batchPackets   = 64      // decoded and looked up together: their cache misses overlap
-	slotsInFlight  = 3       // results per worker between it and the judge
+	slotsInFlight  = 3       // results per worker between it and the merger
 	recordsPerSlot = 4096    // connections that one worker reports per slot at most
 	sweepSlots     = 125     // slots in which the whole table is gone over: 5 s
-	viewPerSlot    = 256     // connections per worker and slot that the live view hears of
+	movingPerSlot  = 256     // connections per worker and slot that whoever watches hears of
 	exportQueue    = 64      // slot results between merger and export
 	slotPackets    = 1 << 18 // in one slot; it is cut in two beyond (four times a gigabit of smallest frames)
 	maxWorkers     = 64
@@ -98,7 +98,7 @@ type Pipeline struct {
 	generation atomic.Uint64
 }
 
-// New checks the options and allocates tables and trees; it starts nothing.
+// New checks the options and allocates tables; it starts nothing.
 func New(o Options) (*Pipeline, error) {
 	if len(o.Sources) == 0 {
 		return nil, errors.New("pipeline: no source")

@@ -39,7 +39,7 @@ type worker struct {
 	out     chan *slotResult
 }
 
-// slotResult is what a worker hands over at the end of a slot. It goes round: the judge gives it back.
+// slotResult is what a worker hands over at the end of a slot. It goes round: the merger gives it back.
 type slotResult struct {
 	slot    int64
 	epoch   int // how often the worker has seen the clock set back
@@ -48,7 +48,7 @@ type slotResult struct {
 	volume  Volumes
 	opened  uint64 // connections opened so far
 	records []flow.Record
-	active  []flow.Record // for the live view
+	active  []flow.Record // those that move most
 }
 
 // stamper gives packets their slot. It is run by whoever reads a source, before packets are dealt out.
@@ -170,7 +170,7 @@ func (w *worker) connect(ps []models.Packet, text []byte) {
 		p := &ps[i]
 		p.Entropy = w.decoder.Entropy(p.Payload)
 		if p.Proto == models.ProtoARP {
-			w.arp = append(w.arp, models.Observation{TS: p.TS, Op: p.ARPOp, Sender: p.Src, Target: p.Dst, MAC: p.ARPSenderMAC})
+			w.observe(p)
 		}
 		if p.DNSQuestion.Len > 0 && (p.SrcPort == portDNS || p.DstPort == portDNS) {
 			w.question(p, text)
@@ -200,7 +200,17 @@ func (w *worker) write(ps []models.Packet, text []byte) {
 const (
 	portDNS      = 53      // RFC 1035, section 4.2
 	maxQuestions = 1 << 12 // DNS messages per worker and slot that the detector hears of
+	maxARP       = 1 << 14 // ARP packets, likewise
 )
+
+// observe notes an ARP packet.
+func (w *worker) observe(p *models.Packet) {
+	if len(w.arp) == maxARP {
+		w.unheard++
+		return
+	}
+	w.arp = append(w.arp, models.Observation{TS: p.TS, Op: p.ARPOp, Sender: p.Src, Target: p.Dst, MAC: p.ARPSenderMAC})
+}
 
 // question notes a DNS message. Its name is copied: the batch's text is gone when the slot ends.
 func (w *worker) question(p *models.Packet, text []byte) {
@@ -216,7 +226,7 @@ func (w *worker) question(p *models.Packet, text []byte) {
 	w.dns = append(w.dns, q)
 }
 
-// passed closes the open slot if the source says that time has gone beyond it. On an idle link, too, slots pass: the judge waits for
+// passed closes the open slot if the source says that time has gone beyond it. On an idle link, too, slots pass: the merger waits for
 // those of every worker.
 func (w *worker) passed(watermark int64) {
 	slot := models.Slot(watermark)
@@ -272,7 +282,7 @@ func (w *worker) closeSlot() {
 	r.volume, w.volume = w.volume, Volumes{}
 	r.active = r.active[:0]
 	if w.live {
-		r.active = w.view(r.active)
+		r.active = w.moving(r.active)
 	}
 	r.part.Conns = w.table.TakeSlots(r.part.Conns)
 	w.table.Advance((r.slot + 1) * models.SlotMicros)
@@ -295,14 +305,14 @@ func (r *slotResult) roll() {
 	}
 }
 
-// view picks the connections that the live view hears of: those that moved most bytes in the slot.
-func (w *worker) view(dst []flow.Record) []flow.Record {
+// moving picks the connections that moved most bytes in the slot.
+func (w *worker) moving(dst []flow.Record) []flow.Record {
 	slots := w.table.Slots()
 	least := uint64(0)
-	if len(slots) > viewPerSlot {
-		least = heaviest(slots, viewPerSlot)
+	if len(slots) > movingPerSlot {
+		least = heaviest(slots, movingPerSlot)
 	}
-	return w.table.View(dst, viewPerSlot, func(s *models.ConnSlot) bool { return s.Up.Bytes+s.Down.Bytes >= least })
+	return w.table.View(dst, movingPerSlot, func(s *models.ConnSlot) bool { return s.Up.Bytes+s.Down.Bytes >= least })
 }
 
 // heaviest is a number of bytes that about n of the slots reach, by a histogram over powers of two.

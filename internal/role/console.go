@@ -47,6 +47,7 @@ type Console struct {
 	keeper  *keeper
 	table   *livetable.Table
 	updates atomic.Uint64   // of the table
+	expired int64           // capture time up to which the table has been gone over
 	cutOff  []*models.Alert // that nobody goes on with
 	alerts  bus.Consumer
 	rest    bus.Consumer
@@ -141,28 +142,29 @@ func (c *Console) read(ctx context.Context) error {
 func (c *Console) take(v bus.Value) {
 	switch v := v.(type) {
 	case bus.Connections:
-		c.show(func() {
-			c.table.Update(v.Changed, int64(v.Now))
-			c.table.Update(v.Moving, int64(v.Now))
-		})
+		c.show(&v)
 		c.store(v.Changed)
 	case bus.Hosts:
 		c.deps.Store.OfferHosts(v)
 	case bus.Sensor:
 		c.deps.Store.OfferSeries(v.Series)
-		c.show(func() {
-			if v.Ended {
-				c.table.Clear()
-			} else {
-				c.table.Expire(int64(v.Now))
-			}
-		})
 	}
 }
 
-// show changes what pages see.
-func (c *Console) show(change func()) {
-	change()
+// show changes what pages see. Its clock is that of the same records: what other topics tell may be of another time.
+func (c *Console) show(v *bus.Connections) {
+	now := int64(v.Now)
+	c.table.Update(v.Changed, now)
+	c.table.Update(v.Moving, now)
+	switch since := now - c.expired; {
+	case v.Ended:
+		c.table.Clear()
+	case since >= 1_000_000, since < 0: // or the clock was set back
+		c.table.Expire(now)
+		c.expired = now
+	case len(v.Changed)+len(v.Moving) == 0:
+		return
+	}
 	c.updates.Add(1)
 	c.server.Changed()
 }

@@ -143,3 +143,48 @@ func TestWhoRollsUpDoesNotMatter(t *testing.T) {
 		t.Errorf("%d alerts (-rolled up by the workers +by the detector)\n%s", len(here), d)
 	}
 }
+
+// When the clock is set back, what is open closes at its own time, and what has been learned stays.
+func TestTheClockIsSetBack(t *testing.T) {
+	var alerts []models.Alert
+	d, err := NewDetector(DetectorOptions{Sensor: "s"}, DetectorDeps{Alerts: func(_ context.Context, as []models.Alert) error {
+		alerts = append(alerts, as...)
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := int64(0)
+	back := false
+	p, err := pipeline.New(pipeline.Options{Sensor: "s", Sources: []pipeline.Source{openSample(t)}, Wait: true, Outputs: pipeline.Outputs{Records: pipeline.Records{
+		Slots: func(ctx context.Context, s *models.SensorSlot) error {
+			if back {
+				return nil
+			}
+			last = s.N
+			err := d.Slot(ctx, s)
+			back = len(alerts) > 0 // in the middle of the first incident
+			return err
+		},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(alerts); n == 0 || alerts[n-1].State != models.AlertOpen {
+		t.Fatalf("%d alerts, none is open", n)
+	}
+	open := alerts[len(alerts)-1]
+	alerts = nil
+	if err := d.Slot(t.Context(), &models.SensorSlot{N: last - models.SetBackSlots}); err != nil || len(alerts) != 0 {
+		t.Errorf("%v, %d alerts: 10 s are no step of the clock", err, len(alerts))
+	}
+	if err := d.Slot(t.Context(), &models.SensorSlot{N: last - 3*models.SetBackSlots, Epoch: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if len(alerts) != 1 || alerts[0].ID != open.ID || alerts[0].State != models.AlertClosed || alerts[0].LastTS < open.LastTS {
+		t.Errorf("%+v, want the end of %s", alerts, open.ID)
+	}
+}

@@ -163,8 +163,8 @@ func (k *keeper) save(ctx context.Context, alerts []*models.Alert) {
 // hides says whether an alert is hidden: as it is stored, or as far as that is known of one that could not be.
 func (k *keeper) hides(a *models.Alert) bool {
 	hidden := a.Triage == models.TriageHidden
-	if k.failed {
-		hidden = k.unseen[a.ID] || k.store.Hides(a)
+	if _, shown := k.logged[a.ID]; k.failed {
+		hidden = k.unseen[a.ID] || !shown && k.store.Hides(a) // what was shown before may have been taken out of an exception by a person
 	}
 	if hidden && a.State != models.AlertClosed {
 		k.unseen[a.ID] = true

@@ -185,3 +185,44 @@ func until(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
+
+// While the database cannot be written, an alert that a person took out of an exception stays shown, and a new one that the exception is about is hidden.
+func TestWhatAPersonShowsStaysShown(t *testing.T) {
+	s, err := store.New(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "netlyra.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := errors.Join(<-ended, s.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	shown := 0
+	k := newKeeper(s, func(*models.Alert) { shown++ }, slog.New(slog.DiscardHandler), func() bool { return false })
+	rev := func(id string, n int64) *models.Alert {
+		return &models.Alert{ID: id, Rev: n, TS: 1, SrcIP: "192.0.2.1", DstIP: "192.0.2.9", State: models.AlertOpen, Category: models.CategoryFlood, Severity: models.SeverityHigh}
+	}
+	k.save(ctx, []*models.Alert{rev("a", 1)})
+	if _, err := s.AddException(ctx, models.Exception{Host: "192.0.2.1", Reason: "r"}, models.Actor{}); err != nil {
+		t.Fatal(err)
+	}
+	k.save(ctx, []*models.Alert{rev("a", 2)})
+	if err := s.SetTriage(ctx, "a", models.TriageAcknowledged, models.Actor{}); err != nil {
+		t.Fatal(err)
+	}
+	k.save(ctx, []*models.Alert{rev("a", 3)})
+	if shown != 2 {
+		t.Fatalf("%d revisions shown, want the first and the third", shown)
+	}
+	k.failed = true // as after an attempt to store that has failed
+	if k.hides(rev("a", 4)) {
+		t.Error("what a person has shown is hidden again")
+	}
+	if !k.hides(rev("b", 1)) {
+		t.Error("a new alert that the exception is about is shown")
+	}
+}

@@ -33,13 +33,15 @@ func (f PartFunc) Run(ctx context.Context) error { return f(ctx) }
 // Run runs parts in the order in which data flows, and ends them in it. The first ones (sensor and detector) end by themselves, with ctx or
 // when any part fails. Then b is closed; who reads it ends when it has read what is left. The last ones (database and server) are ended
 // after those.
-func Run(ctx context.Context, b bus.Bus, first, readers, last []Part) error {
+func Run(ctx context.Context, b bus.Bus, up, readers, last []Part) error {
 	g, failed := errgroup.WithContext(context.WithoutCancel(ctx))
 	run, stop := context.WithCancel(ctx)
 	defer stop()
 	context.AfterFunc(failed, stop)
 	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRest()
+	var first sync.Once
+	var cause error // later ones may follow from it
 	start := func(ctx context.Context, parts []Part, failed, ended func()) {
 		var running sync.WaitGroup
 		running.Add(len(parts))
@@ -48,6 +50,7 @@ func Run(ctx context.Context, b bus.Bus, first, readers, last []Part) error {
 				defer running.Done()
 				err := p.Run(ctx)
 				if err != nil {
+					first.Do(func() { cause = err })
 					failed()
 				}
 				return err
@@ -67,11 +70,12 @@ func Run(ctx context.Context, b bus.Bus, first, readers, last []Part) error {
 		<-produced
 		stopRest()
 	})
-	start(run, first, nothing, func() {
+	start(run, up, nothing, func() {
 		closeBus()
 		close(produced)
 	})
-	return g.Wait()
+	_ = g.Wait() // it may know a later one
+	return cause
 }
 
 // Signal wakes one reader: it says that something has happened, not how often.

@@ -35,6 +35,7 @@ type SensorDeps struct {
 	Records  pipeline.Records          // take slots and packets that are published; zero: none are
 	Changed  Signal                    // set when statistics or connections have changed; nil: nobody waits
 	Links    func() []models.Interface // state of the interfaces; nil: a file has none
+	Received func() uint64             // packets of the file so far, those that a filter refuses included; nil: an interface has Links
 	FileTime func(ts int64) int64      // turns the source's times into those that its file has; nil: they are the same
 	Log      *slog.Logger
 }
@@ -44,7 +45,8 @@ type Sensor struct {
 	options SensorOptions
 	deps    SensorDeps
 	pipe    *pipeline.Pipeline
-	ended   atomic.Bool // the source has come to its end
+	ended   atomic.Bool         // the source has come to its end
+	ends    []models.Connection // the export's: for which there was no room
 }
 
 // NewSensor makes a sensor; it starts nothing.
@@ -52,16 +54,14 @@ func NewSensor(o SensorOptions, deps SensorDeps) (*Sensor, error) {
 	s := &Sensor{options: o, deps: deps}
 	outputs := pipeline.Outputs{Records: deps.Records}
 	if s.produces(bus.TopicConnections) {
-		outputs.Connections = func(now int64, changed, moving []models.Connection) {
-			s.produce(bus.TopicConnections, bus.Connections{Now: models.Micros(now), Changed: changed, Moving: moving})
-		}
+		outputs.Connections = s.connections
 	}
 	if s.produces(bus.TopicHosts) {
 		outputs.Hosts = func(hs []models.Host) { s.produce(bus.TopicHosts, bus.Hosts(hs)) }
 	}
 	if s.produces(bus.TopicSensors) {
-		outputs.Series = func(now int64, ps []models.SeriesPoint) {
-			s.produce(bus.TopicSensors, bus.Sensor{Now: models.Micros(now), Series: slices.Clone(ps)})
+		outputs.Series = func(_ int64, ps []models.SeriesPoint) {
+			s.produce(bus.TopicSensors, bus.Sensor{Series: slices.Clone(ps)})
 		}
 	}
 	if deps.Changed != nil {
@@ -77,14 +77,36 @@ func NewSensor(o SensorOptions, deps SensorDeps) (*Sensor, error) {
 
 func (s *Sensor) produces(t bus.Topic) bool { return slices.Contains(s.deps.Topics, t) }
 
-// produce hands a record to the bus. For a file it waits until there is room; of an interface the bus counts what there is no room for.
-func (s *Sensor) produce(t bus.Topic, v bus.Value) {
+// produce hands a record to the bus, and says whether that took it. For a file it waits until there is room; of an interface the bus counts what
+// there is no room for.
+func (s *Sensor) produce(t bus.Topic, v bus.Value) bool {
 	r := bus.Record{Topic: t, Key: s.options.Name, Value: v}
 	if !s.options.File {
-		s.deps.Bus.TryProduce(r)
+		return s.deps.Bus.TryProduce(r)
+	}
+	return s.deps.Bus.Produce(context.Background(), r) == nil // fails only when the bus is closed, because who reads it has failed
+}
+
+// maxEnds bounds the connections that have ended and wait for room on the bus.
+const maxEnds = 1 << 14
+
+// connections hands on what has happened to connections. Those that have ended, which would stay open in the database, go with the next record
+// if there is no room for this one.
+func (s *Sensor) connections(now int64, changed, moving []models.Connection) {
+	if len(s.ends) > 0 {
+		changed = append(s.ends, changed...)
+	}
+	if s.produce(bus.TopicConnections, bus.Connections{Now: models.Micros(now), Changed: changed, Moving: moving}) {
+		s.ends = nil
 		return
 	}
-	_ = s.deps.Bus.Produce(context.Background(), r) // fails only when the bus is closed, because who reads it has failed
+	var ends []models.Connection
+	for i := range changed {
+		if changed[i].End != models.ConnOpen && len(ends) < maxEnds {
+			ends = append(ends, changed[i])
+		}
+	}
+	s.ends = ends
 }
 
 // Run reads the sources to their end, or until ctx ends; what they have by then is still handed on.
@@ -96,8 +118,8 @@ func (s *Sensor) Run(ctx context.Context) error {
 	}
 	err := s.pipe.Run(ctx)
 	s.ended.Store(true)
-	if s.produces(bus.TopicSensors) {
-		s.produce(bus.TopicSensors, bus.Sensor{Now: s.pipe.Stats().ClockTS, Ended: true})
+	if s.produces(bus.TopicConnections) {
+		s.produce(bus.TopicConnections, bus.Connections{Now: s.pipe.Stats().ClockTS, Changed: s.ends, Ended: true})
 	}
 	stop()
 	beside.Wait()
@@ -136,9 +158,9 @@ func (s *Sensor) links() []models.Interface {
 	if s.ended.Load() {
 		state = "ended"
 	}
-	received := uint64(0)
-	for _, src := range s.deps.Sources {
-		received += src.Stats().Frames
+	link := models.Interface{Name: s.options.Source, Link: state}
+	if s.deps.Received != nil {
+		link.Received = s.deps.Received()
 	}
-	return []models.Interface{{Name: s.options.Source, Link: state, Received: received}}
+	return []models.Interface{link}
 }

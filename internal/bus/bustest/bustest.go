@@ -212,9 +212,9 @@ func testValues(t *testing.T, h Harness) {
 		{Topic: bus.TopicSlots, Key: "s1", Value: bus.Watermark{TS: 3_000_000}},
 		numbered("s1", 42),
 		{Topic: bus.TopicState, Key: "s1", Value: bus.Blob("state")},
-		{Topic: bus.TopicConnections, Key: "s1", Value: bus.Connections{Now: 7, Changed: []models.Connection{{ID: 1}}, Moving: []models.Connection{{ID: 2}}}},
+		{Topic: bus.TopicConnections, Key: "s1", Value: bus.Connections{Now: 7, Changed: []models.Connection{{ID: 1}}, Moving: []models.Connection{{ID: 2}}, Ended: true}},
 		{Topic: bus.TopicHosts, Key: "s1", Value: bus.Hosts{{IP: "192.0.2.1"}}},
-		{Topic: bus.TopicSensors, Key: "s1", Value: bus.Sensor{Now: 8, Series: []models.SeriesPoint{{TS: 9}}, Ended: true}},
+		{Topic: bus.TopicSensors, Key: "s1", Value: bus.Sensor{Series: []models.SeriesPoint{{TS: 9}}}},
 		{Topic: bus.TopicDLQ, Key: "s1", Value: bus.Blob("\x00dead")},
 	} {
 		c := consumer(t, b, fmt.Sprintf("values of %T", r.Value), r.Topic)
