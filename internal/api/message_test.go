@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"netlyra/internal/livetable"
 	"netlyra/internal/models"
 )
 
@@ -159,5 +162,90 @@ func BenchmarkColumns(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		b.SetBytes(int64(len(block.columns())))
+	}
+}
+
+// tabled is a fake whose connections are those of a table.
+type tabled struct {
+	*memoryLive
+	table *livetable.Table
+}
+
+func (t tabled) ConnectionChanges(since uint64) models.ConnectionChanges { return t.table.Since(since) }
+
+// Clients of any pace, who share messages where they can, end up with what there is.
+func TestClientsOfAnyPaceEndUpWithTheSame(t *testing.T) {
+	type known struct {
+		gen, seq uint64
+		rows     map[string]uint64
+	}
+	for seed := range uint64(4) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		live, truth := tabled{newLive(), livetable.New()}, map[string]uint64{}
+		h := newHub(hubOptions{live: live})
+		clients := make([]known, 4)
+		for i := range clients {
+			clients[i].rows = map[string]uint64{}
+		}
+		now, shared := time.Now(), 0
+		serve := func(c *known) bool {
+			m := h.rowsMessage(clientView{rowsGen: c.gen, lastSeq: c.seq}, live.Generation(), now)
+			if m == nil {
+				return false
+			}
+			if m.seq != h.seq.Load() {
+				shared++
+			}
+			var got struct{ Data rowsData }
+			if err := json.Unmarshal(m.b, &got); err != nil {
+				t.Fatal(err)
+			}
+			if got.Data.Full {
+				clear(c.rows)
+			}
+			for i, id := range got.Data.ID {
+				c.rows[id] = got.Data.BytesUp[i]
+			}
+			for _, id := range got.Data.Gone {
+				delete(c.rows, id)
+			}
+			c.gen, c.seq = m.gen, m.seq
+			return true
+		}
+		for step := uint64(1); step < 400; step++ {
+			var cs []models.Connection
+			for range r.IntN(40) {
+				c := models.Connection{ID: r.Int64N(600), BytesUp: step, LastTS: models.Micros(step)}
+				id := strconv.FormatInt(c.ID, 10)
+				if truth[id] = step; r.IntN(4) == 0 {
+					c.End = models.ConnDone
+					delete(truth, id)
+				}
+				cs = append(cs, c)
+			}
+			live.table.Update(cs, int64(step))
+			live.count(1)
+			now = now.Add(time.Duration(r.IntN(30)) * time.Millisecond)
+			for i := range clients {
+				if r.IntN(i*10+1) == 0 {
+					serve(&clients[i])
+				}
+			}
+		}
+		live.count(1)
+		now = now.Add(time.Second)
+		for i := range clients {
+			for n := 0; serve(&clients[i]); n++ {
+				if n == 3 {
+					t.Fatalf("seed %d, client %d is told the same again and again", seed, i)
+				}
+			}
+			if d := cmp.Diff(truth, clients[i].rows); d != "" {
+				t.Fatalf("seed %d, client %d (-there is +it knows):\n%s", seed, i, d)
+			}
+		}
+		if shared == 0 {
+			t.Errorf("seed %d: no message was shared", seed)
+		}
 	}
 }
