@@ -221,13 +221,13 @@ func judged(t *testing.T, stream string, o detect.Options) map[string]models.Ale
 
 // A detector elsewhere that reads the slots gives the same alerts as the one in the process.
 func TestADetectorOfEmittedSlots(t *testing.T) {
-	files := []string{sample, officeCapture(t, 42, 0.5)}
-	more, _ := filepath.Glob("../../../shared/captures/attack/*")
-	if testing.Short() {
-		more = more[:min(len(more), 3)]
+	files, least := []string{sample}, 1
+	if !testing.Short() {
+		more, _ := filepath.Glob("../../../shared/captures/attack/*")
+		files, least = append(files, append(more, officeCapture(t, 42, 0.5))...), 50
 	}
 	all := 0
-	for _, file := range append(files, more...) {
+	for _, file := range files {
 		for _, profile := range []string{"full", "core"} {
 			for _, workers := range []string{"1", "4"} {
 				args := []string{"--sensor", "s", "--profile", profile, "--alert-budget", "2000", "--workers", workers, "--quiet", file}
@@ -259,7 +259,7 @@ func TestADetectorOfEmittedSlots(t *testing.T) {
 			}
 		}
 	}
-	if all < 50 {
+	if all < least {
 		t.Errorf("%d alerts in all: they show little", all)
 	}
 }
