@@ -174,10 +174,17 @@ def test_what_is_no_stream(data: bytes, status: int) -> None:
 
 
 def test_wrong_usage() -> None:
-    for flags in (["--alert-budget", "0"], ["--input", "pcap"], ["--metrics", "x:y:"]):
+    for flags in (["--alert-budget", "0"], ["--input", "pcap"], ["--metrics", "x:y:"], ["--metrics", "99999"]):
         done = subprocess.run([COMMAND, *flags, "-"], input=b"", capture_output=True, timeout=60)
-        assert done.returncode in (1, 2), flags
+        assert done.returncode == 2, flags
     assert subprocess.run([COMMAND, "/nowhere/slots"], capture_output=True, timeout=60).returncode == 1
+
+
+def test_a_stream_of_something_else_is_told() -> None:
+    for lines in (b'{"id":"0f3a","score":0.9}\n' * 3, b"\x00\x01\n" * 3):
+        done = subprocess.run([COMMAND, "--input", "packets", "-"], input=lines, capture_output=True, timeout=60)
+        assert done.returncode == 3
+        assert b"none of the records is a packet" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -64,6 +64,8 @@ class Consumer:
                 raise Unreadable("a million packets without a watermark: netlyra analyze --emit packets writes them")
         if unclosed and not self.stopped:
             raise Unreadable("the packets are cut off: those behind the last watermark are not judged")
+        if self.malformed and self.malformed == self.records:
+            raise Unreadable("none of the records is a packet: netlyra analyze --emit packets writes them")
 
     def of_batches(self) -> Iterator[Slot]:
         """The slots of Arrow: IPC streams of one batch, each in a zstd frame of its own, one after the other."""

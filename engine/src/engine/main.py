@@ -187,6 +187,8 @@ def factory(text: str) -> Callable[[], Any]:
 def endpoint(text: str) -> tuple[str, int]:
     """HOST:PORT, or a port of the loopback address."""
     host, _, port = text.rpartition(":")
+    if not 0 < int(port) < 1 << 16:
+        raise ValueError
     return host or "127.0.0.1", int(port)
 
 
