@@ -205,14 +205,7 @@ func judged(t *testing.T, stream string, o detect.Options) map[string]models.Ale
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &s.Parts[0]
-		acc.Reset()
-		acc.Add(p.Conns)
-		acc.Fail(p.Failed)
-		for _, o := range p.ARP {
-			acc.Observe(o)
-		}
-		acc.ObserveDNS(p.DNS, p.Unheard)
+		acc.Take(&s.Parts[0])
 		keep(j.Slot(s.N, []*detect.Accumulator{&acc}, s.Received, s.Lost))
 	}
 	keep(j.Finish())

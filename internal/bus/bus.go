@@ -26,7 +26,7 @@ const (
 	TopicAlerts      Topic = "netlyra.alerts"      // Alert
 	TopicConnections Topic = "netlyra.connections" // Connections
 	TopicHosts       Topic = "netlyra.hosts"       // Hosts
-	TopicSensors     Topic = "netlyra.sensors"     // Sensor: what a sensor has counted, once a second of capture time
+	TopicSensors     Topic = "netlyra.sensors"     // Sensor: the traffic of each second of capture time
 	TopicState       Topic = "netlyra.state"       // Blob: detector checkpoints, the newest of a key counts
 	TopicDLQ         Topic = "netlyra.dlq"         // Blob: what a reader could not make sense of
 )
@@ -96,7 +96,7 @@ type Connections struct {
 // Hosts is what addresses have done since the last of these.
 type Hosts []models.Host
 
-// Sensor is what a sensor has counted since the last of these.
+// Sensor is the traffic of the seconds that have passed since the last of these.
 type Sensor struct {
 	Series []models.SeriesPoint
 }

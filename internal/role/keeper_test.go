@@ -31,19 +31,7 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 		t.Skip("takes seconds: run without -short")
 	}
 	path := filepath.Join(t.TempDir(), "netlyra.db")
-	s, err := store.New(t.Context(), store.Options{Path: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := errors.Join(<-ended, s.Close()); err != nil {
-			t.Error(err)
-		}
-	}()
+	s, ctx := runStore(t, path)
 	if _, err := s.AddException(ctx, models.Exception{Host: "192.0.2.1", Reason: "r"}, models.Actor{}); err != nil {
 		t.Fatal(err)
 	}
@@ -188,19 +176,7 @@ func until(t *testing.T, what string, ok func() bool) {
 
 // While the database cannot be written, an alert that a person took out of an exception stays shown, and a new one that the exception is about is hidden.
 func TestWhatAPersonShowsStaysShown(t *testing.T) {
-	s, err := store.New(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "netlyra.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := errors.Join(<-ended, s.Close()); err != nil {
-			t.Error(err)
-		}
-	}()
+	s, ctx := runStore(t, filepath.Join(t.TempDir(), "netlyra.db"))
 	shown := 0
 	k := newKeeper(s, func(*models.Alert) { shown++ }, slog.New(slog.DiscardHandler), func() bool { return false })
 	rev := func(id string, n int64) *models.Alert {
@@ -225,4 +201,23 @@ func TestWhatAPersonShowsStaysShown(t *testing.T) {
 	if !k.hides(rev("b", 1)) {
 		t.Error("a new alert that the exception is about is shown")
 	}
+}
+
+// runStore opens a database and writes it until the end of the test.
+func runStore(t *testing.T, path string) (*store.Store, context.Context) {
+	t.Helper()
+	s, err := store.New(t.Context(), store.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ended, s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, ctx
 }
