@@ -28,6 +28,21 @@ suite("alerts", ({ folder, open, withProgram }) => {
   const items = (page) => page.locator(".alert-list .alert");
   const openTile = (page) => page.locator(".tile", { has: page.getByRole("heading", { name: "Open alerts" }) });
 
+  test("the strip of an open alert's severity stays beside its head under the pointer", async () => {
+    await withProgram(["--read", few], async (server) => {
+      await raised(server, 5); // none comes between
+      const { page, complaints, close } = await open(server.url);
+      const head = items(page).first().locator(".alert-head");
+      await head.click();
+      await head.hover();
+      const [shadow, background] = await head.evaluate((e) => [getComputedStyle(e).boxShadow, getComputedStyle(e).backgroundColor]);
+      assert.notEqual(background, "rgba(0, 0, 0, 0)", "the head is not hovered");
+      assert.match(shadow, /3px 0px 0px 0px inset/);
+      assert.deepEqual(complaints, []);
+      await close();
+    });
+  });
+
   test("older alerts are reached by a button and by scrolling; what goes on is counted by the server", async (t) => {
     await withProgram(["--read", many], async (server) => {
       const all = await raised(server, 130);
