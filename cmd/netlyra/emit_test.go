@@ -257,6 +257,33 @@ func TestADetectorOfEmittedSlots(t *testing.T) {
 	}
 }
 
+// What a row takes at 1 Gbit/s depends on which rows are beside each other. In the order in which they come a row has 27 B here.
+func TestSlotsAreSmall(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "synth.pcap")
+	if _, stderr, status := netlyra(t, "bench", "synth", "--size", "50MB", "--output", file); status != exitOK {
+		t.Fatal(stderr)
+	}
+	rows, size := 0, 0
+	enc, err := bus.NewSlotEncoder("sensor-1", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range recordedSlots(t, file, 1) {
+		for _, p := range s.Parts {
+			rows += len(p.Conns) + len(p.Failed) + len(p.ARP) + len(p.DNS)
+		}
+		if err := enc.Encode(&s, func(record []byte) error {
+			size += len(record)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if per := float64(size) / float64(rows); rows < 10_000 || per > 22 {
+		t.Errorf("%d rows of %.1f B", rows, per)
+	}
+}
+
 // BenchmarkSlotEncoder: what slots cost, on a link at 1 Gbit/s, where rows count, and in an office, where records do.
 func BenchmarkSlotEncoder(b *testing.B) {
 	for _, tc := range []struct {

@@ -21,6 +21,7 @@ type SlotEncoder struct {
 	seq    uint64
 	zstd   *zstd.Encoder
 	conns  *table[models.ConnSlot]
+	other  []*models.ConnSlot // room to put rows in order
 	dns    *table[models.Question]
 	arp    *table[models.Observation]
 	header *flatbuffers.Builder // of a message
@@ -55,6 +56,7 @@ func (e *SlotEncoder) Encode(s *models.SensorSlot, take func(record []byte) erro
 		e.conns.add(p.Failed)
 		unheard += p.Unheard
 	}
+	e.alike(e.conns.rows)
 	dns, arp, conns := e.dns.records(), e.arp.records(), max(e.conns.records(), 1)
 	if unheard > 0 {
 		dns = max(dns, 1)
@@ -79,6 +81,39 @@ func (e *SlotEncoder) Encode(s *models.SensorSlot, take func(record []byte) erro
 		}
 	}
 	return nil
+}
+
+// alike puts connections beside each other that have as many packets each way, have payload in the same directions, are both new or neither and
+// both TCP or neither, and among those the ones of the same initiator: a row takes a fifth less, and the compressor less time (ADR 9). It is
+// a radix sort by two bytes.
+func (e *SlotEncoder) alike(rows []*models.ConnSlot) {
+	e.other = slices.Grow(e.other[:0], len(rows))[:len(rows)]
+	distribute(e.other, rows, func(r *models.ConnSlot) uint8 { return uint8(r.Orig.Lo) })
+	distribute(rows, e.other, func(r *models.ConnSlot) uint8 {
+		const many = 3 // packets that are not told from more
+		key := min(r.Up.Packets, many)<<2 | min(r.Down.Packets, many)
+		for _, is := range [...]bool{r.Up.EntropyN > 0, r.Down.EntropyN > 0, r.New, r.Proto == models.ProtoTCP} {
+			key = key<<1 | uint32(truth(is))
+		}
+		return uint8(key)
+	})
+}
+
+// distribute fills dst with the rows of src in the order of a key. Rows of the same key keep theirs.
+func distribute(dst, src []*models.ConnSlot, key func(*models.ConnSlot) uint8) {
+	var at [256]int // where the next row of a key goes
+	for _, r := range src {
+		at[key(r)]++
+	}
+	sum := 0
+	for k, n := range at {
+		at[k], sum = sum, sum+n
+	}
+	for _, r := range src {
+		k := key(r)
+		dst[at[k]] = r
+		at[k]++
+	}
 }
 
 // slotHeader is what the records of a slot have in common.
