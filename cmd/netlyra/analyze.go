@@ -16,7 +16,6 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 
 	"netlyra/internal/bus"
 	"netlyra/internal/capture"
@@ -236,8 +235,8 @@ func printAlerts(w io.Writer, format string, alerts []models.Alert) error {
 // progress draws a bar on a terminal until done is closed; the channel it returns is closed when it has left the line.
 func (p *program) progress(c *config.Analyze, src *capture.Sequence, done <-chan struct{}) <-chan struct{} {
 	left := make(chan struct{})
-	file, ok := p.stderr.(*os.File)
-	if !ok || c.Quiet || !term.IsTerminal(int(file.Fd())) {
+	recordsThere := c.Emit != config.EmitAlerts && isTerminal(p.stdout) // on the lines of the bar
+	if c.Quiet || !isTerminal(p.stderr) || recordsThere {
 		close(left)
 		return left
 	}

@@ -38,7 +38,7 @@ func (p *program) emitter(c *config.Analyze, stop context.CancelFunc) (*emitter,
 	if c.Emit == config.EmitAlerts {
 		return nil, pipeline.Records{}, nil
 	}
-	if file, ok := p.stdout.(*os.File); ok && c.Emit == config.EmitSlots && term.IsTerminal(int(file.Fd())) {
+	if c.Emit == config.EmitSlots && isTerminal(p.stdout) {
 		return nil, pipeline.Records{}, &config.UsageError{Err: errors.New("--emit slots writes binary data, and standard output is a terminal: redirect it to a file or a program")}
 	}
 	signal.Ignore(syscall.SIGPIPE) // a reader that has gone is an error of the write: what is open is still closed in order
@@ -56,6 +56,11 @@ func (p *program) emitter(c *config.Analyze, stop context.CancelFunc) (*emitter,
 		}
 	}
 	return e, pipeline.Records{Packets: e.takePackets, EncodePacket: encode}, nil
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // takePackets writes a slot's packets, then its watermark.

@@ -100,7 +100,7 @@ const (
 type Analyze struct {
 	Detection
 	Files   []string `arg:"" help:"Capture files: pcap or pcapng, plain, gzip or zstd; - is standard input."`
-	Format  string   `help:"How alerts are printed: ${enum}." enum:"text,jsonl" default:"text"`
+	Format  string   `help:"How alerts are printed: ${enum}. With --emit none are." enum:"text,jsonl" default:"text"`
 	Emit    string   `help:"What is written to standard output: ${enum}. Packets are lines of JSON, slots are Arrow IPC streams compressed with zstd (docs/wire-format.md); alerts are then not printed." enum:"alerts,packets,slots" default:"alerts" operand:""`
 	Summary string   `help:"Write a summary as JSON to this file." placeholder:"FILE" type:"path"`
 	Top     int      `help:"Addresses with most bytes that the summary lists; 0 for none, which is faster." default:"5"`
