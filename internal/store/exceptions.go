@@ -376,9 +376,10 @@ func (h hits) save(ctx context.Context, tx *sql.Tx) error {
 }
 
 // forget drops what was learned in a transaction that has failed.
-func (s *Store) forget() { s.rules, s.moved = nil, false }
+func (s *Store) forget() { s.rules, s.moved, s.posted = nil, false, false }
 
-// committed makes known what a transaction has read and done: the exceptions, and that alerts have left the list or come back.
+// committed makes known what a transaction has read and done: the exceptions, that alerts have left the list or come back, and that some are to
+// be published.
 func (s *Store) committed() {
 	if s.rules != nil {
 		s.known.Store(s.rules)
@@ -386,7 +387,10 @@ func (s *Store) committed() {
 	if s.moved && s.opts.TriageChanged != nil {
 		s.opts.TriageChanged()
 	}
-	s.moved = false
+	if s.posted && s.opts.Posted != nil {
+		s.opts.Posted()
+	}
+	s.moved, s.posted = false, false
 }
 
 // PreviewException tells which alerts that are in the list now an exception would hide; at most limit of them, the

@@ -142,7 +142,7 @@ func toColumn(v any) (driver.Value, error) {
 }
 
 // statements are the writer's prepared statements.
-type statements struct{ known, decide, alert, connection, host, point *sql.Stmt }
+type statements struct{ known, decide, alert, post, connection, host, point *sql.Stmt }
 
 func prepare(ctx context.Context, db *sql.DB, t tables) (s statements, err error) {
 	for _, p := range []struct {
@@ -152,6 +152,7 @@ func prepare(ctx context.Context, db *sql.DB, t tables) (s statements, err error
 		{&s.known, "SELECT rev, triage, hidden_by, decided, decided_at, decided_by FROM alerts WHERE id = ?"},
 		{&s.decide, "UPDATE alerts SET triage = ?, hidden_by = ? WHERE id = ?"},
 		{&s.alert, t.alerts.upsert},
+		{&s.post, "INSERT OR REPLACE INTO outbox (alert) VALUES (?)"},
 		{&s.connection, t.connections.upsert},
 		{&s.host, t.hosts.upsert},
 		{&s.point, t.series.upsert},
@@ -165,7 +166,7 @@ func prepare(ctx context.Context, db *sql.DB, t tables) (s statements, err error
 
 func (s statements) close() error {
 	var errs []error
-	for _, st := range []*sql.Stmt{s.known, s.decide, s.alert, s.connection, s.host, s.point} {
+	for _, st := range []*sql.Stmt{s.known, s.decide, s.alert, s.post, s.connection, s.host, s.point} {
 		if st != nil {
 			errs = append(errs, st.Close())
 		}

@@ -51,6 +51,9 @@ type Options struct {
 	// TriageChanged is told when stored alerts have left the list or have come back into it. It must not block; nil: nobody is.
 	TriageChanged func()
 
+	Outbox bool   // mark each revision of an alert that is stored as one to be published
+	Posted func() // is told when there is something new in the outbox. It must not block; nil: nobody is
+
 	GroupCommit  time.Duration // how long connections, hosts and series wait for company; 0 means 100 ms
 	QueryTimeout time.Duration // of each read; 0 means 2 s
 	DrainTimeout time.Duration // how long Run tries to write what is left after its context has ended; 0 means 5 s
@@ -117,6 +120,7 @@ type Store struct {
 	rules     *rules // nil: to be read
 	sweep     sweep
 	moved     bool // alerts have left the list or come back in this transaction
+	posted    bool // alerts have been marked to be published in it
 }
 
 // New opens the database, or makes it. What is not ours is refused; one of ours that cannot even be opened because it is damaged is set
@@ -184,7 +188,8 @@ func (s *Store) closeFiles() error {
 	if s.lock != nil { // at last: this would release SQLite's locks
 		errs = append(errs, s.lock.Close())
 	}
-	s.stmts, s.write, s.lock, s.files, s.rules, s.moved = statements{}, nil, nil, nil, nil, false
+	s.stmts, s.write, s.lock, s.files = statements{}, nil, nil, nil
+	s.forget()
 	s.inspected, s.unchecked = false, false
 	return errors.Join(errs...)
 }

@@ -74,7 +74,7 @@ func (s *Store) putAlerts(ctx context.Context, tx *sql.Tx, b *alertBatch) error 
 	var refused []error
 	hits := hits{}
 	for i := range b.rows {
-		was, is, err := s.putAlert(ctx, known, upsert, rs, &b.alerts[i], b.rows[i])
+		was, is, err := s.putAlert(ctx, tx, known, upsert, rs, &b.alerts[i], b.rows[i])
 		if rejected(err) {
 			refused = append(refused, fmt.Errorf("store: alert %s: %w", b.alerts[i].ID, err))
 			continue
@@ -94,7 +94,7 @@ func (s *Store) putAlerts(ctx context.Context, tx *sql.Tx, b *alertBatch) error 
 
 // putAlert writes a revision with what holds for it, unless there is a higher one, and returns what has held and what holds. A new
 // alert has been nowhere: it leaves no list.
-func (s *Store) putAlert(ctx context.Context, known, upsert *sql.Stmt, rs *rules, a *models.Alert, row []any) (was, is decision, err error) {
+func (s *Store) putAlert(ctx context.Context, tx *sql.Tx, known, upsert *sql.Stmt, rs *rules, a *models.Alert, row []any) (was, is decision, err error) {
 	rev := int64(-1)
 	err = known.QueryRowContext(ctx, a.ID).Scan(&rev, &was.triage, &was.hiddenBy, &a.Decided, &a.DecidedAt, &a.DecidedBy)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -108,7 +108,11 @@ func (s *Store) putAlert(ctx context.Context, known, upsert *sql.Stmt, rs *rules
 		was.triage = is.triage
 	}
 	row[s.tables.alerts.position("triage")], row[s.tables.alerts.position("hidden_by")] = string(is.triage), is.hiddenBy
-	_, err = upsert.ExecContext(ctx, row...)
+	if _, err = upsert.ExecContext(ctx, row...); err != nil || !s.opts.Outbox {
+		return was, is, err
+	}
+	_, err = tx.StmtContext(ctx, s.stmts.post).ExecContext(ctx, a.ID)
+	s.posted = true
 	return was, is, err
 }
 
