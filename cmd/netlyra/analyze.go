@@ -138,7 +138,7 @@ func (f *findings) roles(c *config.Analyze, kept *role.Learned, src pipeline.Sou
 	var first []role.Part
 	var judge pipeline.Detector
 	if c.Detector != "off" {
-		deps := role.DetectorDeps{Alerts: role.AlertsTo(producer, c.Sensor), FileTime: fileTime}
+		deps := role.DetectorDeps{Alerts: role.AlertsTo(producer), FileTime: fileTime}
 		if kept != nil {
 			deps.Memory = kept
 		}

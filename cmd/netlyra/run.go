@@ -119,7 +119,7 @@ func (w *watcher) build(ctx context.Context) (console *role.Console, sensor *rol
 	}
 	var judge pipeline.Detector
 	if c.Detector != "off" {
-		deps := role.DetectorDeps{Alerts: role.AlertsTo(producer, c.Sensor), FileTime: w.fileTime}
+		deps := role.DetectorDeps{Alerts: role.AlertsTo(producer), FileTime: w.fileTime}
 		if w.learned != nil {
 			deps.Memory = w.learned
 		}

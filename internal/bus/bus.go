@@ -1,8 +1,8 @@
 // Package bus carries packets, connection slots, alerts, connections and states between the parts of NetLyra, within one
-// process (Memory) or between many over a broker, and holds the one JSON codec of what travels there.
+// process (Memory) or between many over a broker, and holds the codecs of what travels there.
 //
-// A topic is a set of partitions; a record's key, the sensor's name, decides its partition, so the records of one sensor
-// are read in the order they were produced. Consumers share a topic's partitions with the others of their group, and
+// A topic is a set of partitions; a record's key decides its partition, so the records of one key are read in the order
+// they were produced. The key is the sensor's name, that of an alert its id. Consumers share a topic's partitions with the others of their group, and
 // every group sees every record: at least once, and once only if every consumer commits before it closes.
 // docs/wire-format.md gives the topics, their keys and the JSON.
 package bus
@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"netlyra/internal/models"
@@ -21,14 +22,14 @@ type Topic string
 
 // The topics.
 const (
-	TopicPackets     Topic = "netlyra.packets"     // PacketBatch, Watermark
-	TopicSlots       Topic = "netlyra.slots"       // SlotBatch, Watermark
+	TopicPackets     Topic = "netlyra.packets"     // Encoded: a packet or a watermark, JSON
+	TopicSlots       Topic = "netlyra.slots"       // Encoded: rows of a slot, Arrow
 	TopicAlerts      Topic = "netlyra.alerts"      // Alert
 	TopicConnections Topic = "netlyra.connections" // Connections
 	TopicHosts       Topic = "netlyra.hosts"       // Hosts
 	TopicSensors     Topic = "netlyra.sensors"     // Sensor: the traffic of each second of capture time
 	TopicState       Topic = "netlyra.state"       // Blob: detector checkpoints, the newest of a key counts
-	TopicDLQ         Topic = "netlyra.dlq"         // Blob: what a reader could not make sense of
+	TopicDLQ         Topic = "netlyra.dlq"         // Rejected: what a reader could not make sense of
 )
 
 // Topics lists all topics.
@@ -50,26 +51,24 @@ const (
 	DropClosed = "closed" // TryProduce came after Close
 )
 
-// Value is what a record carries: a PacketBatch, a SlotBatch, a Watermark, an Alert, Connections, Hosts, a Sensor or a Blob. Once produced it belongs
+// Value is what a record carries: an Encoded, an Alert, Connections, Hosts, a Sensor, a Blob or a Rejected. Once produced it belongs
 // to the bus and its readers, several of which may hold it at the same time: nobody may change it any more.
 type Value interface {
-	// size is the memory that the value keeps alive, in bytes; it is what buffers are bounded by.
-	size() int
-	// count is the number of packets, slots or other things in the value; it is what drops are counted in.
-	count() int
+	// Size is the memory that the value keeps alive, in bytes; it is what the buffers of a Memory are bounded by.
+	Size() int
+	// Count is the number of connections, hosts or other things in the value, 1 for most; it is what drops are counted in.
+	Count() int
 }
 
-// PacketBatch is a run of packets of one sensor in the order of capture, with the arena that holds their texts. On a
-// broker each packet is a record of its own.
-type PacketBatch struct {
-	Packets []models.PacketMeta
-	Arena   []byte
+// Encoded is one record in its wire form (docs/wire-format.md): of TopicPackets a packet or a watermark as PacketEncoder writes it, without a
+// line feed; of TopicSlots what SlotEncoder writes. Such records are for readers elsewhere: within a process slots go to the detector by a call
+// (docs/adr/0008).
+type Encoded struct {
+	Kind SlotKind // of TopicSlots: what the rows are. Empty in TopicPackets
+	Data []byte   // not empty
 }
 
-// SlotBatch is a run of connection slots of one sensor, all of the same slot or of later ones.
-type SlotBatch []models.ConnSlot
-
-// Watermark closes a slot of a sensor: it has given everything up to a capture time. It comes on an idle link too.
+// Watermark is the record of TopicPackets that closes a slot of a sensor: it has given everything up to a capture time. It comes on an idle link too.
 type Watermark struct {
 	TS             models.Micros // the slot's end
 	Slot           int64         // its number: models.SensorSlot.N
@@ -104,56 +103,86 @@ type Sensor struct {
 // Blob is an opaque body.
 type Blob []byte
 
+// Rejected is a record that a reader could not make sense of, as it was, and why.
+type Rejected struct {
+	Topic     Topic // that it was in, with its place there
+	Partition int32
+	Offset    int64
+	Key       string
+	Reason    string // one line
+	Data      []byte
+}
+
 // What values take with the texts that they hold, on average and rounded up.
 const (
 	alertSize = 4096
 	textsSize = 256 // of a connection or a host
 )
 
-func (b PacketBatch) size() int {
-	return cap(b.Packets)*int(unsafe.Sizeof(models.PacketMeta{})) + cap(b.Arena)
-}
-func (b SlotBatch) size() int { return cap(b) * int(unsafe.Sizeof(models.ConnSlot{})) }
-func (Watermark) size() int   { return int(unsafe.Sizeof(Watermark{})) }
-func (Alert) size() int       { return alertSize }
-func (b Blob) size() int      { return cap(b) }
-func (c Connections) size() int {
+// Size implements Value.
+func (e Encoded) Size() int { return cap(e.Data) }
+
+// Size implements Value.
+func (Alert) Size() int { return alertSize }
+
+// Size implements Value.
+func (c Connections) Size() int {
 	return (len(c.Changed) + len(c.Moving)) * (int(unsafe.Sizeof(models.Connection{})) + textsSize)
 }
-func (h Hosts) size() int  { return len(h) * (int(unsafe.Sizeof(models.Host{})) + textsSize) }
-func (s Sensor) size() int { return cap(s.Series) * int(unsafe.Sizeof(models.SeriesPoint{})) }
 
-func (b PacketBatch) count() int { return len(b.Packets) }
-func (b SlotBatch) count() int   { return len(b) }
-func (Watermark) count() int     { return 1 }
-func (Alert) count() int         { return 1 }
-func (Blob) count() int          { return 1 }
-func (c Connections) count() int { return len(c.Changed) } // the others are shown, and soon shown again
-func (h Hosts) count() int       { return len(h) }
-func (Sensor) count() int        { return 1 }
+// Size implements Value.
+func (h Hosts) Size() int { return len(h) * (int(unsafe.Sizeof(models.Host{})) + textsSize) }
+
+// Size implements Value.
+func (s Sensor) Size() int { return cap(s.Series) * int(unsafe.Sizeof(models.SeriesPoint{})) }
+
+// Size implements Value.
+func (b Blob) Size() int { return cap(b) }
+
+// Size implements Value.
+func (r Rejected) Size() int { return len(r.Key) + len(r.Reason) + cap(r.Data) }
+
+// Count implements Value.
+func (Encoded) Count() int { return 1 }
+
+// Count implements Value.
+func (Alert) Count() int { return 1 }
+
+// Count implements Value: the others are shown, and soon shown again.
+func (c Connections) Count() int { return len(c.Changed) }
+
+// Count implements Value.
+func (h Hosts) Count() int { return len(h) }
+
+// Count implements Value.
+func (Sensor) Count() int { return 1 }
+
+// Count implements Value.
+func (Blob) Count() int { return 1 }
+
+// Count implements Value.
+func (Rejected) Count() int { return 1 }
 
 // Record is one value on its way. The producer sets Topic, Key and Value; a consumer finds where it was as well.
 type Record struct {
 	Topic Topic
-	Key   string // the sensor's name
+	Key   string // the sensor's name; of an alert its id; of a Rejected that of the record
 	Value Value
 
 	Partition int32 // set by Poll
 	Offset    int64 // set by Poll: rises within a partition
 }
 
-// check says whether the record's topic carries its value.
-func (r Record) check() error {
+// Check says whether the record's topic carries its value; the error is ErrRecord.
+func (r Record) Check() error {
 	ok := false
 	switch r.Topic {
 	case TopicPackets:
-		_, batch := r.Value.(PacketBatch)
-		_, mark := r.Value.(Watermark)
-		ok = batch || mark
+		e, encoded := r.Value.(Encoded)
+		ok = encoded && e.Kind == "" && len(e.Data) > 0
 	case TopicSlots:
-		_, batch := r.Value.(SlotBatch)
-		_, mark := r.Value.(Watermark)
-		ok = batch || mark
+		e, encoded := r.Value.(Encoded)
+		ok = encoded && slices.Contains([]SlotKind{SlotConnections, SlotDNS, SlotARP}, e.Kind) && len(e.Data) > 0
 	case TopicAlerts:
 		a, alert := r.Value.(Alert)
 		ok = alert && a.Alert != nil
@@ -163,8 +192,10 @@ func (r Record) check() error {
 		_, ok = r.Value.(Hosts)
 	case TopicSensors:
 		_, ok = r.Value.(Sensor)
-	case TopicState, TopicDLQ:
+	case TopicState:
 		_, ok = r.Value.(Blob)
+	case TopicDLQ:
+		_, ok = r.Value.(Rejected)
 	}
 	if !ok {
 		return fmt.Errorf("%w: %T in topic %q", ErrRecord, r.Value, r.Topic)

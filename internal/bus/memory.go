@@ -7,7 +7,6 @@ import (
 	"hash/fnv"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"netlyra/internal/models"
@@ -17,7 +16,7 @@ import (
 type MemoryOptions struct {
 	BufferBytes int           // bound on what one topic keeps; 0 means 64 MiB. A single larger record fits into an empty topic
 	TopicBytes  map[Topic]int // the same for topics that have a bound of their own
-	Partitions  int           // of each topic; 0 means 8
+	Partitions  int           // of each topic; 0 means 1: what one process produces is read in that order, whatever the keys are
 }
 
 // pollRecords bounds what one Poll returns, so that a consumer can commit between.
@@ -31,13 +30,9 @@ type Memory struct {
 
 	mu     sync.Mutex
 	topics map[Topic]*topicLog
-	drops  map[dropKey]uint64
 	closed bool
-}
 
-type dropKey struct {
-	topic  Topic
-	reason string
+	losses Losses
 }
 
 // topicLog is one topic: its partitions, and the groups that read them.
@@ -66,8 +61,8 @@ type group struct {
 // NewMemory makes an empty bus.
 func NewMemory(o MemoryOptions) *Memory {
 	o.BufferBytes = cmp.Or(o.BufferBytes, 64<<20)
-	o.Partitions = cmp.Or(o.Partitions, 8)
-	m := &Memory{opts: o, topics: map[Topic]*topicLog{}, drops: map[dropKey]uint64{}}
+	o.Partitions = cmp.Or(o.Partitions, 1)
+	m := &Memory{opts: o, topics: map[Topic]*topicLog{}}
 	for _, t := range Topics() {
 		m.topics[t] = &topicLog{
 			parts:  make([]partition, o.Partitions),
@@ -110,32 +105,8 @@ func (m *Memory) Consumer(name string, topics ...Topic) (Consumer, error) {
 	return c, nil
 }
 
-// Drops lists what was lost, by topic and reason, in packets, slots or records.
-func (m *Memory) Drops() []models.Drop {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	out := make([]models.Drop, 0, len(m.drops))
-	for k, n := range m.drops {
-		d := models.Drop{Stage: dropStage(k.topic), Reason: k.reason, Count: n, Unit: models.DropRows, Effect: models.DropUnstored}
-		switch k.topic {
-		case TopicPackets:
-			d.Unit, d.Effect = models.DropPackets, models.DropUnjudged
-		case TopicSlots:
-			d.Unit, d.Effect = models.DropSlots, models.DropUnjudged
-		case TopicAlerts:
-			d.Unit = models.DropAlerts
-		default: // rows
-		}
-		out = append(out, d)
-	}
-	slices.SortFunc(out, func(a, b models.Drop) int {
-		return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Reason, b.Reason))
-	})
-	return out
-}
-
-// dropStage is a topic's name in the list of drops: "bus.packets".
-func dropStage(t Topic) string { return "bus." + strings.TrimPrefix(string(t), "netlyra.") }
+// Drops implements Bus.
+func (m *Memory) Drops() []models.Drop { return m.losses.Drops() }
 
 // Close ends the bus: nothing is accepted any more, calls that wait for room return ErrClosed, and consumers read what
 // is left before they get it.
@@ -156,7 +127,7 @@ func (m *Memory) Close() error {
 // add appends r if there is room. The caller holds the lock.
 func (m *Memory) add(r Record) bool {
 	t := m.topics[r.Topic]
-	size := r.Value.size()
+	size := r.Value.Size()
 	if bound := cmp.Or(m.opts.TopicBytes[r.Topic], m.opts.BufferBytes); t.bytes > 0 && t.bytes+size > bound {
 		return false
 	}
@@ -244,7 +215,7 @@ func (t *topicLog) trim() {
 		}
 		n := int(low - p.base)
 		for _, r := range p.records[:n] {
-			freed += r.Value.size()
+			freed += r.Value.Size()
 		}
 		clear(p.records[:n])
 		p.records = p.records[n:]
@@ -264,7 +235,7 @@ type memoryProducer struct {
 
 // Produce implements Producer.
 func (p *memoryProducer) Produce(ctx context.Context, r Record) error {
-	if err := r.check(); err != nil {
+	if err := r.Check(); err != nil {
 		return err
 	}
 	for {
@@ -297,7 +268,7 @@ func (p *memoryProducer) offer(ctx context.Context, r Record) (room <-chan struc
 
 // TryProduce implements Producer.
 func (p *memoryProducer) TryProduce(r Record) bool {
-	if err := r.check(); err != nil {
+	if err := r.Check(); err != nil {
 		panic(err)
 	}
 	p.bus.mu.Lock()
@@ -309,7 +280,7 @@ func (p *memoryProducer) TryProduce(r Record) bool {
 		}
 		reason = DropFull
 	}
-	p.bus.drops[dropKey{r.Topic, reason}] += uint64(r.Value.count())
+	p.bus.losses.Add(r.Topic, reason, uint64(r.Value.Count()))
 	return false
 }
 

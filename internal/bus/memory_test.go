@@ -13,7 +13,7 @@ import (
 
 func TestMemoryConforms(t *testing.T) {
 	bustest.Run(t, bustest.Harness{
-		Open: func(*testing.T) bus.Bus { return bus.NewMemory(bus.MemoryOptions{}) },
+		Open: func(*testing.T) bus.Bus { return bus.NewMemory(bus.MemoryOptions{Partitions: 8}) },
 		OpenStalled: func(*testing.T) (bus.Bus, func()) {
 			return bus.NewMemory(bus.MemoryOptions{BufferBytes: 64 << 10}), func() {}
 		},
@@ -35,17 +35,17 @@ func pair(t *testing.T, o bus.MemoryOptions, topics ...bus.Topic) (*bus.Memory, 
 }
 
 func TestMemoryHandsValuesOverByReference(t *testing.T) {
-	_, p, c := pair(t, bus.MemoryOptions{}, bus.TopicPackets)
-	batch := bus.PacketBatch{Packets: make([]models.PacketMeta, 3), Arena: []byte("x")}
-	if err := p.Produce(t.Context(), bus.Record{Topic: bus.TopicPackets, Key: "s", Value: batch}); err != nil {
+	_, p, c := pair(t, bus.MemoryOptions{}, bus.TopicConnections)
+	v := bus.Connections{Changed: make([]models.Connection, 3)}
+	if err := p.Produce(t.Context(), bus.Record{Topic: bus.TopicConnections, Key: "s", Value: v}); err != nil {
 		t.Fatal(err)
 	}
 	records, err := c.Poll(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, ok := records[0].Value.(bus.PacketBatch)
-	if !ok || &got.Packets[0] != &batch.Packets[0] || &got.Arena[0] != &batch.Arena[0] {
+	got, ok := records[0].Value.(bus.Connections)
+	if !ok || &got.Changed[0] != &v.Changed[0] {
 		t.Errorf("got %T, a copy or something else", records[0].Value)
 	}
 }
@@ -80,18 +80,18 @@ func TestMemoryKeepsWhatACloseLeaves(t *testing.T) {
 	}
 }
 
-func TestMemoryCountsPacketsNotRecords(t *testing.T) {
-	m, p, _ := pair(t, bus.MemoryOptions{BufferBytes: 1}, bus.TopicPackets)
-	batch := bus.Record{Topic: bus.TopicPackets, Key: "s", Value: bus.PacketBatch{Packets: make([]models.PacketMeta, 7)}}
-	if !p.TryProduce(batch) {
+func TestMemoryCountsConnectionsNotRecords(t *testing.T) {
+	m, p, _ := pair(t, bus.MemoryOptions{BufferBytes: 1}, bus.TopicConnections)
+	r := bus.Record{Topic: bus.TopicConnections, Key: "s", Value: bus.Connections{Changed: make([]models.Connection, 7)}}
+	if !p.TryProduce(r) {
 		t.Fatal("an empty topic takes one record of any size")
 	}
 	for range 2 {
-		if p.TryProduce(batch) {
+		if p.TryProduce(r) {
 			t.Fatal("a full topic took a record")
 		}
 	}
-	want := []models.Drop{{Stage: "bus.packets", Reason: bus.DropFull, Count: 14, Unit: models.DropPackets, Effect: models.DropUnjudged}}
+	want := []models.Drop{{Stage: "bus.connections", Reason: bus.DropFull, Count: 14, Unit: models.DropRows, Effect: models.DropUnstored}}
 	if diff := cmp.Diff(want, m.Drops()); diff != "" {
 		t.Errorf("drops (-want +got):\n%s", diff)
 	}
@@ -101,7 +101,7 @@ func TestMemoryCountsPacketsNotRecords(t *testing.T) {
 func TestMemoryTopicsDoNotFillEachOther(t *testing.T) {
 	_, p, _ := pair(t, bus.MemoryOptions{BufferBytes: 1}, bus.TopicPackets, bus.TopicAlerts)
 	for range 2 {
-		p.TryProduce(bus.Record{Topic: bus.TopicPackets, Value: bus.PacketBatch{Packets: make([]models.PacketMeta, 7)}})
+		p.TryProduce(bus.Record{Topic: bus.TopicPackets, Value: bus.Encoded{Data: []byte("x")}})
 	}
 	if !p.TryProduce(bus.Record{Topic: bus.TopicAlerts, Value: bus.Alert{Alert: &models.Alert{}}}) {
 		t.Error("no room for an alert")
@@ -159,7 +159,7 @@ func BenchmarkMemory(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := bus.Record{Topic: bus.TopicPackets, Key: "s", Value: bus.PacketBatch{Packets: make([]models.PacketMeta, 512)}}
+	r := bus.Record{Topic: bus.TopicPackets, Key: "s", Value: bus.Encoded{Data: make([]byte, 350)}}
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := p.Produce(b.Context(), r); err != nil {

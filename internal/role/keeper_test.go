@@ -63,7 +63,7 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 		t.Helper()
 		for _, rev := range revs {
 			a := &models.Alert{ID: host, Rev: rev, TS: 1, SrcIP: host, DstIP: "192.0.2.9", State: models.AlertOpen, Category: models.CategoryFlood, Severity: models.SeverityHigh}
-			if err := producer.Produce(ctx, bus.Record{Topic: bus.TopicAlerts, Key: "s", Value: bus.Alert{Alert: a}}); err != nil {
+			if err := producer.Produce(ctx, bus.Record{Topic: bus.TopicAlerts, Key: a.ID, Value: bus.Alert{Alert: a}}); err != nil {
 				t.Fatal(err)
 			}
 		}

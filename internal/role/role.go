@@ -92,12 +92,12 @@ func (s Signal) Set() {
 	}
 }
 
-// AlertsTo hands a sensor's alerts to the bus. It waits while there is no room.
-func AlertsTo(p bus.Producer, sensor string) func(ctx context.Context, alerts []models.Alert) error {
+// AlertsTo hands alerts to the bus, each with its id as key: the revisions of an incident stay in order. It waits while there is no room.
+func AlertsTo(p bus.Producer) func(ctx context.Context, alerts []models.Alert) error {
 	return func(ctx context.Context, alerts []models.Alert) error {
 		for i := range alerts {
 			a := alerts[i]
-			if err := p.Produce(ctx, bus.Record{Topic: bus.TopicAlerts, Key: sensor, Value: bus.Alert{Alert: &a}}); err != nil {
+			if err := p.Produce(ctx, bus.Record{Topic: bus.TopicAlerts, Key: a.ID, Value: bus.Alert{Alert: &a}}); err != nil {
 				return err
 			}
 		}

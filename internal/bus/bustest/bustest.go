@@ -163,69 +163,105 @@ func silent(t *testing.T, c bus.Consumer) {
 	}
 }
 
-// packets flattens batches, which a bus may split, into packets with their texts.
-func packets(records []bus.Record) (out []string) {
+// packet is the JSON of a packet, and watermark that of the record that closes its slot.
+func packet(sensor string) []byte {
+	p := models.PacketMeta{TS: 1_000_001, Src: models.Addr{Lo: 1}, Proto: models.ProtoTCP, Flags: models.SYN, Entropy: 12345, SNI: models.Text{Len: 3}}
+	return bus.NewPacketEncoder(sensor).Append(nil, &p, []byte("abc"))
+}
+
+func watermark(sensor string) []byte {
+	return bus.NewPacketEncoder(sensor).AppendWatermark(nil, bus.WatermarkOf(&models.SensorSlot{N: 25}))
+}
+
+// slot is the only record of a slot in which nothing has moved.
+func slot(t *testing.T, sensor string) (record []byte) {
+	t.Helper()
+	e, err := bus.NewSlotEncoder(sensor, 1)
+	must(t, err)
+	must(t, e.Encode(&models.SensorSlot{N: 25}, func(b []byte) error {
+		record = slices.Clone(b)
+		return nil
+	}))
+	return record
+}
+
+// joined is the records without their places, and Connections and Hosts of the same sensor and time as one: a bus may cut them up.
+func joined(records []bus.Record) (out []bus.Record) {
 	for _, r := range records {
-		b, ok := r.Value.(bus.PacketBatch)
-		if !ok {
-			out = append(out, fmt.Sprintf("%s %+v", r.Key, r.Value))
-			continue
+		r.Partition, r.Offset = 0, 0
+		if n := len(out); n > 0 && out[n-1].Topic == r.Topic && out[n-1].Key == r.Key {
+			if v, ok := join(out[n-1].Value, r.Value); ok {
+				out[n-1].Value = v
+				continue
+			}
 		}
-		for i := range b.Packets {
-			p := b.Packets[i]
-			sni := p.SNI.In(b.Arena)
-			p.SNI = models.Text{}
-			out = append(out, fmt.Sprintf("%s %+v %s", r.Key, p, sni))
-		}
+		out = append(out, r)
 	}
 	return out
+}
+
+func join(a, b bus.Value) (bus.Value, bool) {
+	switch a := a.(type) {
+	case bus.Connections:
+		b, ok := b.(bus.Connections)
+		return bus.Connections{
+			Now: a.Now, Changed: slices.Concat(a.Changed, b.Changed), Moving: slices.Concat(a.Moving, b.Moving), Ended: b.Ended,
+		}, ok && a.Now == b.Now && !a.Ended
+	case bus.Hosts:
+		b, ok := b.(bus.Hosts)
+		return slices.Concat(a, b), ok
+	default:
+		return nil, false
+	}
 }
 
 func testValues(t *testing.T, h Harness) {
 	b, ctx := open(t, h), patient(t)
 	p := producer(t, b)
-	batch := bus.PacketBatch{
-		Packets: []models.PacketMeta{
-			{TS: 1_000_001, Src: models.Addr{Lo: 1}, Proto: models.ProtoTCP, Flags: models.SYN, Entropy: 12345},
-			{TS: 1_000_002, Src: models.Addr{Lo: 2}, Proto: models.ProtoUDP, SNI: models.Text{Off: 2, Len: 3}},
+	for _, want := range [][]bus.Record{
+		{
+			{Topic: bus.TopicPackets, Key: "s1", Value: bus.Encoded{Data: packet("s1")}},
+			{Topic: bus.TopicPackets, Key: "s1", Value: bus.Encoded{Data: watermark("s1")}},
 		},
-		Arena: []byte("..abc"),
-	}
-	want := []bus.Record{
-		{Topic: bus.TopicPackets, Key: "s1", Value: batch},
-		{Topic: bus.TopicPackets, Key: "s1", Value: bus.Watermark{TS: 2_000_000}},
-	}
-	c := consumer(t, b, "packets", bus.TopicPackets)
-	for _, r := range want {
-		must(t, p.Produce(ctx, r))
-	}
-	var got []bus.Record
-	for len(packets(got)) < len(packets(want)) {
-		got = append(got, poll(ctx, t, c, 1)...)
-	}
-	if diff := cmp.Diff(packets(want), packets(got)); diff != "" {
-		t.Errorf("packets (-want +got):\n%s", diff)
-	}
-
-	for _, r := range []bus.Record{
-		{Topic: bus.TopicSlots, Key: "s1", Value: bus.SlotBatch{{First: 7, ConnID: 9}, {First: 8, ConnID: 9, New: true}}},
-		{Topic: bus.TopicSlots, Key: "s1", Value: bus.Watermark{TS: 3_000_000}},
-		numbered("s1", 42),
-		{Topic: bus.TopicState, Key: "s1", Value: bus.Blob("state")},
-		{Topic: bus.TopicConnections, Key: "s1", Value: bus.Connections{Now: 7, Changed: []models.Connection{{ID: 1}}, Moving: []models.Connection{{ID: 2}}, Ended: true}},
-		{Topic: bus.TopicHosts, Key: "s1", Value: bus.Hosts{{IP: "192.0.2.1"}}},
-		{Topic: bus.TopicSensors, Key: "s1", Value: bus.Sensor{Series: []models.SeriesPoint{{TS: 9}}}},
-		{Topic: bus.TopicDLQ, Key: "s1", Value: bus.Blob("\x00dead")},
+		{{Topic: bus.TopicSlots, Key: "s1", Value: bus.Encoded{Kind: bus.SlotConnections, Data: slot(t, "s1")}}},
+		{numbered("s1", 42)},
+		{{Topic: bus.TopicState, Key: "s1", Value: bus.Blob("state")}},
+		{
+			{Topic: bus.TopicConnections, Key: "s1", Value: bus.Connections{Now: 7}},
+			{Topic: bus.TopicConnections, Key: "s1", Value: bus.Connections{
+				Now: 8, Changed: []models.Connection{connection("s1", 1), connection("s1", 2)}, Moving: []models.Connection{connection("s1", 3)},
+			}},
+			{Topic: bus.TopicConnections, Key: "s1", Value: bus.Connections{Now: 9, Changed: []models.Connection{connection("s1", 4)}, Ended: true}},
+		},
+		{{Topic: bus.TopicHosts, Key: "s1", Value: bus.Hosts{{IP: "192.0.2.1", PacketsSent: 3}}}},
+		{{Topic: bus.TopicSensors, Key: "s1", Value: bus.Sensor{Series: []models.SeriesPoint{{Step: 1, TS: 9}}}}},
+		{{Topic: bus.TopicDLQ, Key: "s1", Value: bus.Rejected{Topic: bus.TopicAlerts, Partition: 3, Offset: 7, Key: "s1", Reason: "is no alert", Data: []byte("\x00dead")}}},
 	} {
-		c := consumer(t, b, fmt.Sprintf("values of %T", r.Value), r.Topic)
-		must(t, p.Produce(ctx, r))
-		got := poll(ctx, t, c, 1)
-		got = got[len(got)-1:] // a topic's earlier record comes first to a new group
-		got[0].Partition, got[0].Offset = 0, 0
-		if diff := cmp.Diff([]bus.Record{r}, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", r.Topic, diff)
+		c := consumer(t, b, "values of "+string(want[0].Topic), want[0].Topic)
+		for _, r := range want {
+			must(t, p.Produce(ctx, r))
+		}
+		var got []bus.Record
+		for last := want[len(want)-1]; len(got) == 0 || !cmp.Equal(last, joined(got)[len(joined(got))-1]); {
+			records, err := c.Poll(ctx)
+			if err != nil {
+				t.Errorf("%s: %v", last.Topic, err)
+				break
+			}
+			got = append(got, records...)
+		}
+		if diff := cmp.Diff(want, joined(got)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", want[0].Topic, diff)
 		}
 		must(t, c.Close())
+	}
+}
+
+// connection is one that has ended.
+func connection(sensor string, id int64) models.Connection {
+	return models.Connection{
+		ID: id, Sensor: sensor, SrcIP: "192.0.2.1", DstIP: "192.0.2.2", SrcPort: 1024, DstPort: 80, Proto: "TCP", State: "closed", End: models.ConnDone,
+		FirstTS: 1, LastTS: 2, PacketsUp: 3, BytesUp: 200, FlagsUp: "SYN",
 	}
 }
 
@@ -534,11 +570,14 @@ func testWrongTopic(t *testing.T, h Harness) {
 	b, ctx := open(t, h), patient(t)
 	p := producer(t, b)
 	for _, r := range []bus.Record{
-		{Topic: bus.TopicPackets, Value: bus.SlotBatch{}},
-		{Topic: bus.TopicSlots, Value: bus.PacketBatch{}},
-		{Topic: bus.TopicAlerts, Value: bus.Watermark{}},
+		{Topic: bus.TopicPackets, Value: bus.Encoded{}},
+		{Topic: bus.TopicPackets, Value: bus.Encoded{Kind: bus.SlotDNS, Data: []byte("x")}},
+		{Topic: bus.TopicSlots, Value: bus.Encoded{Data: []byte("x")}},
+		{Topic: bus.TopicSlots, Value: bus.Encoded{Kind: bus.SlotDNS}},
+		{Topic: bus.TopicAlerts, Value: bus.Hosts{}},
 		{Topic: bus.TopicAlerts, Value: bus.Alert{}},
-		{Topic: bus.TopicState, Value: bus.Watermark{}},
+		{Topic: bus.TopicState, Value: bus.Rejected{}},
+		{Topic: bus.TopicDLQ, Value: bus.Blob{}},
 		{Topic: bus.TopicPackets},
 		{Topic: "netlyra.none", Value: bus.Blob{}},
 	} {
