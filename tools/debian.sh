@@ -2,7 +2,7 @@
 # Installs the Debian packages that the tests use as oracles, peers and senders. With --check it only says whether they are there.
 # Without root, or where there is no apt-get, it does nothing: the tests that need them say so.
 set -eu
-packages='tshark tcpdump iproute2 iputils-ping ethtool nmap iperf3 curl hping3 nginx-light tcpreplay chromium softflowd argus-server nfdump gcc libc6-dev zsh fish'
+packages='tshark tcpdump iproute2 iputils-ping ethtool nmap iperf3 curl hping3 nginx-light tcpreplay chromium softflowd argus-server nfdump gcc libc6-dev zsh fish openjdk-17-jre-headless maven'
 
 missing=
 for package in $packages; do
