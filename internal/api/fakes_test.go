@@ -213,16 +213,16 @@ func (s *memoryStore) Hosts(ctx context.Context, q models.HostQuery) (models.Pag
 		return models.Page[models.Host]{}, err
 	}
 	return slice(s.hosts, q.Cursor, q.Limit, func(h *models.Host) bool {
-		return (!q.Prefix.IsValid() || within(q.Prefix, h.IP)) && (q.Text == "" || holds(h.IP, q.Text) || holds(h.MAC, q.Text)) && h.LastTS >= q.Since
+		return (!q.Prefix.IsValid() || within(q.Prefix, h.IP)) && (q.Text == "" || holds(h.IP, q.Text) || holds(h.MAC, q.Text)) && (q.Sensor == "" || h.Sensor == q.Sensor) && h.LastTS >= q.Since
 	})
 }
 
-func (s *memoryStore) Host(ctx context.Context, ip string) (models.Host, error) {
+func (s *memoryStore) Host(ctx context.Context, ip, sensor string) (models.Host, error) {
 	if err := s.wait(ctx); err != nil {
 		return models.Host{}, err
 	}
 	for _, h := range s.hosts {
-		if h.IP == ip {
+		if h.IP == ip && (sensor == "" || h.Sensor == sensor) {
 			return h, nil
 		}
 	}

@@ -76,7 +76,8 @@ func (s *Server) listHosts(c *gin.Context) {
 }
 
 func (s *Server) getHost(c *gin.Context) {
-	if err := parseQuery(c.Request.URL.RawQuery, nil); err != nil {
+	sensor := ""
+	if err := parseQuery(c.Request.URL.RawQuery, map[string]setter{"sensor": text(&sensor)}); err != nil {
 		s.abort(c, err)
 		return
 	}
@@ -87,7 +88,7 @@ func (s *Server) getHost(c *gin.Context) {
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), storeTime)
 	defer cancel()
-	h, err := s.opts.Store.Host(ctx, ip.Unmap().String())
+	h, err := s.opts.Store.Host(ctx, ip.Unmap().String(), sensor)
 	s.answer(c, http.StatusOK, h, err)
 }
 
@@ -175,7 +176,7 @@ func (s *Server) getSeries(c *gin.Context) {
 func parseSeriesQuery(raw string, now time.Time) (models.SeriesQuery, error) {
 	q := models.SeriesQuery{Step: 60}
 	var from, to models.Micros
-	err := parseQuery(raw, map[string]setter{"from": instant(&from), "to": instant(&to), "step": seriesStep(&q.Step)})
+	err := parseQuery(raw, map[string]setter{"from": instant(&from), "to": instant(&to), "step": seriesStep(&q.Step), "sensor": text(&q.Sensor)})
 	if err = errorOr(err, from, to); err != nil {
 		return q, err
 	}

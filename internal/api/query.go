@@ -121,7 +121,7 @@ func parseConnectionQuery(raw string) (connectionQuery, error) {
 func parseHostQuery(raw string) (models.HostQuery, error) {
 	q := models.HostQuery{Limit: models.DefaultPageLimit}
 	err := parseQuery(raw, map[string]setter{
-		"host": prefix(&q.Prefix), "text": text(&q.Text), "from": instant(&q.Since),
+		"host": prefix(&q.Prefix), "text": text(&q.Text), "sensor": text(&q.Sensor), "from": instant(&q.Since),
 		"sort":  oneOf(&q.Sort, []models.Sort{models.SortNewest, models.SortBytes, models.SortAddress}),
 		"limit": limit(&q.Limit), "cursor": cursor(&q.Cursor),
 	})

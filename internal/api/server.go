@@ -40,7 +40,7 @@ type Store interface {
 	Alert(ctx context.Context, id string) (models.Alert, error)
 	Connections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error)
 	Hosts(ctx context.Context, q models.HostQuery) (models.Page[models.Host], error)
-	Host(ctx context.Context, ip string) (models.Host, error)
+	Host(ctx context.Context, ip, sensor string) (models.Host, error)
 	Series(ctx context.Context, q models.SeriesQuery) ([]models.SeriesPoint, error)
 }
 

@@ -101,13 +101,15 @@ type HostQuery struct {
 	Sort   Sort         // "": SortNewest, seen last first
 	Prefix netip.Prefix // the address lies in it
 	Text   string       // part of the address or of the hardware address; letter case does not count
-	Since  Micros       // LastTS >= Since
+	Sensor string
+	Since  Micros // LastTS >= Since
 }
 
 // SeriesQuery selects the traffic of a stretch of time.
 type SeriesQuery struct {
-	From, To int64 // seconds since the Unix epoch: From <= TS < To
-	Step     int64 // seconds: 1, 10, 60 or 3600
+	From, To int64  // seconds since the Unix epoch: From <= TS < To
+	Step     int64  // seconds: 1, 10, 60 or 3600
+	Sensor   string // "": the sum of all
 }
 
 // Actor is who asks for a decision.

@@ -167,6 +167,7 @@ func (l *Latencies) Join(o *Latencies) {
 
 // SeriesPoint is traffic in one step of time, as the store keeps it: 1 s for an hour, 1 min for 30 days. A step without a point is a gap: nobody watched.
 type SeriesPoint struct {
+	Sensor      string `json:"-"           gorm:"primaryKey"`                     // that has seen it; empty in a sum
 	Step        int64  `json:"-"           gorm:"primaryKey;autoIncrement:false"` // seconds: 1 or 60
 	TS          int64  `json:"ts"          gorm:"primaryKey;autoIncrement:false"` // start of the step, seconds since the Unix epoch
 	Packets     uint64 `json:"packets"`
@@ -180,6 +181,7 @@ type SeriesPoint struct {
 
 // Host is an address that has been seen, as the store keeps it.
 type Host struct {
+	Sensor      string `json:"sensor"      gorm:"primaryKey"` // that has seen it
 	IP          string `json:"ip"          gorm:"primaryKey"`
 	MAC         string `json:"mac"`
 	FirstTS     Micros `json:"first_ts"`

@@ -196,7 +196,7 @@ func (x *export) countHosts(r *report) {
 				x.hostsSkipped.Add(1)
 				continue
 			}
-			h = &models.Host{IP: m.addr.String(), FirstTS: models.Micros(m.ts)}
+			h = &models.Host{Sensor: x.sensor, IP: m.addr.String(), FirstTS: models.Micros(m.ts)}
 			x.hosts[m.addr] = h
 		}
 		if m.mac != (models.MAC{}) && h.MAC == "" {
@@ -218,7 +218,7 @@ func (x *export) countSeries(r *report) {
 	total := r.volume.total()
 	ts := x.fileTime(r.slot*models.SlotMicros) / 1_000_000
 	if n := len(x.series); n == 0 || x.series[n-1].TS != ts {
-		x.series = append(x.series, models.SeriesPoint{Step: 1, TS: ts})
+		x.series = append(x.series, models.SeriesPoint{Sensor: x.sensor, Step: 1, TS: ts})
 	}
 	p := &x.series[len(x.series)-1]
 	p.Packets += total.Packets

@@ -51,8 +51,8 @@ type queue struct {
 	mu                sync.Mutex
 	jobs              []*job
 	connections       []models.Connection
-	hosts             map[string]models.Host
-	series            map[int64]models.SeriesPoint
+	hosts             map[seenBy]models.Host
+	series            map[secondOf]models.SeriesPoint
 	drops             map[dropKey]uint64
 	sampleConnections sample[int64]
 	sampleHosts       sample[string]
@@ -72,8 +72,8 @@ func newQueue() *queue {
 	return &queue{
 		wake:              make(chan struct{}, 1),
 		slots:             make(chan struct{}, maxJobs),
-		hosts:             map[string]models.Host{},
-		series:            map[int64]models.SeriesPoint{},
+		hosts:             map[seenBy]models.Host{},
+		series:            map[secondOf]models.SeriesPoint{},
 		drops:             map[dropKey]uint64{},
 		sampleConnections: newSample[int64](), sampleHosts: newSample[string](),
 	}
@@ -270,7 +270,7 @@ func (q *queue) offerHosts(hs []models.Host) int {
 	}
 	chosen := slices.DeleteFunc(slices.Clone(hs), func(h models.Host) bool { return q.leavesOutHost(&h) })
 	q.drop(kindHosts, dropFlood, len(hs)-len(chosen))
-	n := mergeAll(q.hosts, maxHosts, chosen, func(h models.Host) string { return h.IP }, mergeHost)
+	n := mergeAll(q.hosts, maxHosts, chosen, func(h models.Host) seenBy { return seenBy{h.Sensor, h.IP} }, mergeHost)
 	q.drop(kindHosts, dropFull, len(chosen)-n)
 	return len(hs) - len(chosen) + n
 }
@@ -281,10 +281,19 @@ func (q *queue) offerSeries(ps []models.SeriesPoint) int {
 	if q.refuse(kindSeries, len(ps)) {
 		return 0
 	}
-	n := mergeAll(q.series, maxSeries, ps, func(p models.SeriesPoint) int64 { return p.TS }, mergePoint)
+	n := mergeAll(q.series, maxSeries, ps, func(p models.SeriesPoint) secondOf { return secondOf{p.Sensor, p.TS} }, mergePoint)
 	q.drop(kindSeries, dropFull, len(ps)-n)
 	return n
 }
+
+// seenBy is an address that a sensor has seen, secondOf a second of its traffic.
+type (
+	seenBy   struct{ sensor, ip string }
+	secondOf struct {
+		sensor string
+		ts     int64
+	}
+)
 
 // mergeAll adds values to a map of bounded size, merging those of the same key, and returns how many it took.
 func mergeAll[K comparable, V any](m map[K]V, limit int, vs []V, key func(V) K, merge func(V, V) V) (taken int) {

@@ -164,11 +164,12 @@ func (s *Store) Hosts(ctx context.Context, q models.HostQuery) (models.Page[mode
 	var f filter
 	f.within(q.Prefix, "ip")
 	f.contains(q.Text, "ip", "mac")
+	f.equal("sensor", q.Sensor)
 	f.since("last_ts", q.Since)
 	orders := map[models.Sort]order{
-		models.SortNewest:  {keys: []string{"last_ts", "ip"}},
-		models.SortBytes:   {keys: []string{"bytes_sent + bytes_recv", "ip"}},
-		models.SortAddress: {keys: []string{"ip"}, ascending: true},
+		models.SortNewest:  {keys: []string{"last_ts", "ip", "rowid"}},
+		models.SortBytes:   {keys: []string{"bytes_sent + bytes_recv", "ip", "rowid"}},
+		models.SortAddress: {keys: []string{"ip", "rowid"}, ascending: true},
 	}
 	l := list{table: "hosts", filter: f}
 	p, err := page[models.Host](ctx, s, l, orders, q.Sort, q.Limit, q.Cursor)
@@ -183,10 +184,13 @@ func (s *Store) Hosts(ctx context.Context, q models.HostQuery) (models.Page[mode
 	return p, err
 }
 
-// Host reads one host; models.ErrNotFound if there is none with this address.
-func (s *Store) Host(ctx context.Context, ip string) (models.Host, error) {
+// Host reads what a sensor has seen of an address; without a sensor, what the one has that saw it last. models.ErrNotFound if there is
+// none with this address.
+func (s *Store) Host(ctx context.Context, ip, sensor string) (models.Host, error) {
 	var h models.Host
-	err := s.query(ctx, func(db *gorm.DB) error { return db.Take(&h, "ip = ?", ip).Error })
+	err := s.query(ctx, func(db *gorm.DB) error {
+		return db.Where("ip = ?1 AND (sensor = ?2 OR ?2 = '')", ip, sensor).Order("last_ts DESC").Take(&h).Error
+	})
 	return h, err
 }
 
@@ -206,8 +210,8 @@ func (s *Store) Series(ctx context.Context, q models.SeriesQuery) ([]models.Seri
 	err := s.query(ctx, func(db *gorm.DB) error {
 		return db.Raw(`SELECT ?1 AS step, ts - ts % ?1 AS ts, sum(packets) AS packets, sum(bytes) AS bytes, sum(tcp_bytes) AS tcp_bytes,
 			sum(udp_bytes) AS udp_bytes, sum(other_bytes) AS other_bytes, sum(connections) AS connections, sum(drops) AS drops
-			FROM series_points WHERE step = ?2 AND ts >= ?3 AND ts < ?4 GROUP BY ts - ts % ?1 ORDER BY 2 LIMIT ?5`,
-			q.Step, source, ceil(max(q.From, 0), q.Step), ceil(max(q.To, 0), q.Step), maxPoints).Scan(&points).Error
+			FROM series_points WHERE step = ?2 AND ts >= ?3 AND ts < ?4 AND (sensor = ?6 OR ?6 = '') GROUP BY ts - ts % ?1 ORDER BY 2 LIMIT ?5`,
+			q.Step, source, ceil(max(q.From, 0), q.Step), ceil(max(q.To, 0), q.Step), maxPoints, q.Sensor).Scan(&points).Error
 	})
 	return points, err
 }

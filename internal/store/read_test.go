@@ -344,10 +344,10 @@ func TestHostQueries(t *testing.T) {
 			}
 		})
 	}
-	if h, err := s.Host(t.Context(), "2001:db8::1"); err != nil || h.BytesSent != 5 {
+	if h, err := s.Host(t.Context(), "2001:db8::1", ""); err != nil || h.BytesSent != 5 {
 		t.Errorf("%+v, %v", h, err)
 	}
-	if _, err := s.Host(t.Context(), "10.0.0.9"); !errors.Is(err, models.ErrNotFound) {
+	if _, err := s.Host(t.Context(), "10.0.0.9", ""); !errors.Is(err, models.ErrNotFound) {
 		t.Errorf("%v, want ErrNotFound", err)
 	}
 }

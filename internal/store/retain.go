@@ -114,8 +114,8 @@ func (w *writer) deleteChunk(ctx context.Context) (int64, error) {
 			[]any{now.Add(-w.opts.AlertAge).UnixMicro()},
 		},
 		{
-			`DELETE FROM hosts WHERE ip IN
-			(SELECT ip FROM hosts WHERE inserted_at < ? AND last_ts < ? ORDER BY inserted_at LIMIT ?)`,
+			`DELETE FROM hosts WHERE rowid IN
+			(SELECT rowid FROM hosts WHERE inserted_at < ? AND last_ts < ? ORDER BY inserted_at LIMIT ?)`,
 			[]any{connections, connections, retainRows},
 		},
 		{surplusHosts("WHERE packets_recv = 0"), []any{retainRows, w.opts.MaxHosts}},
@@ -133,7 +133,7 @@ func (w *writer) deleteChunk(ctx context.Context) (int64, error) {
 
 // surplusHosts deletes the oldest hosts, of those that are of a kind, while there are more hosts than there may be.
 func surplusHosts(of string) string {
-	return `DELETE FROM hosts WHERE ip IN (SELECT ip FROM hosts ` + of + ` ORDER BY inserted_at LIMIT
+	return `DELETE FROM hosts WHERE rowid IN (SELECT rowid FROM hosts ` + of + ` ORDER BY inserted_at LIMIT
 		max(0, min(?, (SELECT count(*) FROM hosts) - ?)))`
 }
 

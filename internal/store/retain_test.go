@@ -337,7 +337,7 @@ func TestHostsOfAFloodAreASample(t *testing.T) {
 		s.OfferHosts([]models.Host{{IP: fmt.Sprintf("20.%d.%d.%d", i>>16, i>>8&255, i&255), LastTS: 1, PacketsSent: 1}})
 	}
 	s.OfferHosts([]models.Host{early})
-	if got := s.queue.hosts["192.0.2.1"].PacketsSent; got != 2 {
+	if got := s.queue.hosts[seenBy{"", "192.0.2.1"}].PacketsSent; got != 2 {
 		t.Errorf("the silent host has sent %d packets, want 2", got)
 	}
 	if n := len(s.queue.hosts); n != sampleBurst {

@@ -50,7 +50,7 @@ func newTables() (t tables, err error) {
 		},
 	})
 	t.hosts = make1(&models.Host{}, mergeRule{
-		key: []string{"ip"}, keep: []string{"inserted_at"},
+		key: []string{"sensor", "ip"}, keep: []string{"inserted_at"},
 		set: map[string]string{
 			"mac":      "CASE WHEN excluded.mac = '' THEN hosts.mac ELSE excluded.mac END",
 			"first_ts": "min(hosts.first_ts, excluded.first_ts)",
@@ -58,7 +58,7 @@ func newTables() (t tables, err error) {
 		},
 		add: true,
 	})
-	t.series = make1(&models.SeriesPoint{}, mergeRule{key: []string{"step", "ts"}, add: true})
+	t.series = make1(&models.SeriesPoint{}, mergeRule{key: []string{"sensor", "step", "ts"}, add: true})
 	return t, errors.Join(errs...)
 }
 

@@ -56,6 +56,7 @@ func TestMigrationsAreNotEdited(t *testing.T) {
 		"00003_decisions.sql":  "36bd07c2b10001bb089a4aacb26b8acb9c41c9b1c2dd097a0c6eae9cea9cb2cb",
 		"00004_blocks.sql":     "0bf5b04bbe0ef889655add39aaa0e8a02888029f2d93dfc90818c32c126578c7",
 		"00005_outbox.sql":     "1daf4d223267bd9793c51bc6b0c927fe0fe89b92a85e2df5a4bec69b4b1b0c1f",
+		"00006_sensors.sql":    "f835148be8fa7b8950aae2e7ba8639f8b5e8c69fa27a9248362a93dad3b3d126",
 	} {
 		text, err := fs.ReadFile(embedded(), name)
 		must(t, err)

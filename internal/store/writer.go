@@ -70,11 +70,11 @@ func (s *Store) putAlerts(ctx context.Context, tx *sql.Tx, b *alertBatch) error 
 	if err != nil {
 		return err
 	}
-	known, upsert := tx.StmtContext(ctx, s.stmts.known), tx.StmtContext(ctx, s.stmts.alert)
+	known, upsert, post := tx.StmtContext(ctx, s.stmts.known), tx.StmtContext(ctx, s.stmts.alert), tx.StmtContext(ctx, s.stmts.post)
 	var refused []error
 	hits := hits{}
 	for i := range b.rows {
-		was, is, err := s.putAlert(ctx, tx, known, upsert, rs, &b.alerts[i], b.rows[i])
+		was, is, err := s.putAlert(ctx, known, upsert, post, rs, &b.alerts[i], b.rows[i])
 		if rejected(err) {
 			refused = append(refused, fmt.Errorf("store: alert %s: %w", b.alerts[i].ID, err))
 			continue
@@ -94,7 +94,7 @@ func (s *Store) putAlerts(ctx context.Context, tx *sql.Tx, b *alertBatch) error 
 
 // putAlert writes a revision with what holds for it, unless there is a higher one, and returns what has held and what holds. A new
 // alert has been nowhere: it leaves no list.
-func (s *Store) putAlert(ctx context.Context, tx *sql.Tx, known, upsert *sql.Stmt, rs *rules, a *models.Alert, row []any) (was, is decision, err error) {
+func (s *Store) putAlert(ctx context.Context, known, upsert, post *sql.Stmt, rs *rules, a *models.Alert, row []any) (was, is decision, err error) {
 	rev := int64(-1)
 	err = known.QueryRowContext(ctx, a.ID).Scan(&rev, &was.triage, &was.hiddenBy, &a.Decided, &a.DecidedAt, &a.DecidedBy)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -111,7 +111,7 @@ func (s *Store) putAlert(ctx context.Context, tx *sql.Tx, known, upsert *sql.Stm
 	if _, err = upsert.ExecContext(ctx, row...); err != nil || !s.opts.Outbox {
 		return was, is, err
 	}
-	_, err = tx.StmtContext(ctx, s.stmts.post).ExecContext(ctx, a.ID)
+	_, err = post.ExecContext(ctx, a.ID)
 	s.posted = true
 	return was, is, err
 }

@@ -312,6 +312,8 @@ export type DecisionPage = {
 
 /** an address that has been seen */
 export type Host = {
+  /** that has seen it */
+  readonly sensor: string;
   readonly ip: string;
   /** hardware address; empty: not known */
   readonly mac: string;
