@@ -49,13 +49,7 @@ func (p *program) emitter(c *config.Analyze, stop context.CancelFunc) (*emitter,
 		return e, pipeline.Records{Slots: e.takeSlot}, err
 	}
 	e.packets = bus.NewPacketEncoder(c.Sensor)
-	encode := func() func([]byte, *models.PacketMeta, []byte) []byte {
-		enc := bus.NewPacketEncoder(c.Sensor)
-		return func(dst []byte, p *models.PacketMeta, arena []byte) []byte {
-			return append(enc.Append(dst, p, arena), '\n')
-		}
-	}
-	return e, pipeline.Records{Packets: e.takePackets, EncodePacket: encode}, nil
+	return e, pipeline.Records{Packets: e.takePackets, EncodePacket: bus.LineEncoder(c.Sensor)}, nil
 }
 
 func isTerminal(w io.Writer) bool {
@@ -77,7 +71,7 @@ func (e *emitter) takePackets(_ context.Context, s *models.SensorSlot, records [
 // takeSlot writes a slot's records.
 func (e *emitter) takeSlot(_ context.Context, s *models.SensorSlot) error {
 	if e.err == nil {
-		e.failed(e.slots.Encode(s, func(record []byte) error {
+		e.failed(e.slots.Encode(s, func(_ bus.SlotKind, record []byte) error {
 			_, err := e.out.Write(record)
 			return err
 		}))

@@ -272,7 +272,7 @@ func TestSlotsAreSmall(t *testing.T) {
 		for _, p := range s.Parts {
 			rows += len(p.Conns) + len(p.Failed) + len(p.ARP) + len(p.DNS)
 		}
-		if err := enc.Encode(&s, func(record []byte) error {
+		if err := enc.Encode(&s, func(_ bus.SlotKind, record []byte) error {
 			size += len(record)
 			return nil
 		}); err != nil {
@@ -312,7 +312,7 @@ func BenchmarkSlotEncoder(b *testing.B) {
 				for _, p := range s.Parts {
 					rows += len(p.Conns) + len(p.Failed) + len(p.ARP) + len(p.DNS)
 				}
-				if err := enc.Encode(s, func(record []byte) error {
+				if err := enc.Encode(s, func(_ bus.SlotKind, record []byte) error {
 					records++
 					size += len(record)
 					return nil

@@ -42,6 +42,16 @@ func (e *PacketEncoder) Append(dst []byte, p *models.PacketMeta, arena []byte) [
 	return append(dst, '}')
 }
 
+// LineEncoder gives functions, one for each worker, that append a packet's record and a line feed, as a file or a pipe has them.
+func LineEncoder(sensor string) func() func(dst []byte, p *models.PacketMeta, arena []byte) []byte {
+	return func() func([]byte, *models.PacketMeta, []byte) []byte {
+		enc := NewPacketEncoder(sensor)
+		return func(dst []byte, p *models.PacketMeta, arena []byte) []byte {
+			return append(enc.Append(dst, p, arena), '\n')
+		}
+	}
+}
+
 // AppendWatermark adds the record that closes a slot.
 func (e *PacketEncoder) AppendWatermark(dst []byte, w Watermark) []byte {
 	dst = e.ts.append(append(dst, `{"ts":"`...), int64(w.TS))

@@ -41,9 +41,9 @@ func NewSlotEncoder(sensor string, boot uint64) (*SlotEncoder, error) {
 	}, nil
 }
 
-// Encode writes the records of s and gives them to take, in order. A record is valid until take returns. The first error of take ends it. A slot of
+// Encode writes the records of s and gives them to take, in order, with what their rows are. A record is valid until take returns. The first error of take ends it. A slot of
 // more than about a million rows, four times what a slot of a file can have, is ErrRecord.
-func (e *SlotEncoder) Encode(s *models.SensorSlot, take func(record []byte) error) error {
+func (e *SlotEncoder) Encode(s *models.SensorSlot, take func(kind SlotKind, record []byte) error) error {
 	e.conns.clear()
 	e.dns.clear()
 	e.arp.clear()
@@ -141,7 +141,7 @@ func (h *slotHeader) metadata(kind SlotKind) []string {
 }
 
 // write gives the i-th record of a kind to take.
-func write[R any](h *slotHeader, t *table[R], kind SlotKind, i int, take func([]byte) error) error {
+func write[R any](h *slotHeader, t *table[R], kind SlotKind, i int, take func(SlotKind, []byte) error) error {
 	e := h.encoder
 	rows := t.part(i)
 	t.fill(rows)
@@ -153,7 +153,7 @@ func write[R any](h *slotHeader, t *table[R], kind SlotKind, i int, take func([]
 	h.part++
 	e.seq++
 	e.record = e.zstd.EncodeAll(e.plain, e.record[:0])
-	return take(e.record)
+	return take(kind, e.record)
 }
 
 // appendMessage frames a message of an IPC stream: a mark, the size of its header, the header, to a multiple of 8. header is in b, a table of

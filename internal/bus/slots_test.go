@@ -33,7 +33,7 @@ func encodeSlots(t testing.TB, slots ...models.SensorSlot) (records [][]byte) {
 		t.Fatal(err)
 	}
 	for i := range slots {
-		if err := e.Encode(&slots[i], func(r []byte) error {
+		if err := e.Encode(&slots[i], func(_ SlotKind, r []byte) error {
 			records = append(records, bytes.Clone(r))
 			return nil
 		}); err != nil {
@@ -233,7 +233,7 @@ func TestASlotOfTooManyRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := models.SensorSlot{Parts: []models.SlotPart{{ARP: make([]models.Observation, maxParts*maxRows)}}}
-	if err := e.Encode(&s, func([]byte) error { return errors.New("a record") }); !errors.Is(err, ErrRecord) {
+	if err := e.Encode(&s, func(SlotKind, []byte) error { return errors.New("a record") }); !errors.Is(err, ErrRecord) {
 		t.Errorf("%v, want %v", err, ErrRecord)
 	}
 }

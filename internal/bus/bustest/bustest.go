@@ -178,7 +178,7 @@ func slot(t *testing.T, sensor string) (record []byte) {
 	t.Helper()
 	e, err := bus.NewSlotEncoder(sensor, 1)
 	must(t, err)
-	must(t, e.Encode(&models.SensorSlot{N: 25}, func(b []byte) error {
+	must(t, e.Encode(&models.SensorSlot{N: 25}, func(_ bus.SlotKind, b []byte) error {
 		record = slices.Clone(b)
 		return nil
 	}))
