@@ -167,7 +167,7 @@ func (f *findings) read(ctx context.Context, consumer bus.Consumer) error {
 			case bus.Alert:
 				f.final[v.ID] = *v.Alert
 			case bus.Hosts:
-				f.add(v)
+				f.add(v.Hosts)
 			}
 		}
 		if err == nil {

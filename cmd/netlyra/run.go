@@ -136,11 +136,12 @@ func (w *watcher) build(ctx context.Context) (console *role.Console, sensor *rol
 			return nil, nil, nil, err
 		}
 	}
-	var seed [8]byte
+	var seed, boot [8]byte
 	_, _ = rand.Read(seed[:]) // never fails
+	_, _ = rand.Read(boot[:])
 	changed := role.NewSignal()
 	sensor, err = role.NewSensor(role.SensorOptions{
-		Name: c.Sensor, Source: w.name, Workers: c.Workers, File: c.Read != "", Live: true, Stay: true,
+		Name: c.Sensor, Version: version(), Boot: binary.LittleEndian.Uint64(boot[:]), Source: w.name, Workers: c.Workers, File: c.Read != "", Live: true, Stay: true,
 		Flow: flow.Options{MaxConnections: c.MaxConnections, Seed: binary.LittleEndian.Uint64(seed[:]), FirstID: last + 1},
 	}, role.SensorDeps{
 		Sources: w.sources, Detector: judge, Bus: producer, Topics: role.ConsoleTopics(), Changed: changed, Links: w.links, Received: w.received, FileTime: w.fileTime, Log: w.log,

@@ -60,7 +60,7 @@ func Live(ctx context.Context, o LiveOptions) (r LiveResult, err error) {
 		Sensor: "bench", SourceName: watchingEnd, Sources: []pipeline.Source{ring}, Workers: 1, Live: true,
 		Flow: flow.Options{Seed: 1}, Detector: d, Links: ring.Links,
 		Outputs: pipeline.Outputs{
-			Connections: func(int64, []models.Connection, []models.Connection) {}, Hosts: func([]models.Host) {}, Series: func(int64, []models.SeriesPoint) {},
+			Connections: func(int64, []models.Connection, []models.Connection) {}, Hosts: func(int64, []models.Host) {}, Series: func(int64, []models.SeriesPoint) {},
 			Changed: func() {},
 		},
 	})

@@ -27,7 +27,7 @@ const (
 	TopicAlerts      Topic = "netlyra.alerts"      // Alert
 	TopicConnections Topic = "netlyra.connections" // Connections
 	TopicHosts       Topic = "netlyra.hosts"       // Hosts
-	TopicSensors     Topic = "netlyra.sensors"     // Sensor: the traffic of each second of capture time
+	TopicSensors     Topic = "netlyra.sensors"     // Sensor: its state and the traffic of each second
 	TopicState       Topic = "netlyra.state"       // Blob: detector checkpoints, the newest of a key counts
 	TopicDLQ         Topic = "netlyra.dlq"         // Rejected: what a reader could not make sense of
 )
@@ -84,7 +84,8 @@ func WatermarkOf(s *models.SensorSlot) Watermark {
 // Alert is one revision of an incident.
 type Alert struct{ *models.Alert }
 
-// Connections is what has happened to a sensor's connections. There is one a second at least, so that who watches knows the time.
+// Connections is what has happened to a sensor's connections. There is one a second at least, so that who watches knows the time. On a broker each
+// connection is a record of its own.
 type Connections struct {
 	Now     models.Micros       // capture time that they are told at
 	Changed []models.Connection // have changed, or ended: to be stored
@@ -93,11 +94,35 @@ type Connections struct {
 }
 
 // Hosts is what addresses have done since the last of these.
-type Hosts []models.Host
+type Hosts struct {
+	Now   models.Micros // capture time that they are told at
+	Hosts []models.Host
+}
 
-// Sensor is the traffic of the seconds that have passed since the last of these.
+// Role says what has written a Sensor.
+type Role string
+
+// The roles.
+const (
+	RoleSensor   Role = "sensor"
+	RoleDetector Role = "detector"
+	RoleEngine   Role = "engine" // a detector in Python
+)
+
+// Sensor is the state of a sensor, or of a detector, about once a second: its sign of life. Counters run from its start.
 type Sensor struct {
-	Series []models.SeriesPoint
+	Role        Role                 `json:"role"`
+	Version     string               `json:"version"`     // of the program
+	Boot        uint64               `json:"boot,string"` // random at each start; 0: it says nothing. Two at a time under one name are two sensors
+	TS          models.Micros        `json:"ts"`          // wall clock
+	Now         models.Micros        `json:"now"`         // capture time
+	Source      string               `json:"source"`      // the interfaces or the file
+	Packets     uint64               `json:"packets"`
+	Bytes       uint64               `json:"bytes"`
+	Connections models.ConnStats     `json:"connections"`
+	Interfaces  []models.Interface   `json:"interfaces"`
+	Drops       []models.Drop        `json:"drops"`
+	Series      []models.SeriesPoint `json:"series"` // the seconds of capture time that have passed since the last of these
 }
 
 // Blob is an opaque body.
@@ -131,10 +156,13 @@ func (c Connections) Size() int {
 }
 
 // Size implements Value.
-func (h Hosts) Size() int { return len(h) * (int(unsafe.Sizeof(models.Host{})) + textsSize) }
+func (h Hosts) Size() int { return len(h.Hosts) * (int(unsafe.Sizeof(models.Host{})) + textsSize) }
 
 // Size implements Value.
-func (s Sensor) Size() int { return cap(s.Series) * int(unsafe.Sizeof(models.SeriesPoint{})) }
+func (s Sensor) Size() int {
+	return cap(s.Series)*int(unsafe.Sizeof(models.SeriesPoint{})) + cap(s.Drops)*int(unsafe.Sizeof(models.Drop{})) +
+		cap(s.Interfaces)*int(unsafe.Sizeof(models.Interface{})) + textsSize
+}
 
 // Size implements Value.
 func (b Blob) Size() int { return cap(b) }
@@ -152,7 +180,7 @@ func (Alert) Count() int { return 1 }
 func (c Connections) Count() int { return len(c.Changed) }
 
 // Count implements Value.
-func (h Hosts) Count() int { return len(h) }
+func (h Hosts) Count() int { return len(h.Hosts) }
 
 // Count implements Value.
 func (Sensor) Count() int { return 1 }

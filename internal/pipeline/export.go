@@ -245,7 +245,7 @@ func (x *export) flush(now int64) {
 		for _, h := range x.hosts {
 			hs = append(hs, *h)
 		}
-		x.outputs.Hosts(hs)
+		x.outputs.Hosts(now, hs)
 		clear(x.hosts)
 	}
 }

@@ -49,8 +49,8 @@ type Outputs struct {
 	// Connections takes what has happened by capture time now: connections that have changed or ended and, if Options.Live, those of
 	// the others that move most. It is called once a second at least, in the order of capture time.
 	Connections func(now int64, changed, moving []models.Connection)
-	// Hosts takes what addresses have done since it was last called, about once a second.
-	Hosts func([]models.Host)
+	// Hosts takes what addresses have done since it was last called, by capture time now, about once a second.
+	Hosts func(now int64, hs []models.Host)
 	// Series takes the traffic of the seconds that have passed by capture time now. The slice is valid until it returns.
 	Series func(now int64, ps []models.SeriesPoint)
 	// Changed is called when Stats or the connections have changed, after each batch that held something.

@@ -47,7 +47,7 @@ func (o *outputs) wire() Outputs {
 				o.conns[c.ID] = c
 			}
 		},
-		Hosts: func(hs []models.Host) {
+		Hosts: func(_ int64, hs []models.Host) {
 			for _, h := range hs {
 				sum := o.hosts[h.IP]
 				h.PacketsSent += sum.PacketsSent

@@ -145,7 +145,7 @@ func (c *Console) take(v bus.Value) {
 		c.show(&v)
 		c.store(v.Changed)
 	case bus.Hosts:
-		c.deps.Store.OfferHosts(v)
+		c.deps.Store.OfferHosts(v.Hosts)
 	case bus.Sensor:
 		c.deps.Store.OfferSeries(v.Series)
 	}

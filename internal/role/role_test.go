@@ -66,7 +66,7 @@ func TestPartsEndInTheOrderOfData(t *testing.T) {
 					<-ctx.Done()
 				}
 				for range 3 { // what is under way; each fills the bus
-					if err := producer.Produce(context.Background(), bus.Record{Topic: bus.TopicHosts, Value: bus.Hosts{models.Host{}}}); err != nil && !tc.unread {
+					if err := producer.Produce(context.Background(), bus.Record{Topic: bus.TopicHosts, Value: bus.Hosts{Hosts: make([]models.Host, 1)}}); err != nil && !tc.unread {
 						t.Error(err)
 					}
 				}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"netlyra/internal/bus"
 	"netlyra/internal/capture"
@@ -18,6 +19,8 @@ import (
 // SensorOptions configure a Sensor.
 type SensorOptions struct {
 	Name    string
+	Version string // of the program
+	Boot    uint64 // random at each start
 	Source  string // what is watched: the interfaces or the file
 	Workers int    // a file's: 0 means 1. Interfaces have one a ring
 	File    bool   // the source is a file: it waits for who takes its records, where an interface has them dropped
@@ -57,12 +60,12 @@ func NewSensor(o SensorOptions, deps SensorDeps) (*Sensor, error) {
 		outputs.Connections = s.connections
 	}
 	if s.produces(bus.TopicHosts) {
-		outputs.Hosts = func(hs []models.Host) { s.produce(bus.TopicHosts, bus.Hosts(hs)) }
+		outputs.Hosts = func(now int64, hs []models.Host) {
+			s.produce(bus.TopicHosts, bus.Hosts{Now: models.Micros(now), Hosts: hs})
+		}
 	}
 	if s.produces(bus.TopicSensors) {
-		outputs.Series = func(_ int64, ps []models.SeriesPoint) {
-			s.produce(bus.TopicSensors, bus.Sensor{Series: slices.Clone(ps)})
-		}
+		outputs.Series = func(now int64, ps []models.SeriesPoint) { s.produce(bus.TopicSensors, s.state(now, ps)) }
 	}
 	if deps.Changed != nil {
 		outputs.Changed = deps.Changed.Set
@@ -85,6 +88,16 @@ func (s *Sensor) produce(t bus.Topic, v bus.Value) bool {
 		return s.deps.Bus.TryProduce(r)
 	}
 	return s.deps.Bus.Produce(context.Background(), r) == nil // fails only when the bus is closed, because who reads it has failed
+}
+
+// state is what the sensor tells of itself with the seconds that have passed.
+func (s *Sensor) state(now int64, seconds []models.SeriesPoint) bus.Sensor {
+	st := s.Stats()
+	return bus.Sensor{
+		Role: bus.RoleSensor, Version: s.options.Version, Boot: s.options.Boot, TS: models.Micros(time.Now().UnixMicro()), Now: models.Micros(now),
+		Source: s.options.Source, Packets: st.Packets, Bytes: st.Bytes, Connections: st.Connections, Interfaces: st.Interfaces, Drops: st.Drops,
+		Series: slices.Clone(seconds),
+	}
 }
 
 // maxEnds bounds the connections that have ended and wait for room on the bus.

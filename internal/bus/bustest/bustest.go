@@ -209,7 +209,7 @@ func join(a, b bus.Value) (bus.Value, bool) {
 		}, ok && a.Now == b.Now && !a.Ended
 	case bus.Hosts:
 		b, ok := b.(bus.Hosts)
-		return slices.Concat(a, b), ok
+		return bus.Hosts{Now: a.Now, Hosts: slices.Concat(a.Hosts, b.Hosts)}, ok && a.Now == b.Now
 	default:
 		return nil, false
 	}
@@ -218,6 +218,8 @@ func join(a, b bus.Value) (bus.Value, bool) {
 func testValues(t *testing.T, h Harness) {
 	b, ctx := open(t, h), patient(t)
 	p := producer(t, b)
+	moving := connection("s1", 3)
+	moving.State, moving.End = "established", models.ConnOpen
 	for _, want := range [][]bus.Record{
 		{
 			{Topic: bus.TopicPackets, Key: "s1", Value: bus.Encoded{Data: packet("s1")}},
@@ -229,12 +231,12 @@ func testValues(t *testing.T, h Harness) {
 		{
 			{Topic: bus.TopicConnections, Key: "s1", Value: bus.Connections{Now: 7}},
 			{Topic: bus.TopicConnections, Key: "s1", Value: bus.Connections{
-				Now: 8, Changed: []models.Connection{connection("s1", 1), connection("s1", 2)}, Moving: []models.Connection{connection("s1", 3)},
+				Now: 8, Changed: []models.Connection{connection("s1", 1), connection("s1", 2)}, Moving: []models.Connection{moving},
 			}},
 			{Topic: bus.TopicConnections, Key: "s1", Value: bus.Connections{Now: 9, Changed: []models.Connection{connection("s1", 4)}, Ended: true}},
 		},
-		{{Topic: bus.TopicHosts, Key: "s1", Value: bus.Hosts{{IP: "192.0.2.1", PacketsSent: 3}}}},
-		{{Topic: bus.TopicSensors, Key: "s1", Value: bus.Sensor{Series: []models.SeriesPoint{{Step: 1, TS: 9}}}}},
+		{{Topic: bus.TopicHosts, Key: "s1", Value: bus.Hosts{Now: 7, Hosts: []models.Host{{IP: "192.0.2.1", FirstTS: 1, LastTS: 2, PacketsSent: 3}}}}},
+		{{Topic: bus.TopicSensors, Key: "s1", Value: sensor()}},
 		{{Topic: bus.TopicDLQ, Key: "s1", Value: bus.Rejected{Topic: bus.TopicAlerts, Partition: 3, Offset: 7, Key: "s1", Reason: "is no alert", Data: []byte("\x00dead")}}},
 	} {
 		c := consumer(t, b, "values of "+string(want[0].Topic), want[0].Topic)
@@ -254,6 +256,16 @@ func testValues(t *testing.T, h Harness) {
 			t.Errorf("%s (-want +got):\n%s", want[0].Topic, diff)
 		}
 		must(t, c.Close())
+	}
+}
+
+func sensor() bus.Sensor {
+	return bus.Sensor{
+		Role: bus.RoleSensor, Version: "v1", Boot: 1<<64 - 1, TS: 1, Now: 2, Source: "eth0", Packets: 3, Bytes: 4,
+		Connections: models.ConnStats{Active: 1, Opened: 2, Expired: 1},
+		Interfaces:  []models.Interface{{Name: "eth0", Link: "up", Received: 3}},
+		Drops:       []models.Drop{{Stage: "kernel", Reason: "ring_full", Unit: models.DropPackets, Effect: models.DropUnseen}},
+		Series:      []models.SeriesPoint{{Step: 1, TS: 9, Packets: 3}},
 	}
 }
 
