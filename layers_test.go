@@ -35,7 +35,7 @@ func mayImport() map[string][]string {
 		"pipeline":  {"models", "capture", "decode", "flow"},
 		"role":      {"models", "api", "bus", "capture", "detect", "flow", "livetable", "pipeline", "state", "store", "telemetry"},
 		"bench":     {"models", "capture", "decode", "flow", "detect", "pipeline", "role", "traffic"},
-		"nettest":   leaf, // test helpers: see TestOnlyTestsImportNettest
+		"nettest":   leaf, // test helpers: see TestOnlyTestsImportTestHelpers
 	}
 }
 
@@ -91,10 +91,12 @@ func TestImportRules(t *testing.T) {
 	}
 }
 
-func TestOnlyTestsImportNettest(t *testing.T) {
+func TestOnlyTestsImportTestHelpers(t *testing.T) {
 	for _, p := range ours(t) {
-		if slices.Contains(p.Imports, internal+"nettest") {
-			t.Errorf("%s imports nettest outside its tests", p.ImportPath)
+		for _, helper := range []string{"nettest", "bus/bustest", "bus/kafka/kafkatest"} {
+			if slices.Contains(p.Imports, internal+helper) {
+				t.Errorf("%s imports %s outside its tests", p.ImportPath, helper)
+			}
 		}
 	}
 }

@@ -1,0 +1,190 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"netlyra/internal/bus"
+)
+
+const (
+	pollRecords     = 2000                   // that one Poll returns at most, so that a consumer can commit between
+	rebalanceWithin = 30 * time.Second       // a member that does not poll for so long loses its partitions
+	fetchWait       = 500 * time.Millisecond // of a fetch for the first record: an end waits for it
+	commitPause     = 250 * time.Millisecond
+	leaveWithin     = 2 * time.Second // a broker that does not answer finds out by the session's time-out
+)
+
+// consumer is a member of a group.
+type consumer struct {
+	bus    *Bus
+	client *kgo.Client
+	topics []bus.Topic
+	ctx    context.Context // ends with Close, or with the bus
+	stop   context.CancelFunc
+	once   sync.Once
+}
+
+// Consumer joins a group, as soon as there is a broker. Partitions go to other members only between two calls of Poll.
+func (b *Bus) Consumer(group string, topics ...bus.Topic) (bus.Consumer, error) {
+	c, err := b.join(group, topics)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (b *Bus) join(group string, topics []bus.Topic, more ...kgo.Opt) (*consumer, error) {
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		if !slices.Contains(bus.Topics(), t) {
+			return nil, fmt.Errorf("kafka: no topic %q: there are %v", t, bus.Topics())
+		}
+		names[i] = string(t)
+	}
+	opts := append(slices.Clone(b.common),
+		kgo.ConsumerGroup(group), kgo.ConsumeTopics(names...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
+		kgo.FetchMaxWait(fetchWait), kgo.SessionTimeout(b.options.Session), kgo.HeartbeatInterval(b.options.Session/3), kgo.RebalanceTimeout(rebalanceWithin),
+	)
+	c := &consumer{bus: b, topics: topics}
+	c.ctx, c.stop = context.WithCancel(b.ctx)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, bus.ErrClosed
+	}
+	var err error
+	if c.client, err = kgo.NewClient(append(opts, more...)...); err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	b.consumers[c] = struct{}{}
+	return c, nil
+}
+
+// Poll implements bus.Consumer.
+func (c *consumer) Poll(ctx context.Context) ([]bus.Record, error) {
+	wait, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	for {
+		if c.ctx.Err() != nil {
+			return nil, bus.ErrClosed
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		c.client.AllowRebalance()
+		fetches := c.client.PollRecords(wait, pollRecords)
+		fetches.EachError(func(topic string, _ int32, err error) {
+			if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, kgo.ErrClientClosed) {
+				c.bus.health.unread(bus.Topic(topic), err)
+			}
+		})
+		var records []bus.Record
+		fetches.EachRecord(func(r *kgo.Record) { records = c.bus.read(r, records) })
+		if len(records) > 0 {
+			return records, nil
+		}
+	}
+}
+
+// read adds what r carries to records. What cannot be read goes to TopicDLQ, unless a newer program has written it.
+func (b *Bus) read(r *kgo.Record, to []bus.Record) []bus.Record {
+	t := bus.Topic(r.Topic)
+	v, err := value(r)
+	switch {
+	case errors.Is(err, errTombstone):
+		return to
+	case errors.Is(err, bus.ErrVersion):
+		b.losses.Add(t, DropNewerVersion, 1)
+		b.health.newer(t, err)
+		return to
+	case err != nil:
+		b.losses.Add(t, DropMalformed, 1)
+		b.health.malformed(t, err)
+		p := &producer{bus: b, ctx: b.ctx}
+		p.TryProduce(bus.Record{Topic: bus.TopicDLQ, Key: string(r.Key), Value: bus.Rejected{
+			Topic: t, Partition: r.Partition, Offset: r.Offset, Key: string(r.Key), Reason: err.Error(), Data: r.Value,
+		}})
+		return to
+	}
+	rec := bus.Record{Topic: t, Key: string(r.Key), Value: v, Partition: r.Partition, Offset: r.Offset}
+	if n := len(to); n > 0 && joins(&to[n-1], &rec) {
+		return to
+	}
+	return append(to, rec)
+}
+
+// joins adds a connection to the record before it, where that is of the same sensor and time.
+func joins(last, next *bus.Record) bool {
+	a, ok := last.Value.(bus.Connections)
+	b, also := next.Value.(bus.Connections)
+	if !ok || !also || last.Key != next.Key || last.Partition != next.Partition || a.Now != b.Now || a.Ended {
+		return false
+	}
+	a.Changed, a.Moving, a.Ended = append(a.Changed, b.Changed...), append(a.Moving, b.Moving...), b.Ended
+	last.Value, last.Offset = a, next.Offset
+	return true
+}
+
+// Commit implements bus.Consumer. While the broker cannot be reached it tries on. Where the group has given the partitions to others, nothing is left to be
+// committed: their records come again.
+func (c *consumer) Commit(ctx context.Context) error {
+	wait, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	for {
+		if c.ctx.Err() != nil {
+			return bus.ErrClosed
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := c.client.CommitUncommittedOffsets(wait)
+		switch {
+		case err == nil, errors.Is(err, kerr.IllegalGeneration), errors.Is(err, kerr.UnknownMemberID), errors.Is(err, kerr.FencedInstanceID):
+			return nil
+		}
+		select {
+		case <-wait.Done():
+		case <-time.After(commitPause):
+		}
+	}
+}
+
+// Close implements bus.Consumer.
+func (c *consumer) Close() error {
+	c.bus.mu.Lock()
+	delete(c.bus.consumers, c)
+	c.bus.mu.Unlock()
+	c.end()
+	return nil
+}
+
+// end leaves the group.
+func (c *consumer) end() {
+	c.once.Do(func() {
+		c.stop()
+		c.client.AllowRebalance()
+		ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+		defer cancel()
+		_ = c.client.LeaveGroupContext(ctx) // the broker finds out otherwise
+		c.client.CloseAllowingRebalance()
+	})
+}
+
+// renew reads a topic that is a new one under the same name.
+func (c *consumer) renew(t bus.Topic) {
+	if slices.Contains(c.topics, t) {
+		c.client.PurgeTopicsFromConsuming(string(t))
+		c.client.AddConsumeTopics(string(t))
+	}
+}

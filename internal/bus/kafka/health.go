@@ -1,0 +1,205 @@
+package kafka
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"netlyra/internal/bus"
+)
+
+// Problem is one reason why a Bus is not at its best.
+type Problem struct {
+	Code    string // one of the constants
+	Message string // one or two English sentences: what is wrong, and what to do
+}
+
+// The codes of problems.
+const (
+	BrokerUnreachable = "broker_unreachable" // no broker answers
+	BrokerTLS         = "broker_tls"         // the connection cannot be encrypted as is asked
+	BrokerRefuses     = "broker_refuses"     // the broker does not know the user, or does not let it in
+	BrokerSlow        = "broker_slow"        // it answers, but takes nothing
+	BufferFull        = "bus_full"           // there was no room for records, which are lost
+	TopicMissing      = "topic_missing"      // a topic is not there, and cannot be made
+	TopicRefused      = "topic_refused"      // the user may not write or read a topic, or the topic does not take a record
+	RecordsMalformed  = "records_malformed"  // what others have written cannot be read
+	RecordsNewer      = "records_newer"      // what others have written is of a newer version
+)
+
+const (
+	lately     = 30 * time.Second // what has happened once is a problem for so long
+	slowAfter  = 5 * time.Second
+	checkEvery = 5 * time.Second // of the broker and its topics
+	checkAgain = time.Second     // while there is a problem
+)
+
+// Health lists what is wrong, the worst first; nothing where all is well. It says nothing of a broker before Run has looked.
+func (b *Bus) Health() []Problem { return b.health.list() }
+
+// health holds what Health says.
+type health struct {
+	mu       sync.Mutex
+	problems []Problem            // as they were found and logged last
+	events   map[Problem]eventful // that happened to single records
+}
+
+// eventful is when something has happened last. Its Problem has the text of the first error.
+type eventful struct {
+	last time.Time
+	text string
+}
+
+func (h *health) list() []Problem {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.problems)
+}
+
+// note keeps that something has happened to a record of a topic; kind is a code and the beginning of the sentence.
+func (h *health) note(kind Problem, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.events == nil {
+		h.events = map[Problem]eventful{}
+	}
+	e := h.events[kind]
+	if e.text == "" {
+		e.text = err.Error()
+	}
+	e.last = time.Now()
+	h.events[kind] = e
+}
+
+func (h *health) refused(t bus.Topic, err error) {
+	h.note(Problem{TopicRefused, "The broker has refused records of " + string(t) + ", which are lost: let the user write to the topic, or correct the topic's limits"}, err)
+}
+
+func (h *health) unread(t bus.Topic, err error) {
+	h.note(Problem{TopicRefused, "The broker does not let " + string(t) + " be read: let the user read the topic and join the group"}, err)
+}
+
+func (h *health) malformed(t bus.Topic, err error) {
+	h.note(Problem{RecordsMalformed, "Records of " + string(t) + " cannot be read and are put into " + string(bus.TopicDLQ) + ": find out what writes them"}, err)
+}
+
+func (h *health) newer(t bus.Topic, err error) {
+	h.note(Problem{RecordsNewer, "Records of " + string(t) + " are of a newer version and are left there: upgrade this program"}, err)
+}
+
+// recent are the problems of what has happened lately. The caller holds the lock.
+func (h *health) recent(now time.Time) (ps []Problem) {
+	for kind, e := range h.events {
+		if now.Sub(e.last) > lately {
+			delete(h.events, kind)
+			continue
+		}
+		ps = append(ps, Problem{kind.Code, kind.Message + " (" + e.text + ")."})
+	}
+	slices.SortFunc(ps, func(a, b Problem) int { return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Message, b.Message)) })
+	return ps
+}
+
+// set takes what was found, and logs what has changed: each code when it comes and when it goes.
+func (h *health) set(ctx context.Context, log *slog.Logger, found []Problem) {
+	h.mu.Lock()
+	before := h.problems
+	h.problems = append(found, h.recent(time.Now())...)
+	after := h.problems
+	h.mu.Unlock()
+	has := func(ps []Problem, code string) bool {
+		return slices.ContainsFunc(ps, func(p Problem) bool { return p.Code == code })
+	}
+	for i, p := range after {
+		if !has(before, p.Code) && !has(after[:i], p.Code) {
+			log.LogAttrs(ctx, slog.LevelWarn, "the bus has a problem", slog.String("code", p.Code), slog.String("problem", p.Message))
+		}
+	}
+	for i, p := range before {
+		if !has(after, p.Code) && !has(before[:i], p.Code) {
+			log.LogAttrs(ctx, slog.LevelInfo, "a problem of the bus is over", slog.String("code", p.Code))
+		}
+	}
+}
+
+// Run looks after the broker and its topics until ctx ends: it makes topics that are absent, goes on with those that were made anew, and keeps
+// Health up to date.
+func (b *Bus) Run(ctx context.Context) error {
+	tick := time.NewTimer(0)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		found := b.look(ctx)
+		if ctx.Err() != nil || b.ctx.Err() != nil {
+			return nil
+		}
+		b.health.set(ctx, b.log, found)
+		next := checkEvery
+		if len(b.Health()) > 0 {
+			next = checkAgain
+		}
+		tick.Reset(next)
+	}
+}
+
+// look finds what is wrong now.
+func (b *Bus) look(ctx context.Context) []Problem {
+	found := b.broker(ctx)
+	if len(found) > 0 && found[0].Code != TopicMissing && found[0].Code != TopicRefused {
+		return append(found, b.buffers(false)...)
+	}
+	return append(found, b.buffers(true)...)
+}
+
+// buffers looks at what waits for the broker, which may answer or not.
+func (b *Bus) buffers(answers bool) (ps []Problem) {
+	now := time.Now()
+	for _, t := range bus.Topics() {
+		s := b.streams[t]
+		waiting, full := s.room.waiting(now)
+		if full {
+			ps = append(ps, Problem{BufferFull, fmt.Sprintf("Records of %s are lost: %d MB of them wait for the broker, and there is no room for more.", t, s.room.bound>>20)})
+		}
+		if answers && waiting > slowAfter {
+			ps = append(ps, Problem{BrokerSlow, fmt.Sprintf("The broker has taken no record of %s for %d s, though some wait: look at its load, its disk and its log.", t, int(waiting.Seconds()))})
+		}
+	}
+	return ps
+}
+
+// unreachable says why the broker does not answer.
+func (b *Bus) unreachable(err error) Problem {
+	brokers := strings.Join(b.options.Brokers, ", ")
+	var record tls.RecordHeaderError
+	var certificate *tls.CertificateVerificationError
+	var alert tls.AlertError
+	var firstRead *kgo.ErrFirstReadEOF
+	switch {
+	case errors.Is(err, kerr.SaslAuthenticationFailed), errors.Is(err, kerr.UnsupportedSaslMechanism), errors.Is(err, kerr.IllegalSaslState):
+		return Problem{BrokerRefuses, fmt.Sprintf("The broker %s does not let the user in (%v): correct user name, password or mechanism.", brokers, err)}
+	case errors.Is(err, kerr.ClusterAuthorizationFailed):
+		return Problem{BrokerRefuses, fmt.Sprintf("The broker %s does not allow the user what is needed (%v): add it to the broker's ACLs.", brokers, err)}
+	case errors.As(err, &record), errors.As(err, &certificate), errors.As(err, &alert):
+		return Problem{BrokerTLS, fmt.Sprintf("No encrypted connection to the broker %s (%v): correct the certificates, or the port.", brokers, err)}
+	case errors.As(err, &firstRead):
+		return Problem{BrokerRefuses, fmt.Sprintf("The broker %s closes the connection at once (%v): it wants TLS or SASL.", brokers, err)}
+	default:
+		return Problem{BrokerUnreachable, fmt.Sprintf("No broker of %s answers (%v): start it, or correct the address.", brokers, err)}
+	}
+}
