@@ -54,7 +54,7 @@ func (p *program) analyze(ctx context.Context, c *config.Analyze, log *slog.Logg
 		return err
 	}
 	var kept *role.Learned
-	if c.State != "" && c.Detector != "off" {
+	if c.State != "" && c.Detector != config.DetectorOff {
 		if kept, err = role.OpenLearned(statePath(c.State, c.Sensor), log); err != nil {
 			return err
 		}
@@ -137,7 +137,7 @@ func (f *findings) roles(c *config.Analyze, kept *role.Learned, src pipeline.Sou
 	}
 	var first []role.Part
 	var judge pipeline.Detector
-	if c.Detector != "off" {
+	if c.Detector != config.DetectorOff {
 		deps := role.DetectorDeps{Alerts: role.AlertsTo(producer), FileTime: fileTime}
 		if kept != nil {
 			deps.Memory = kept

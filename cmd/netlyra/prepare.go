@@ -58,6 +58,7 @@ func (w *watcher) check(ctx context.Context, p *program, wrong, made []string) e
 			return err
 		}},
 		{[]string{"tls-cert", "tls-key"}, true, func(context.Context) error { return w.checkTLSFiles() }},
+		{[]string{"brokers", "broker-ca", "broker-cert", "broker-key", "broker-sasl", "broker-password-file"}, false, func(context.Context) error { return w.checkBroker() }},
 		{[]string{"listen", "ws-listen", "allowed-hosts"}, false, func(context.Context) error { return w.checkServer(failed, made) }},
 	} {
 		if !part.each && slices.ContainsFunc(part.flags, isWrong) {
@@ -144,6 +145,18 @@ func (w *watcher) checkTLSFiles() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkBroker reads the files that say who this is to the brokers. That one can be reached is for later: run does not need it to start.
+func (w *watcher) checkBroker() error {
+	if len(w.config.Brokers) == 0 {
+		return nil
+	}
+	b, err := openBroker(&w.config.Broker, w.config.Sensor, w.log, w.warn)
+	if err != nil {
+		return err
+	}
+	return b.Close()
 }
 
 // checkServer tries the listeners. Where the token, the certificate or the database is known to be wrong (failed names their flags), it

@@ -16,6 +16,7 @@ import (
 
 	"netlyra/internal/api"
 	"netlyra/internal/bus"
+	"netlyra/internal/bus/kafka"
 	"netlyra/internal/capture"
 	"netlyra/internal/config"
 	"netlyra/internal/detect"
@@ -27,11 +28,13 @@ import (
 	"netlyra/internal/store"
 	"netlyra/internal/telemetry"
 	"netlyra/ui"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // watch captures, detects, stores and serves until ctx ends.
 func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, out *telemetry.Detached) (err error) {
-	w := &watcher{config: c, log: log, warn: func(text string) { logWarning(log, text) }, out: out, end: ctx.Done(), deciders: deciders(), decided: role.NewSignal()} // who started it is known before the user changes
+	w := &watcher{config: c, log: log, warn: func(text string) { logWarning(log, text) }, out: out, end: ctx.Done(), deciders: deciders(), decided: role.NewSignal(), posted: role.NewSignal(), boot: random64(), registry: telemetry.Registry()} // who started it is known before the user changes
 	if err := w.changeUser(); err != nil {
 		return err
 	}
@@ -44,6 +47,9 @@ func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, ou
 		}
 		if w.learned != nil {
 			err = errors.Join(err, w.learned.Close())
+		}
+		if w.broker != nil {
+			err = errors.Join(err, w.broker.Close())
 		}
 		if w.store != nil {
 			err = errors.Join(err, w.store.Close())
@@ -68,7 +74,14 @@ func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, ou
 		telemetry.ReturnMemory(ctx, time.Minute)
 		return nil
 	})
-	err = role.Run(ctx, w.bus, first, console.Readers(), append(console.Servers(), returnMemory))
+	readers, last := console.Readers(), append(console.Servers(), returnMemory)
+	if w.publisher != nil {
+		readers, last = append(readers, w.publisher.Readers()...), append(last, w.broker)
+	}
+	if w.external != nil {
+		last = append(last, w.external)
+	}
+	err = role.Run(ctx, w.bus, first, readers, last)
 	s := console.Stats()
 	log.LogAttrs(ctx, slog.LevelInfo, "stopped", slog.Uint64("packets", s.Packets), slog.Uint64("alert_revisions", s.Alerts.Raised))
 	return err
@@ -117,8 +130,11 @@ func (w *watcher) build(ctx context.Context) (console *role.Console, sensor *rol
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	if err := w.buildBroker(); err != nil {
+		return nil, nil, nil, err
+	}
 	var judge pipeline.Detector
-	if c.Detector != "off" {
+	if c.Detector == config.DetectorGo {
 		deps := role.DetectorDeps{Alerts: role.AlertsTo(producer), FileTime: w.fileTime}
 		if w.learned != nil {
 			deps.Memory = w.learned
@@ -136,15 +152,18 @@ func (w *watcher) build(ctx context.Context) (console *role.Console, sensor *rol
 			return nil, nil, nil, err
 		}
 	}
-	var seed, boot [8]byte
-	_, _ = rand.Read(seed[:]) // never fails
-	_, _ = rand.Read(boot[:])
+	var records pipeline.Records
+	if w.broker != nil {
+		if records, err = role.PublishRecords(ctx, w.publishing(), w.published); err != nil {
+			return nil, nil, nil, err
+		}
+	}
 	changed := role.NewSignal()
 	sensor, err = role.NewSensor(role.SensorOptions{
-		Name: c.Sensor, Version: version(), Boot: binary.LittleEndian.Uint64(boot[:]), Source: w.name, Workers: c.Workers, File: c.Read != "", Live: true, Stay: true,
-		Flow: flow.Options{MaxConnections: c.MaxConnections, Seed: binary.LittleEndian.Uint64(seed[:]), FirstID: last + 1},
+		Name: c.Sensor, Version: version(), Boot: w.boot, Source: w.name, Workers: c.Workers, File: c.Read != "", Live: true, Stay: true,
+		Flow: flow.Options{MaxConnections: c.MaxConnections, Seed: random64(), FirstID: last + 1},
 	}, role.SensorDeps{
-		Sources: w.sources, Detector: judge, Bus: producer, Topics: role.ConsoleTopics(), Changed: changed, Links: w.links, Received: w.received, FileTime: w.fileTime, Log: w.log,
+		Sources: w.sources, Detector: judge, Bus: producer, Topics: role.ConsoleTopics(), Records: records, Changed: changed, Links: w.links, Received: w.received, FileTime: w.fileTime, Log: w.log,
 	})
 	if err != nil {
 		return nil, nil, nil, err
@@ -154,10 +173,64 @@ func (w *watcher) build(ctx context.Context) (console *role.Console, sensor *rol
 		return nil, nil, nil, err
 	}
 	console, err = role.NewConsole(ctx, role.ConsoleOptions{API: served, Wait: c.Read != ""}, role.ConsoleDeps{
-		Store: w.store, Decided: w.decided, Bus: w.bus, Sensor: sensor, Detector: detector, Changed: changed,
+		Store: w.store, Decided: w.decided, Bus: w.bus, Sensor: sensor, Detector: detector, External: w.external, Changed: changed,
 		Drops: w.drops, Health: w.health, Ending: w.end, Log: w.log,
 	})
+	if err == nil {
+		if err = w.buildPublisher(ctx, console.Stored()); err != nil {
+			err = errors.Join(err, console.Close())
+		}
+	}
 	return console, sensor, detector, err
+}
+
+// buildBroker makes what joins this process to others: none without --brokers.
+func (w *watcher) buildBroker() (err error) {
+	c := w.config
+	if len(c.Brokers) == 0 {
+		return nil
+	}
+	if w.broker, err = openBroker(&c.Broker, c.Sensor, w.log, w.warn); err != nil {
+		return err
+	}
+	if w.published, err = w.broker.Producer(); err != nil {
+		return err
+	}
+	if c.Detector == config.DetectorExternal {
+		w.external, err = role.NewExternal(role.ExternalOptions{Sensor: c.Sensor}, role.ExternalDeps{Broker: w.broker, Log: w.log})
+	}
+	return err
+}
+
+// publishing is what is published, and how.
+func (w *watcher) publishing() role.PublisherOptions {
+	c := w.config
+	return role.PublisherOptions{
+		Sensor: c.Sensor, Boot: w.boot, Wait: c.Read != "",
+		Packets: c.Publish == config.PublishPackets || c.Publish == config.PublishBoth, Slots: c.Publish == config.PublishSlots || c.Publish == config.PublishBoth,
+	}
+}
+
+// buildPublisher makes what hands on what the roles say; stored is closed when all alerts are stored.
+func (w *watcher) buildPublisher(ctx context.Context, stored <-chan struct{}) (err error) {
+	if w.broker == nil {
+		return nil
+	}
+	deps := role.PublisherDeps{Bus: w.bus, To: w.published, Broker: w.broker, Posted: w.posted, Stored: stored, Until: ctx, Log: w.log}
+	if w.config.Detector == config.DetectorGo {
+		deps.Outbox = w.store
+	}
+	if w.publisher, err = role.NewPublisher(w.publishing(), deps); err != nil {
+		return err
+	}
+	return w.publisher.Register(w.registry)
+}
+
+// random64 is a random number.
+func random64() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
 }
 
 func (w *watcher) storeOptions() store.Options {
@@ -167,6 +240,7 @@ func (w *watcher) storeOptions() store.Options {
 		AlertAge: time.Duration(c.AlertAge), ConnectionAge: time.Duration(c.ConnectionAge), MaxBytes: c.DatabaseMaxMB * 1e6,
 		DrainTimeout:  drainTimeout,
 		TriageChanged: w.decided.Set,
+		Outbox:        len(c.Brokers) > 0 && c.Detector == config.DetectorGo, Posted: w.posted.Set,
 	}
 }
 
@@ -176,26 +250,33 @@ const drainTimeout = 2 * time.Second
 
 // watcher holds what the roles are made of.
 type watcher struct {
-	config   *config.Run
-	log      *slog.Logger
-	warn     func(text string)
-	out      *telemetry.Detached // where log writes
-	filter   *packetFilter
-	sources  []pipeline.Source
-	name     string            // of what is watched
-	fileTime func(int64) int64 // of a file
-	received func() uint64     // of a file
-	links    func() []models.Interface
-	live     capture.LiveOptions // of the interfaces
-	noRoute  bool                // they are all that are up, as there is no default route
-	store    *store.Store
-	decided  role.Signal   // alerts have left the list or come back
-	learned  *role.Learned // nil: nothing is kept
-	bus      *bus.Memory
-	serving  api.Options                 // where and to whom is served
-	sandbox  atomic.Pointer[api.Sandbox] // nil: it is off
-	deciders []int
-	end      <-chan struct{} // closed when the program is to end
+	config    *config.Run
+	log       *slog.Logger
+	warn      func(text string)
+	out       *telemetry.Detached // where log writes
+	filter    *packetFilter
+	sources   []pipeline.Source
+	name      string            // of what is watched
+	fileTime  func(int64) int64 // of a file
+	received  func() uint64     // of a file
+	links     func() []models.Interface
+	live      capture.LiveOptions // of the interfaces
+	noRoute   bool                // they are all that are up, as there is no default route
+	store     *store.Store
+	decided   role.Signal     // alerts have left the list or come back
+	learned   *role.Learned   // nil: nothing is kept
+	boot      uint64          // random at each start
+	posted    role.Signal     // there is something new in the outbox
+	broker    *kafka.Bus      // nil: nothing leaves the process
+	published bus.Producer    // of the broker
+	publisher *role.Publisher // beside broker
+	external  *role.External  // nil: nobody else detects
+	bus       *bus.Memory
+	registry  *prometheus.Registry
+	serving   api.Options                 // where and to whom is served
+	sandbox   atomic.Pointer[api.Sandbox] // nil: it is off
+	deciders  []int
+	end       <-chan struct{} // closed when the program is to end
 }
 
 // chooseInterfaces finds out which interfaces are to be watched.
@@ -253,11 +334,15 @@ func (w *watcher) openReplay(p *program) error {
 
 // keepsState says whether what is learned is kept on disk.
 func (w *watcher) keepsState() bool {
-	return w.config.State != config.StateOff && w.config.Detector != "off"
+	return w.config.State != config.StateOff && w.config.Detector == config.DetectorGo
 }
 
 func (w *watcher) drops() []models.Drop {
-	return []models.Drop{{Stage: "log", Reason: "unread", Count: w.out.Lost(), Unit: models.DropLines, Effect: models.DropUnlisted}}
+	log := models.Drop{Stage: "log", Reason: "unread", Count: w.out.Lost(), Unit: models.DropLines, Effect: models.DropUnlisted}
+	if w.broker == nil {
+		return []models.Drop{log}
+	}
+	return append(brokerDrops(w.broker), log)
 }
 
 // tlsDir is the directory beside the database for a certificate of our own.
@@ -284,7 +369,7 @@ func (w *watcher) apiOptions() (api.Options, error) {
 		o.UI = page
 	}
 	o.TLS.Dir = filepath.Join(filepath.Dir(w.store.Path()), tlsDir)
-	o.Version, o.Sandbox, o.Registry = version(), w.sandbox.Load, telemetry.Registry()
+	o.Version, o.Sandbox, o.Registry = version(), w.sandbox.Load, w.registry
 	return o, nil
 }
 
@@ -292,6 +377,9 @@ func (w *watcher) apiOptions() (api.Options, error) {
 func (w *watcher) health() (reasons []api.Reason) {
 	if w.learned != nil {
 		reasons = w.learned.Health()
+	}
+	if w.broker != nil {
+		reasons = append(reasons, brokerHealth(w.broker)...)
 	}
 	if problem := w.out.Problem(); problem != "" {
 		reasons = append(reasons, api.Reason{Code: "log_unread", Message: fmt.Sprintf("Lines of the log do not arrive: %s. Lines lost so far: %d.", problem, w.out.Lost())})

@@ -18,7 +18,7 @@ func (w *watcher) enterSandbox(ctx context.Context) error {
 		return nil
 	}
 	write, read := w.ownPaths()
-	s := sandbox.Enter(sandbox.Options{KeepNetRaw: c.Read == "", Read: read, Write: write})
+	s := sandbox.Enter(sandbox.Options{KeepNetRaw: c.Read == "", Connect: w.broker != nil, Read: read, Write: write})
 	if c.Sandbox == "require" {
 		if err := s.Complete(); err != nil {
 			return err
@@ -59,6 +59,9 @@ func (w *watcher) ownPaths() (write, read []string) {
 		if path != "" {
 			read = append(read, bothEnds(path)...)
 		}
+	}
+	if w.broker != nil && c.BrokerCA == "" { // certificates of the system's authorities are read with the first connection
+		read = append(read, "/etc/ssl", "/usr/share/ca-certificates", "/etc/pki")
 	}
 	if c.Read != "" && c.Read != "-" {
 		read = append(read, c.Read) // opened again for every round of --loop

@@ -87,6 +87,7 @@ type Alert struct{ *models.Alert }
 // Connections is what has happened to a sensor's connections. There is one a second at least, so that who watches knows the time. On a broker each
 // connection is a record of its own.
 type Connections struct {
+	Boot    uint64              // of the sensor's start: its numbers of connections begin anew with each
 	Now     models.Micros       // capture time that they are told at
 	Changed []models.Connection // have changed, or ended: to be stored
 	Moving  []models.Connection // others, that move: their present state, for whoever watches
@@ -122,7 +123,8 @@ type Sensor struct {
 	Connections models.ConnStats     `json:"connections"`
 	Interfaces  []models.Interface   `json:"interfaces"`
 	Drops       []models.Drop        `json:"drops"`
-	Series      []models.SeriesPoint `json:"series"` // the seconds of capture time that have passed since the last of these
+	Detector    models.DetectorStats `json:"detector,omitzero"` // of a detector: how far it has learned, and what it has done
+	Series      []models.SeriesPoint `json:"series"`            // the seconds of capture time that have passed since the last of these
 }
 
 // Blob is an opaque body.

@@ -48,7 +48,7 @@ func EncodeAlert(a *models.Alert) ([]byte, error) {
 func EncodeConnections(sensor string, c Connections, take func(e Event, record []byte) error) error {
 	now := clampMicros(c.Now)
 	put := func(e Event, conn *models.Connection) error {
-		b, err := marshalConnection(sensor, now, e, conn)
+		b, err := marshalConnection(connectionHead{V: version, Sensor: sensor, Boot: c.Boot, Now: now, Event: e}, conn)
 		if err != nil {
 			return err
 		}
@@ -82,22 +82,23 @@ func EncodeConnections(sensor string, c Connections, take func(e Event, record [
 type connectionHead struct {
 	V      int           `json:"v"`
 	Sensor string        `json:"sensor"`
+	Boot   uint64        `json:"boot,string"`
 	Now    models.Micros `json:"now"`
 	Event  Event         `json:"event"`
 }
 
-func marshalConnection(sensor string, now models.Micros, e Event, conn *models.Connection) ([]byte, error) {
-	h := connectionHead{V: version, Sensor: sensor, Now: now, Event: e}
+func marshalConnection(h connectionHead, conn *models.Connection) ([]byte, error) {
 	if conn == nil {
 		return json.Marshal(&h)
 	}
 	rec := struct { // the members of connectionHead, which hide the connection's own sensor
 		V      int           `json:"v"`
 		Sensor string        `json:"sensor"`
+		Boot   uint64        `json:"boot,string"`
 		Now    models.Micros `json:"now"`
 		Event  Event         `json:"event"`
 		models.Connection
-	}{h.V, h.Sensor, h.Now, h.Event, *conn}
+	}{h.V, h.Sensor, h.Boot, h.Now, h.Event, *conn}
 	rec.FirstTS, rec.LastTS = clampMicros(conn.FirstTS), clampMicros(conn.LastTS)
 	return json.Marshal(&rec)
 }
@@ -105,6 +106,7 @@ func marshalConnection(sensor string, now models.Micros, e Event, conn *models.C
 // DecodeConnections reads a record of TopicConnections: one connection, or none. The error is ErrVersion or ErrMalformed.
 func DecodeConnections(b []byte) (sensor string, c Connections, err error) {
 	var rec struct {
+		Boot  uint64        `json:"boot,string"`
 		Now   models.Micros `json:"now"`
 		Event Event         `json:"event"`
 		models.Connection
@@ -112,7 +114,7 @@ func DecodeConnections(b []byte) (sensor string, c Connections, err error) {
 	if sensor, err = decode(b, "connection", &rec); err != nil {
 		return "", c, err
 	}
-	c.Now = rec.Now
+	c.Boot, c.Now = rec.Boot, rec.Now
 	conn := &rec.Connection
 	conn.Sensor = sensor
 	switch rec.Event {
@@ -202,6 +204,7 @@ func DecodeHosts(b []byte) (sensor string, h Hosts, err error) {
 	}
 	for i := range rec.Hosts {
 		host := &rec.Hosts[i]
+		host.Sensor = sensor
 		if err := firstFault("hosts", []fault{
 			{!isAddress(host.IP), "ip", "is not an IP address"},
 			{host.FirstTS == 0, "first_ts", "is missing"},
@@ -241,7 +244,7 @@ func DecodeSensor(b []byte) (sensor string, s Sensor, err error) {
 		return "", Sensor{}, err
 	}
 	for i := range s.Series {
-		s.Series[i].Step = 1 // which is not written
+		s.Series[i].Sensor, s.Series[i].Step = sensor, 1 // which are not written
 	}
 	return sensor, s, nil
 }

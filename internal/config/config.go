@@ -43,7 +43,7 @@ type Detection struct {
 	Workers        int     `help:"Goroutines that analyse packets." default:"1"`
 	Filter         string  `help:"Look only at packets that this expression matches: a subset of tcpdump's syntax, which 'netlyra help filter' explains." placeholder:"EXPR"`
 	FilterBPF      string  `help:"Look only at packets that the program in this file accepts: the output of tcpdump -ddd." placeholder:"FILE" type:"path"`
-	Detector       string  `help:"Who detects: ${enum}." enum:"go,off" default:"go"`
+	Detector       string  `help:"Who detects: ${enum}. external leaves it to netlyra-engine or netlyra detect over --brokers; run has it." enum:"go,external,off" default:"go"`
 	Profile        string  `help:"How much the detector does: ${enum}. core is what is learned and no more, as the Python engine has it: no limits, no rules." enum:"full,core" default:"full"`
 	AlertBudget    float64 `help:"Alerts a day that may be raised by what has been learned; absolute limits come on top." default:"5"`
 	MaxConnections int     `help:"Connections kept at the same time; beyond, the ones nearest to their expiry are evicted." default:"262144"`
@@ -78,6 +78,9 @@ type Run struct {
 
 	State      string   `help:"Directory in which what has been learned is kept over restarts, a file for each sensor; off for none. With --read it must be given as a flag, so that a capture does not become part of what is normal here." default:"memory" placeholder:"DIR"`
 	StateEvery Duration `help:"How often what has been learned is saved." default:"5m"`
+
+	Broker
+	Publish string `help:"What is published to --brokers beside alerts, connections, hosts and the state of this sensor: ${enum}. Packets and slots hold names that were asked for (DNS, TLS)." enum:"none,packets,slots,both" default:"none"`
 
 	User    string `help:"Run as this user; needs root. The directories of the database and of the state must be that user's; missing ones are made." placeholder:"NAME"`
 	Sandbox string `help:"Give up what is not needed once everything is open (capabilities, files outside the own directories, starting programs): ${enum}. require ends the program where the kernel cannot do all of it." enum:"on,off,require" default:"on"`

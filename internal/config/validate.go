@@ -39,6 +39,9 @@ func (d *Detection) check(c *checker) {
 
 func (a *Analyze) check(c *checker) {
 	a.Detection.check(c)
+	if a.Detector == DetectorExternal {
+		c.bad("detector", a.Detector, "is for run: analyze reads no alerts of others")
+	}
 	if a.Top < 0 {
 		c.bad("top", a.Top, "must be 0 or more")
 	}
@@ -53,6 +56,13 @@ func (r *Run) check(c *checker) {
 	r.checkListeners(c)
 	r.checkTokens(c)
 	r.checkKept(c)
+	r.Broker.check(c)
+	if r.Detector == DetectorExternal && len(r.Brokers) == 0 {
+		c.bad("detector", r.Detector, "is reached over a broker: add --brokers HOST:PORT")
+	}
+	if r.Publish != PublishNone && len(r.Brokers) == 0 {
+		c.bad("publish", r.Publish, "goes to a broker: add --brokers HOST:PORT")
+	}
 	if r.RingMB < 1 || r.RingMB > 4096 {
 		c.bad("ring-mb", r.RingMB, "must be 1 to 4096")
 	}

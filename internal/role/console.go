@@ -30,7 +30,8 @@ type ConsoleDeps struct {
 	Decided  Signal // set by the store when alerts leave the list or come back
 	Bus      bus.Bus
 	Sensor   *Sensor   // whose present state is served
-	Detector *Detector // nil: it is off
+	Detector *Detector // nil: there is none in this process
+	External *External // where others detect; nil: they do not
 	Changed  Signal    // set by the sensor when its statistics or connections have changed
 	// Drops and Health are those of parts that the console does not know.
 	Drops  func() []models.Drop
@@ -51,6 +52,7 @@ type Console struct {
 	cutOff  []*models.Alert // that nobody goes on with
 	alerts  bus.Consumer
 	rest    bus.Consumer
+	stored  chan struct{} // closed when the keeper has ended
 }
 
 // ConsoleTopics are what a Console reads.
@@ -60,13 +62,15 @@ func ConsoleTopics() []bus.Topic {
 
 // NewConsole binds the listeners and joins the bus. A Console that is not run is to be closed.
 func NewConsole(ctx context.Context, o ConsoleOptions, deps ConsoleDeps) (_ *Console, err error) {
-	c := &Console{options: o, deps: deps, table: livetable.New()}
+	c := &Console{options: o, deps: deps, table: livetable.New(), stored: make(chan struct{})}
 	var goOn []string
 	if deps.Detector != nil {
 		goOn = deps.Detector.OpenIncidents()
 	}
-	if c.cutOff, err = cutOff(ctx, deps.Store, deps.Sensor.options.Name, goOn); err != nil {
-		return nil, err
+	if deps.External == nil { // which may go on with any
+		if c.cutOff, err = cutOff(ctx, deps.Store, deps.Sensor.options.Name, goOn); err != nil {
+			return nil, err
+		}
 	}
 	if c.alerts, err = deps.Bus.Consumer("alerts", bus.TopicAlerts); err != nil {
 		return nil, err
@@ -79,7 +83,7 @@ func NewConsole(ctx context.Context, o ConsoleOptions, deps ConsoleDeps) (_ *Con
 	if c.server, err = api.New(o.API); err != nil {
 		return nil, err
 	}
-	c.keeper = newKeeper(deps.Store, c.server.PublishAlert, deps.Log, c.ending)
+	c.keeper = newKeeper(deps.Store, c.server.PublishAlert, deps.Log, c.ending, deps.External != nil)
 	if err := c.keeper.register(o.API.Registry); err != nil {
 		return nil, errors.Join(err, c.server.Close())
 	}
@@ -98,10 +102,34 @@ func (c *Console) Close() error { return c.server.Close() }
 // Readers are the parts that read the bus to its end.
 func (c *Console) Readers() []Part {
 	return []Part{
-		PartFunc(func(ctx context.Context) error { return c.keeper.run(ctx, c.alerts) }),
+		PartFunc(func(ctx context.Context) error {
+			defer close(c.stored)
+			if c.deps.External == nil {
+				return c.keeper.run(ctx, c.alerts)
+			}
+			defer context.AfterFunc(c.untilClosed(ctx), func() { _ = c.deps.External.alerts.Close() })()
+			return c.keeper.run(ctx, c.deps.External.alerts)
+		}),
 		PartFunc(c.read),
 	}
 }
+
+// untilClosed is a context that ends when the bus of this process has been closed, on which there are no alerts where others detect.
+func (c *Console) untilClosed(ctx context.Context) context.Context {
+	open, stop := context.WithCancel(ctx)
+	go func() {
+		defer stop()
+		for {
+			if _, err := c.alerts.Poll(open); err != nil {
+				return
+			}
+		}
+	}()
+	return open
+}
+
+// Stored is closed when all alerts that there will be are stored, or given up.
+func (c *Console) Stored() <-chan struct{} { return c.stored }
 
 // Servers are the parts that go on until everything has been read: database, API and what serves them.
 func (c *Console) Servers() []Part {
@@ -223,6 +251,9 @@ func (c *Console) health() []api.Reason {
 	if h.Exposed != "" {
 		reasons = append(reasons, api.Reason{Code: models.StoreExposed, Message: "Anybody on this machine may write into " + h.Exposed + ", where the database is."})
 	}
+	if c.deps.External != nil {
+		reasons = append(reasons, c.deps.External.Health()...)
+	}
 	reasons = append(reasons, c.deps.Health()...)
 	for _, l := range c.deps.Sensor.links() {
 		if l.Link == "gone" || l.Link == "down" {
@@ -240,6 +271,10 @@ func (p present) Stats() models.Stats {
 	s := d.Sensor.Stats()
 	if d.Detector != nil {
 		d.Detector.Fill(&s)
+	}
+	if d.External != nil {
+		d.External.Fill(&s)
+		s.Alerts.Raised = k.stored.Load() + k.hidden.Load() + k.lost.Load() // as far as they have come here
 	}
 	s.MemoryBytes = telemetry.ResidentBytes()
 	s.Alerts.Stored, s.Alerts.Suppressed, s.Alerts.Dropped = k.stored.Load(), k.hidden.Load(), k.lost.Load()

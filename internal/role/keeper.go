@@ -25,6 +25,7 @@ type keeper struct {
 	log     *slog.Logger
 	ending  func() bool                // the program has been asked to end
 	unsaved *telemetry.Limiter         // the line about alerts that are not stored
+	again   bool                       // what is not committed comes again with the next start
 	failed  bool                       // the last attempt to store
 	pending map[string]pending         // not stored yet, by id
 	logged  map[string]models.Severity // of open incidents: the severity that the log has for them
@@ -36,9 +37,9 @@ type keeper struct {
 	wrote   prometheus.Histogram   // times to store
 }
 
-func newKeeper(s *store.Store, show func(*models.Alert), log *slog.Logger, ending func() bool) *keeper {
+func newKeeper(s *store.Store, show func(*models.Alert), log *slog.Logger, ending func() bool, again bool) *keeper {
 	k := &keeper{
-		store: s, show: show, log: log, ending: ending,
+		store: s, show: show, log: log, ending: ending, again: again,
 		unsaved: telemetry.NewLimiter(time.Minute), pending: map[string]pending{}, logged: map[string]models.Severity{}, unseen: map[string]bool{},
 		raised: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "netlyra_alerts_total", Help: "Incidents raised, hidden ones included, by category and the severity at first.",
@@ -84,7 +85,9 @@ func (k *keeper) run(ctx context.Context, consumer bus.Consumer) error {
 		alerts, err := k.poll(ctx, consumer)
 		if err == nil {
 			k.save(ctx, alerts)
-			err = consumer.Commit(ctx)
+			if len(k.pending) == 0 || !k.again {
+				err = consumer.Commit(ctx)
+			}
 		}
 		switch {
 		case errors.Is(err, bus.ErrClosed), errors.Is(err, context.Canceled):

@@ -58,7 +58,7 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := newKeeper(s, func(*models.Alert) { shown.Add(1) }, slog.New(slog.DiscardHandler), func() bool { return false })
+	k := newKeeper(s, func(*models.Alert) { shown.Add(1) }, slog.New(slog.DiscardHandler), func() bool { return false }, false)
 	produce := func(host string, revs ...int64) {
 		t.Helper()
 		for _, rev := range revs {
@@ -130,7 +130,7 @@ func TestEscalationsAreLogged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := newKeeper(nil, nil, log, nil)
+	k := newKeeper(nil, nil, log, nil, false)
 	a := models.Alert{ID: "1", Rev: 1, SrcIP: "192.0.2.1", DstIP: "192.0.2.2", DstPort: 22, Proto: "TCP", State: models.AlertOpen, Severity: models.SeverityMedium}
 	for _, s := range []models.Severity{"medium", "medium", "high", "medium", "high", "critical", "critical"} {
 		a.Severity = s
@@ -178,7 +178,7 @@ func until(t *testing.T, what string, ok func() bool) {
 func TestWhatAPersonShowsStaysShown(t *testing.T) {
 	s, ctx := runStore(t, filepath.Join(t.TempDir(), "netlyra.db"))
 	shown := 0
-	k := newKeeper(s, func(*models.Alert) { shown++ }, slog.New(slog.DiscardHandler), func() bool { return false })
+	k := newKeeper(s, func(*models.Alert) { shown++ }, slog.New(slog.DiscardHandler), func() bool { return false }, false)
 	rev := func(id string, n int64) *models.Alert {
 		return &models.Alert{ID: id, Rev: n, TS: 1, SrcIP: "192.0.2.1", DstIP: "192.0.2.9", State: models.AlertOpen, Category: models.CategoryFlood, Severity: models.SeverityHigh}
 	}

@@ -109,7 +109,7 @@ func (s *Sensor) connections(now int64, changed, moving []models.Connection) {
 	if len(s.ends) > 0 {
 		changed = append(s.ends, changed...)
 	}
-	if s.produce(bus.TopicConnections, bus.Connections{Now: models.Micros(now), Changed: changed, Moving: moving}) {
+	if s.produce(bus.TopicConnections, bus.Connections{Boot: s.options.Boot, Now: models.Micros(now), Changed: changed, Moving: moving}) {
 		s.ends = nil
 		return
 	}
@@ -132,7 +132,7 @@ func (s *Sensor) Run(ctx context.Context) error {
 	err := s.pipe.Run(ctx)
 	s.ended.Store(true)
 	if s.produces(bus.TopicConnections) {
-		s.produce(bus.TopicConnections, bus.Connections{Now: s.pipe.Stats().ClockTS, Changed: s.ends, Ended: true})
+		s.produce(bus.TopicConnections, bus.Connections{Boot: s.options.Boot, Now: s.pipe.Stats().ClockTS, Changed: s.ends, Ended: true})
 	}
 	stop()
 	beside.Wait()

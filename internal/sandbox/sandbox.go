@@ -14,6 +14,7 @@ import (
 // Options say what the program still needs.
 type Options struct {
 	KeepNetRaw bool     // an interface may have to be opened again
+	Connect    bool     // to TCP ports of others: brokers name further ones
 	Read       []string // files and directories; one that is missing is left out
 	Write      []string // directories in which files are read, made, changed and removed
 }

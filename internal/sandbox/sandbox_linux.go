@@ -84,7 +84,11 @@ func restrictFiles(o Options) (version int, err error) {
 			rules = append(rules, landlock.PathAccess(accessFile, path))
 		}
 	}
-	if err := landlock.V9.BestEffort().Restrict(rules...); err != nil {
+	restricted := landlock.V9
+	if o.Connect {
+		restricted.HandledAccessNet &^= landlock.AccessNetSet(landlocksys.AccessNetConnectTCP)
+	}
+	if err := restricted.BestEffort().Restrict(rules...); err != nil {
 		return 0, err
 	}
 	return version, nil

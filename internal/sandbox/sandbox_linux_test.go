@@ -103,6 +103,7 @@ func TestEnter(t *testing.T) {
 	}{
 		{name: "root that captures", args: []string{"-net-raw"}, keeps: []string{"net_raw"}, caps: "0000000000002000", uid: "0", bounding: "0000000000000000", works: []string{"packet socket", "raw socket"}},
 		{name: "root that reads a file", caps: "0000000000000000", uid: "0", bounding: "0000000000000000"},
+		{name: "root with brokers", args: []string{"-connect"}, caps: "0000000000000000", uid: "0", bounding: "0000000000000000", works: []string{"connect"}},
 		{name: "another user", args: []string{"-net-raw", "-user", "nobody"}, owner: nobody, keeps: []string{"net_raw"}, caps: "0000000000002000", uid: "65534", bounding: "0000000000000000", works: []string{"packet socket", "raw socket"}},
 		{name: "no privileges", credential: &syscall.Credential{Uid: nobody, Gid: nobody}, owner: nobody, caps: "0000000000000000", uid: "65534"},
 		{name: "root in somebody else's folder", owner: nobody, keeps: []string{"dac_override"}, caps: "0000000000000002", uid: "0", bounding: "0000000000000000"},
@@ -122,7 +123,7 @@ func TestEnter(t *testing.T) {
 			for what, err := range p.Tried {
 				version := p.Status.Landlock
 				switch {
-				case what == "listen" && version < 4, what == "signal to parent" && version < 6: // the kernel cannot restrict it
+				case (what == "listen" || what == "connect") && version < 4, what == "signal to parent" && version < 6: // the kernel cannot restrict it
 				case (err == "") != slices.Contains(works, what):
 					t.Errorf("%s: error %q", what, err)
 				}

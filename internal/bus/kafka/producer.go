@@ -1,13 +1,16 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"netlyra/internal/bus"
@@ -216,8 +219,8 @@ type producer struct {
 // Produce implements bus.Producer.
 func (p *producer) Produce(ctx context.Context, r bus.Record) error { return p.deliver(ctx, &r, nil) }
 
-// deliver produces r, and tells its fate to got unless that is nil.
-func (p *producer) deliver(ctx context.Context, r *bus.Record, got *receipt) error {
+// deliver produces r, and tells its fate to done unless that is nil: once, if it returns nil.
+func (p *producer) deliver(ctx context.Context, r *bus.Record, done func(error)) error {
 	if err := r.Check(); err != nil {
 		return err
 	}
@@ -232,12 +235,13 @@ func (p *producer) deliver(ctx context.Context, r *bus.Record, got *receipt) err
 	if err := p.take(ctx, s, size); err != nil {
 		return err
 	}
-	if got != nil {
-		got.mu.Lock()
-		got.left += len(ps)
-		got.mu.Unlock()
+	if done != nil {
+		rest := receipt{left: len(ps), done: done}
 		for i := range ps {
-			ps[i].done = got.settle
+			ps[i].done = rest.settle
+		}
+		if len(ps) == 0 {
+			done(nil)
 		}
 	}
 	return s.send(ps, true)
@@ -299,43 +303,69 @@ func (p *producer) Close() error {
 	return nil
 }
 
-// receipt waits for the fate of several records.
+// receipt waits for the fate of the pieces of a record.
 type receipt struct {
 	mu   sync.Mutex
 	left int
 	err  error // of the first that was refused
-	done chan struct{}
+	done func(error)
 }
 
 func (r *receipt) settle(err error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.err == nil {
-		r.err = err
-	}
-	if r.left--; r.left == 0 {
-		close(r.done)
+	r.err = cmp.Or(r.err, err)
+	r.left--
+	last := r.left == 0
+	r.mu.Unlock()
+	if last {
+		r.done(r.err)
 	}
 }
 
-// Deliver puts records into their topics and waits until the broker has them on all of its replicas: what an outbox, or a checkpoint, waits for. The
-// error is that of the first record that it has refused, that of ctx, or bus.ErrClosed; then some may have been taken, or be taken yet.
-func (b *Bus) Deliver(ctx context.Context, records ...bus.Record) error {
+// Deliver puts records into their topics, in their order, and waits until the broker has each on all of its replicas, or has refused it for good:
+// what an outbox, or a checkpoint, waits for. It goes on trying while the broker is away. The errors are those of the records: nil for one
+// that has been acknowledged; bus.ErrRecord for one that no broker will ever take as it is; that of the broker for one that it has refused; that of ctx or bus.ErrClosed
+// for one whose fate is not known: it may have been taken, or be taken yet.
+func (b *Bus) Deliver(ctx context.Context, records []bus.Record) []error {
 	p := &producer{bus: b, ctx: b.ctx}
-	got := &receipt{left: 1, done: make(chan struct{})} // one until all are under way
+	var mu sync.Mutex
+	known := make([]bool, len(records))
+	errs := make([]error, len(records))
+	left := len(records)
+	all := make(chan struct{})
+	settle := func(i int, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case errors.Is(err, kgo.ErrClientClosed):
+			err = bus.ErrClosed
+		case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.InvalidRecord):
+			err = fmt.Errorf("%w: %w", bus.ErrRecord, err)
+		}
+		known[i], errs[i] = true, err
+		if left--; left == 0 {
+			close(all)
+		}
+	}
+	if len(records) == 0 {
+		return nil
+	}
 	for i := range records {
-		if err := p.deliver(ctx, &records[i], got); err != nil {
-			return err
+		if err := p.deliver(ctx, &records[i], func(err error) { settle(i, err) }); err != nil {
+			settle(i, err)
 		}
 	}
-	got.settle(nil)
 	select {
-	case <-got.done:
-		if errors.Is(got.err, kgo.ErrClientClosed) {
-			return bus.ErrClosed
-		}
-		return got.err
+	case <-all:
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	mu.Lock()
+	defer mu.Unlock()
+	out := slices.Clone(errs)
+	for i := range out {
+		if !known[i] {
+			out[i] = ctx.Err()
+		}
+	}
+	return out
 }

@@ -26,6 +26,7 @@ func main() {
 	write := flag.String("write", "", "")
 	read := flag.String("read", "", "")
 	netRaw := flag.Bool("net-raw", false, "")
+	connect := flag.Bool("connect", false, "keep the right to connect to TCP ports")
 	as := flag.String("user", "", "")
 	flag.Parse()
 	// Threads that are there before: what is given up must be given up by each of them.
@@ -53,7 +54,7 @@ func main() {
 	if err := os.WriteFile(filepath.Join(*write, "before"), nil, 0o600); err != nil {
 		panic(err)
 	}
-	s := sandbox.Enter(sandbox.Options{KeepNetRaw: *netRaw, Read: strings.Split(*read, ","), Write: []string{*write}})
+	s := sandbox.Enter(sandbox.Options{KeepNetRaw: *netRaw, Connect: *connect, Read: strings.Split(*read, ","), Write: []string{*write}})
 	result := map[string]string{}
 	try := func(name string, f func() error) {
 		result[name] = ""
@@ -108,6 +109,13 @@ func main() {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err == nil {
 			_ = l.Close()
+		}
+		return err
+	})
+	try("connect", func() error {
+		c, err := net.Dial("tcp", listener.Addr().String())
+		if err == nil {
+			_ = c.Close()
 		}
 		return err
 	})
