@@ -755,33 +755,26 @@ func (s *scanner) checkSkipped(name []byte, from int) error {
 // DecodeAlert reads a record of TopicAlerts and checks it: another program may have written it. The error is ErrVersion
 // or ErrMalformed.
 func DecodeAlert(b []byte) (*models.Alert, error) {
-	var rec struct {
-		V *int `json:"v"`
-		models.Alert
+	var rec models.Alert
+	if _, err := decode(b, "alert", &rec); err != nil {
+		return nil, err
 	}
-	if err := json.Unmarshal(b, &rec); err != nil {
-		return nil, fmt.Errorf("%w: alert: %w", ErrMalformed, err)
-	}
-	if rec.V != nil && *rec.V != version {
-		return nil, fmt.Errorf("%w: %d, this program knows %d", ErrVersion, *rec.V, version)
-	}
-	a := &rec.Alert
-	a.Triage, a.HiddenBy = "", "" // the store's own
-	for _, c := range []struct {
-		bad       bool
-		name, how string
-	}{
+	a := &rec
+	a.Triage, a.HiddenBy, a.DecidedAt, a.DecidedBy = "", "", 0, "" // the store's own
+	if err := firstFault("alert", []fault{
 		{a.ID == "", "id", "is missing"},
+		{len(a.ID) > maxName, "id", fmt.Sprintf("has more than %d bytes", maxName)},
+		{len(a.Sensor) > maxName, "sensor", fmt.Sprintf("has more than %d bytes", maxName)},
+		{a.SrcIP != "" && !isAddress(a.SrcIP), "src_ip", "is not an IP address"},
+		{a.DstIP != "" && !isAddress(a.DstIP), "dst_ip", "is not an IP address"},
 		{a.TS == 0, "ts", "is missing"},
 		{a.Rev < 0, "rev", "is negative"},
 		{!(a.Score >= 0 && a.Score <= 1), "score", "is not a number from 0 to 1"},
 		{!slices.Contains(models.Categories(), a.Category), "category", "is not in the list"},
 		{!slices.Contains(models.Severities(), a.Severity), "severity", "is not in the list"},
 		{a.State != models.AlertOpen && a.State != models.AlertClosed, "state", `is neither "open" nor "closed"`},
-	} {
-		if c.bad {
-			return nil, fmt.Errorf("%w: alert %q: %q %s", ErrMalformed, a.ID, c.name, c.how)
-		}
+	}); err != nil {
+		return nil, err
 	}
 	return a, nil
 }

@@ -111,7 +111,7 @@ func DecodeConnections(b []byte) (sensor string, c Connections, err error) {
 		Event Event         `json:"event"`
 		models.Connection
 	}
-	if sensor, err = decode(b, "connection", &rec); err != nil {
+	if sensor, err = decodeOf(b, "connection", &rec); err != nil {
 		return "", c, err
 	}
 	c.Boot, c.Now = rec.Boot, rec.Now
@@ -192,7 +192,7 @@ func DecodeHosts(b []byte) (sensor string, h Hosts, err error) {
 		Now   models.Micros `json:"now"`
 		Hosts []models.Host `json:"hosts"`
 	}
-	if sensor, err = decode(b, "hosts", &rec); err != nil {
+	if sensor, err = decodeOf(b, "hosts", &rec); err != nil {
 		return "", h, err
 	}
 	if err := firstFault("hosts", []fault{
@@ -231,7 +231,7 @@ func EncodeSensor(sensor string, s Sensor) ([]byte, error) {
 
 // DecodeSensor reads a record of TopicSensors. The error is ErrVersion or ErrMalformed.
 func DecodeSensor(b []byte) (sensor string, s Sensor, err error) {
-	if sensor, err = decode(b, "sensor", &s); err != nil {
+	if sensor, err = decodeOf(b, "sensor", &s); err != nil {
 		return "", Sensor{}, err
 	}
 	if err := firstFault("sensor", []fault{
@@ -249,7 +249,18 @@ func DecodeSensor(b []byte) (sensor string, s Sensor, err error) {
 	return sensor, s, nil
 }
 
-// decode reads a JSON record into rec, and what it begins with. Members that are not known are skipped.
+// decodeOf is decode, of a record that has to name its sensor.
+func decodeOf(b []byte, kind string, rec any) (sensor string, err error) {
+	if sensor, err = decode(b, kind, rec); err != nil {
+		return "", err
+	}
+	if sensor == "" || len(sensor) > maxName {
+		return "", fail(kind, "sensor", fmt.Sprintf("is not a name of 1 to %d bytes", maxName))
+	}
+	return sensor, nil
+}
+
+// decode reads a JSON record into rec, and the sensor that it names. Members that are not known are skipped.
 func decode(b []byte, kind string, rec any) (sensor string, err error) {
 	switch {
 	case len(b) > maxJSON:
@@ -266,9 +277,6 @@ func decode(b []byte, kind string, rec any) (sensor string, err error) {
 	}
 	if err := json.Unmarshal(b, rec); err != nil {
 		return "", fmt.Errorf("%w: %s: %w", ErrMalformed, kind, err)
-	}
-	if h.Sensor == "" || len(h.Sensor) > maxName {
-		return "", fail(kind, "sensor", fmt.Sprintf("is not a name of 1 to %d bytes", maxName))
 	}
 	return h.Sensor, nil
 }
