@@ -164,8 +164,9 @@ func checkConnection(c *models.Connection, ended bool) error {
 // hosts: take is told how many are in each. The first error of take ends it.
 func EncodeHosts(sensor string, h Hosts, take func(hosts int, record []byte) error) error {
 	for hosts := range slices.Chunk(h.Hosts, maxHosts) {
-		own := slices.Clone(hosts)
+		own := make([]hostOfOne, len(hosts))
 		for i := range own {
+			own[i].Host = hosts[i]
 			own[i].FirstTS, own[i].LastTS = clampMicros(own[i].FirstTS), clampMicros(own[i].LastTS)
 		}
 		b, err := json.Marshal(&hostsRecord{V: version, Sensor: sensor, Now: clampMicros(h.Now), Hosts: own})
@@ -183,7 +184,13 @@ type hostsRecord struct {
 	V      int           `json:"v"`
 	Sensor string        `json:"sensor"`
 	Now    models.Micros `json:"now"`
-	Hosts  []models.Host `json:"hosts"`
+	Hosts  []hostOfOne   `json:"hosts"`
+}
+
+// hostOfOne is a host as a record has it that is of one sensor.
+type hostOfOne struct {
+	models.Host
+	Sensor *struct{} `json:"sensor,omitempty"` // hides the host's
 }
 
 // DecodeHosts reads a record of TopicHosts. The error is ErrVersion or ErrMalformed.

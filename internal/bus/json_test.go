@@ -48,12 +48,12 @@ func goldenJSON(t *testing.T) map[string][]byte {
 		FirstTS: goldenTS, LastTS: goldenTS, PacketsUp: 1, BytesUp: 98,
 	}
 	names := []string{"connection-changed", "connection-ended", "connection-moving", "connection-over"}
-	c := Connections{Now: now, Changed: []models.Connection{open, ended}, Moving: []models.Connection{ping}, Ended: true}
+	c := Connections{Boot: math.MaxUint64, Now: now, Changed: []models.Connection{open, ended}, Moving: []models.Connection{ping}, Ended: true}
 	must(t, EncodeConnections(goldenSensor, c, func(_ Event, b []byte) error {
 		out[names[len(out)]] = b
 		return nil
 	}))
-	must(t, EncodeConnections(goldenSensor, Connections{Now: now}, func(_ Event, b []byte) error {
+	must(t, EncodeConnections(goldenSensor, Connections{Boot: math.MaxUint64, Now: now}, func(_ Event, b []byte) error {
 		out["connection-watermark"] = b
 		return nil
 	}))
@@ -77,7 +77,8 @@ func goldenState() Sensor {
 		Connections: models.ConnStats{Active: 2, Opened: 30, Expired: 27, Evicted: 1},
 		Interfaces:  []models.Interface{{Name: "eth0", Link: "up", Received: 51_246, Dropped: 12}},
 		Drops:       []models.Drop{{Stage: "kernel", Reason: "ring_full", Count: 12, Unit: models.DropPackets, Effect: models.DropUnseen}},
-		Series:      []models.SeriesPoint{{Step: 1, TS: goldenTS / 1_000_000, Packets: 30, Bytes: 20_146, TCPBytes: 20_048, OtherBytes: 98, Connections: 2, Drops: 12}},
+		Detector:    models.DetectorStats{Name: "netlyra", Learning: 0.5, Parts: map[string]float64{"warm_up": 1}, BudgetPerDay: 5, OpenIncidents: 2, Entities: map[string]uint64{"source": 12}, CapsHit: map[string]uint64{"pairs": 1}},
+		Series:      []models.SeriesPoint{{Sensor: goldenSensor, Step: 1, TS: goldenTS / 1_000_000, Packets: 30, Bytes: 20_146, TCPBytes: 20_048, OtherBytes: 98, Connections: 2, Drops: 12}},
 	}
 }
 
@@ -202,7 +203,7 @@ func TestConnectionsRoundTrip(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		const sensor = `a "sensor"` + "\n"
-		want := Connections{Now: models.Micros(1 + r.Int64N(maxMicros)), Ended: r.IntN(2) == 0}
+		want := Connections{Boot: r.Uint64() >> r.IntN(65), Now: models.Micros(1 + r.Int64N(maxMicros)), Ended: r.IntN(2) == 0}
 		for range r.IntN(4) {
 			want.Changed = append(want.Changed, randomConnection(r, sensor, r.IntN(2) == 0))
 		}
@@ -216,7 +217,7 @@ func TestConnectionsRoundTrip(t *testing.T) {
 			if err != nil || name != sensor {
 				t.Fatalf("seed %d: sensor %q, %v in %s", seed, name, err, b)
 			}
-			got = Connections{Now: c.Now, Changed: append(got.Changed, c.Changed...), Moving: append(got.Moving, c.Moving...), Ended: c.Ended}
+			got = Connections{Boot: c.Boot, Now: c.Now, Changed: append(got.Changed, c.Changed...), Moving: append(got.Moving, c.Moving...), Ended: c.Ended}
 			return nil
 		}))
 		want.Changed, want.Moving = valid(want.Changed), valid(want.Moving)
@@ -240,7 +241,7 @@ func TestHostsRoundTrip(t *testing.T) {
 		for range n {
 			first := models.Micros(1 + r.Int64N(maxMicros/2))
 			want.Hosts = append(want.Hosts, models.Host{
-				IP: randomAddr(r).String(), MAC: []string{"", "02:00:00:00:00:0a"}[r.IntN(2)], FirstTS: first, LastTS: first + models.Micros(r.Int64N(maxMicros/2)),
+				Sensor: "s", IP: randomAddr(r).String(), MAC: []string{"", "02:00:00:00:00:0a"}[r.IntN(2)], FirstTS: first, LastTS: first + models.Micros(r.Int64N(maxMicros/2)),
 				PacketsSent: r.Uint64(), PacketsRecv: r.Uint64(), BytesSent: r.Uint64(), BytesRecv: r.Uint64(),
 			})
 		}
@@ -269,12 +270,12 @@ func TestSensorRoundTrip(t *testing.T) {
 		"the least":   {Role: RoleEngine, TS: 1},
 		"a detector":  {Role: RoleDetector, TS: 1, Now: 2, Version: "<v>\u2028", Drops: []models.Drop{}},
 	} {
-		b, err := EncodeSensor("s", want)
+		b, err := EncodeSensor(goldenSensor, want)
 		must(t, err)
 		mustFollow(t, schemas(t)["sensor"], b)
 		sensor, got, err := DecodeSensor(b)
 		must(t, err)
-		if diff := cmp.Diff(want, got); diff != "" || sensor != "s" {
+		if diff := cmp.Diff(want, got); diff != "" || sensor != goldenSensor {
 			t.Errorf("%s: sensor %q (-want +got):\n%s", name, sensor, diff)
 		}
 	}

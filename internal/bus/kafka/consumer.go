@@ -127,7 +127,7 @@ func (b *Bus) read(r *kgo.Record, to []bus.Record) []bus.Record {
 func joins(last, next *bus.Record) bool {
 	a, ok := last.Value.(bus.Connections)
 	b, also := next.Value.(bus.Connections)
-	if !ok || !also || last.Key != next.Key || last.Partition != next.Partition || a.Now != b.Now || a.Ended {
+	if !ok || !also || last.Key != next.Key || last.Partition != next.Partition || a.Now != b.Now || a.Boot != b.Boot || a.Ended {
 		return false
 	}
 	a.Changed, a.Moving, a.Ended = append(a.Changed, b.Changed...), append(a.Moving, b.Moving...), b.Ended
