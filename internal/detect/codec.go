@@ -16,6 +16,7 @@ type codec struct {
 	reading bool
 	bad     bool
 	base    int64
+	whole   bool // sets have all of their members
 }
 
 const (

@@ -163,6 +163,9 @@ func newEntities(capacity int) *entities {
 	return &entities{index: make([]uint32, size), low: 1<<bits.Len(uint(capacity)) - 1, slab: make([]entity, capacity+1), used: 1} // 0 is noEntity
 }
 
+// never is before any turn, window and second.
+const never = -1 << 62
+
 // noEntity stands for an address that there is no room for.
 const noEntity = 0
 
@@ -191,7 +194,7 @@ func (t *entities) get(addr models.Addr, hash uint32, turn int64) uint32 {
 		}
 	}
 	t.index[i] = hash&^t.low | e
-	t.slab[e] = entity{addr: addr, hash: hash, slot: -1 << 62, period: -1 << 62, second: -1 << 62}
+	t.slab[e] = entity{addr: addr, hash: hash, slot: never, period: never, second: never}
 	t.live++
 	return e
 }

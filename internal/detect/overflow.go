@@ -52,10 +52,13 @@ func (k surplusKey) compare(o surplusKey) int {
 	return cmp.Or(cmp.Compare(k.category, o.category), cmp.Compare(k.role, o.role))
 }
 
+// maxOpen is how many incidents may be open.
+func (j *Judge) maxOpen() int { return min(maxIncidents, j.options.MaxEntities/4) }
+
 // place says whether a further incident of this worth can be opened. If there is no room, the one that is worth least gives way, unless
 // the new one is worth no more.
 func (j *Judge) place(w worth, key incidentKey, main *mainConn, f *finding) bool {
-	if len(j.incidents) < min(maxIncidents, j.options.MaxEntities/4) {
+	if len(j.incidents) < j.maxOpen() {
 		return true
 	}
 	j.incidentCap++
@@ -160,7 +163,7 @@ func (j *Judge) surplusAlert(k surplusKey, s *surplus, state models.AlertState) 
 	s.rev++
 	s.emitted, s.changed = j.end, false
 	sources, targets := s.sources.total(), s.targets.total()
-	room := min(maxIncidents, j.options.MaxEntities/4)
+	room := j.maxOpen()
 	is := "are"
 	if state == models.AlertClosed {
 		is = "were"

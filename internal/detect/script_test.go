@@ -22,7 +22,8 @@ import (
 // script is what happens when, in seconds from its beginning, which is a full day. Unlike a scene it may last for days: where nothing happens,
 // one slot a second is judged. What it plays is judged by the rules alone unless its options say otherwise: trees and tails are left out.
 type script struct {
-	look    func(j *Judge) // after each slot; nil: nobody does
+	look    func(j *Judge)        // after each slot; nil: nobody does
+	heir    func(j *Judge) *Judge // who judges the next slot; nil: the same
 	t       testing.TB
 	options Options
 	moments map[int64]*moment // by slot
@@ -271,6 +272,9 @@ func (s *script) play(workers int, seed uint64) (alerts []models.Alert, j *Judge
 			sent[a.ID] = n
 		}
 		alerts = append(alerts, slices.Clone(now)...)
+		if s.heir != nil {
+			j = s.heir(j)
+		}
 	}
 	return append(alerts, slices.Clone(j.Finish())...), j
 }
@@ -375,6 +379,11 @@ func checkRule(t *testing.T, s *script, want string, words *strings.Builder) {
 	if d := diff.Diff(alerts, again); d != "" {
 		t.Errorf("with three workers and in another order (-one +three)\n%s", d)
 	}
+	s.heir, _ = relay(t, 997)
+	if relayed, _ := s.play(1, 1); diff.Diff(alerts, relayed) != "" {
+		t.Errorf("with a judge that is replaced by its successor (-never +replaced)\n%s", diff.Diff(alerts, relayed))
+	}
+	s.heir = nil
 }
 
 // checkIncident holds what is true of every incident's revisions.

@@ -21,7 +21,7 @@ import (
 const (
 	stateMagic   = "NetLyra state\n"
 	stateVersion = 2
-	headerSize   = len(stateMagic) + 2 + 8
+	headerRest   = 2 + 8 // bytes behind the magic
 
 	// MaxStateBytes is the length of the longest state that is read.
 	MaxStateBytes = 256 << 20
@@ -83,6 +83,7 @@ func (j *Judge) state(orderly bool) *State {
 		at := slices.Index(s.incidents, in)
 		if at < 0 {
 			at = len(s.incidents)
+			in.mac = models.MAC{} // only of those that are open
 			s.incidents = append(s.incidents, in)
 		}
 		s.sweeps = append(s.sweeps, at)
@@ -108,25 +109,16 @@ func (j *Judge) LoadState(b []byte) error {
 	if s.scope != "" {
 		return fmt.Errorf("%w: it is about %s alone", ErrStateOther, s.scope)
 	}
-	if s.open > min(maxIncidents, j.options.MaxEntities/4) {
+	if s.open > j.maxOpen() {
 		return fmt.Errorf("%w: %d open incidents", ErrStateDamaged, s.open)
 	}
-	j.memory = s.memory
+	j.know(s)
 	j.second, j.resumes = j.end/secondMicros, true
-	for r := range j.roles {
-		j.roles[r].model = s.models[r]
-		j.roles[r].entities.forget()
-		j.roles[r].moved, j.roles[r].active = j.roles[r].moved[:0], j.roles[r].active[:0]
-	}
-	j.arp, j.conflicts = claims{}, j.conflicts[:0]
-	j.received, j.lost, j.loss = 0, 0, [2]uint64{}
-	clear(j.incidents)
 	for _, in := range s.incidents[:s.open] {
-		j.adopt(in, s.orderly)
-	}
-	j.sweeps = nil
-	for _, at := range s.sweeps {
-		j.sweeps = append(j.sweeps, s.incidents[at])
+		if !s.orderly {
+			in.rev += revJump
+		}
+		j.adopt(in)
 	}
 	for _, f := range s.floods {
 		t := j.roles[Destination].entities
@@ -137,16 +129,35 @@ func (j *Judge) LoadState(b []byte) error {
 	return nil
 }
 
+// know replaces what the judge knows by what is in a state, but for its open incidents.
+func (j *Judge) know(s *State) {
+	j.memory = s.memory
+	for r := range j.roles {
+		st := &j.roles[r]
+		st.model = s.models[r]
+		st.entities.forget()
+		st.moved, st.active = st.moved[:0], st.active[:0]
+		j.raised[r] = map[uint32][]*incident{}
+	}
+	j.resumes, j.losing = false, false
+	j.arp, j.conflicts, j.losses = claims{}, nil, lossLog{}
+	j.received, j.lost, j.loss = 0, 0, [2]uint64{}
+	j.retries.clear()
+	clear(j.incidents)
+	clear(j.surplus)
+	j.sweeps = nil
+	for _, at := range s.sweeps {
+		j.sweeps = append(j.sweeps, s.incidents[at])
+	}
+}
+
 // adopt goes on with an incident of a state.
-func (j *Judge) adopt(in *incident, orderly bool) {
+func (j *Judge) adopt(in *incident) {
 	t := j.roles[in.key.role].entities
 	in.entity = t.get(in.key.addr, hashAddr(in.key.addr), j.turn)
 	e := &t.slab[in.entity]
 	e.mac = in.mac
 	e.incidents++
-	if !orderly {
-		in.rev += revJump
-	}
 	j.incidents[in.key] = in
 	j.raised[in.key.role][in.entity] = append(j.raised[in.key.role][in.entity], in)
 }
@@ -166,33 +177,32 @@ func (j *Judge) OpenIncidents() []string {
 // Append appends the state, as it is saved, to b.
 func (s *State) Append(b []byte) []byte {
 	start := len(b)
-	b = append(b, stateMagic...)
-	b = binary.LittleEndian.AppendUint16(b, stateVersion)
-	b = binary.LittleEndian.AppendUint64(b, s.options.fingerprint())
-	c := codec{b: b}
+	c := codec{b: appendHeader(b, stateMagic, stateVersion, &s.options)}
 	s.values(&c)
-	return binary.LittleEndian.AppendUint32(c.b, crc32.Checksum(c.b[start:], crc32.MakeTable(crc32.Castagnoli)))
+	return seal(c.b, start)
 }
 
 // ReadState reads what Append has written, for a judge with these options. The error is an ErrStateDamaged or an ErrStateOther.
 func ReadState(b []byte, o Options) (*State, error) {
 	o.setDefaults()
-	if len(b) > MaxStateBytes {
-		return nil, fmt.Errorf("%w: %d bytes", ErrStateDamaged, len(b))
+	body, err := unseal(b, stateMagic, stateVersion, &o)
+	if err != nil {
+		return nil, err
 	}
-	body, sum := b[:max(len(b)-4, 0)], b[max(len(b)-4, 0):]
-	if len(body) < headerSize || !bytes.HasPrefix(body, []byte(stateMagic)) {
-		return nil, fmt.Errorf("%w: it does not begin like one", ErrStateDamaged)
+	s, err := newState(o)
+	if err != nil {
+		return nil, err
 	}
-	if v := binary.LittleEndian.Uint16(body[len(stateMagic):]); v != stateVersion {
-		return nil, fmt.Errorf("%w: its format is %d, this one's is %d", ErrStateOther, v, stateVersion)
+	c := codec{b: body, reading: true}
+	s.values(&c)
+	if c.bad || len(c.b) > 0 {
+		return nil, fmt.Errorf("%w: what it says cannot be", ErrStateDamaged)
 	}
-	if crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(sum) {
-		return nil, fmt.Errorf("%w: its checksum is wrong", ErrStateDamaged)
-	}
-	if binary.LittleEndian.Uint64(body[headerSize-8:]) != o.fingerprint() {
-		return nil, fmt.Errorf("%w: its features are others", ErrStateOther)
-	}
+	return s, nil
+}
+
+// newState is one of a judge that knows nothing.
+func newState(o Options) (*State, error) {
 	s := &State{options: o, memory: newMemory()}
 	for r := range s.models {
 		var err error
@@ -200,12 +210,40 @@ func ReadState(b []byte, o Options) (*State, error) {
 			return nil, err
 		}
 	}
-	c := codec{b: body[headerSize:], reading: true}
-	s.values(&c)
-	if c.bad || len(c.b) > 0 {
-		return nil, fmt.Errorf("%w: what it says cannot be", ErrStateDamaged)
-	}
 	return s, nil
+}
+
+// appendHeader appends what bytes begin with: what they are, in which version, and learned with which options.
+func appendHeader(b []byte, magic string, version uint16, o *Options) []byte {
+	b = binary.LittleEndian.AppendUint16(append(b, magic...), version)
+	return binary.LittleEndian.AppendUint64(b, o.fingerprint())
+}
+
+// seal appends the checksum of what b has from start on.
+func seal(b []byte, start int) []byte {
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// unseal gives the values between header and checksum. The error is an ErrStateDamaged or an ErrStateOther.
+func unseal(b []byte, magic string, version uint16, o *Options) ([]byte, error) {
+	if len(b) > MaxStateBytes {
+		return nil, fmt.Errorf("%w: %d bytes", ErrStateDamaged, len(b))
+	}
+	body, sum := b[:max(len(b)-4, 0)], b[max(len(b)-4, 0):]
+	at := len(magic)
+	if len(body) < at+headerRest || !bytes.HasPrefix(body, []byte(magic)) {
+		return nil, fmt.Errorf("%w: it does not begin like one", ErrStateDamaged)
+	}
+	if v := binary.LittleEndian.Uint16(body[at:]); v != version {
+		return nil, fmt.Errorf("%w: its format is %d, this one's is %d", ErrStateOther, v, version)
+	}
+	if crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(sum) {
+		return nil, fmt.Errorf("%w: its checksum is wrong", ErrStateDamaged)
+	}
+	if binary.LittleEndian.Uint64(body[at+2:]) != o.fingerprint() {
+		return nil, fmt.Errorf("%w: its features are others", ErrStateOther)
+	}
+	return body[at+headerRest:], nil
 }
 
 // fingerprint is of what the values mean something with.
@@ -551,14 +589,18 @@ func (c *codec) category(v *models.Category) {
 	}
 }
 
+func (c *codec) severity(v *models.Severity) {
+	text := string(*v)
+	c.text(&text, maxName)
+	if c.reading {
+		*v = models.Severity(text)
+		c.check(slices.Contains(models.Severities(), *v))
+	}
+}
+
 func (c *codec) finding(f *finding) {
 	c.category(&f.category)
-	severity := string(f.severity)
-	c.text(&severity, maxName)
-	if c.reading {
-		f.severity = models.Severity(severity)
-		c.check(slices.Contains(models.Severities(), f.severity))
-	}
+	c.severity(&f.severity)
 	c.float(&f.score)
 	c.float(&f.raw)
 	for i := range f.vector {
@@ -612,8 +654,13 @@ func top[K comparable](c *codec, t *tops[K], key func(*K)) {
 		}
 		before = *h
 	})
+	most := 2 * t.size()
+	if c.whole {
+		most = maxMembers
+	}
 	members := t.listed(key, c)
-	each(c, &members, 2*t.size(), func(m *named[K]) {
+	members = members[:min(len(members), most)]
+	each(c, &members, most, func(m *named[K]) {
 		key(&m.key)
 		unsigned(c, &m.hash)
 		c.u64(&m.count)
@@ -672,5 +719,8 @@ func (t *tops[K]) listed(key func(*K), c *codec) []named[K] {
 		}
 		return strings.Compare(text(a.key), text(b.key))
 	})
-	return all[:min(len(all), 2*t.size())]
+	return all
 }
+
+// maxMembers is how many members of a set a checkpoint has at most: where it began with a bitmap, there may be more than its size says.
+const maxMembers = 1 << 24

@@ -483,7 +483,7 @@ func TestDamagedAndForeignStates(t *testing.T) {
 	version[len(stateMagic)]++
 	flipped := slices.Clone(whole)
 	flipped[len(flipped)/2] ^= 1
-	longer := seal(append(slices.Clone(whole[:len(whole)-4]), 0))
+	longer := sealed(append(slices.Clone(whole[:len(whole)-4]), 0))
 	for _, tc := range []struct {
 		name string
 		b    []byte
@@ -510,16 +510,18 @@ func TestDamagedAndForeignStates(t *testing.T) {
 		if err := j.LoadState(whole[:n]); !errors.Is(err, ErrStateDamaged) {
 			t.Fatalf("cut to %d bytes: %v", n, err)
 		}
-		if err := j.LoadState(seal(whole[:n])); err == nil {
+		if err := j.LoadState(sealed(whole[:n])); err == nil {
 			t.Fatalf("cut to %d bytes and sealed anew, it is loaded", n)
 		}
 	}
 }
 
-// seal gives bytes the checksum that they should have.
-func seal(b []byte) []byte {
+// sealed gives bytes the checksum that they should have.
+func sealed(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(slices.Clone(b), crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
+
+const headerSize = len(stateMagic) + headerRest
 
 // Whatever the bytes are: no panic, no state that cannot be saved again, and a judge that works. What follows them are the models of a judge
 // that knows nothing; package hst tries those.
@@ -545,7 +547,7 @@ func FuzzLoadState(f *testing.F) {
 	later := office(3, 8)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		next := judgeOf(t, o)
-		if next.LoadState(seal(slices.Concat(header, body, known))) != nil {
+		if next.LoadState(sealed(slices.Concat(header, body, known))) != nil {
 			return
 		}
 		again := next.AppendState(nil, false)
