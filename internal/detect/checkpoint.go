@@ -23,6 +23,7 @@ const MaxCheckpointBytes = MaxStateBytes
 // windows is what a judge knows beside its State: what is of no use after a pause, and all that counts for who goes on with the next slot.
 type windows struct {
 	turn      int64
+	resumes   bool  // nobody has been watching since the last slot
 	second    int64 // the second that is being collected
 	losing    bool
 	loss      [2]uint64
@@ -58,7 +59,7 @@ func (j *Judge) Checkpoint(b []byte) []byte {
 // windows is what a checkpoint has beside the state. It shares the judge's memory.
 func (j *Judge) windows() *windows {
 	w := &windows{
-		turn: j.turn, second: j.second, losing: j.losing, loss: j.loss, losses: j.losses, conflicts: j.conflicts, arp: j.arp, retries: j.retries, surplus: j.surplus,
+		turn: j.turn, resumes: j.resumes, second: j.second, losing: j.losing, loss: j.loss, losses: j.losses, conflicts: j.conflicts, arp: j.arp, retries: j.retries, surplus: j.surplus,
 	}
 	for _, in := range j.open() {
 		w.order = append(w.order, slices.Index(j.raised[in.key.role][in.entity], in))
@@ -102,7 +103,7 @@ func (j *Judge) Restore(b []byte) error {
 		j.roles[r].entities.take(&w.roles[r], indexes[r])
 	}
 	j.received, j.lost = s.received, s.lost
-	j.turn, j.second, j.losing, j.loss, j.losses = w.turn, w.second, w.losing, w.loss, w.losses
+	j.turn, j.resumes, j.second, j.losing, j.loss, j.losses = w.turn, w.resumes, w.second, w.losing, w.loss, w.losses
 	j.conflicts, j.arp, j.retries, j.surplus = w.conflicts, w.arp, w.retries, w.surplus
 	for _, at := range inOrder(w.order) {
 		j.adopt(s.incidents[at])
@@ -159,6 +160,7 @@ func (c *codec) checkpoint(s *State, w *windows) {
 func (c *codec) windows(w *windows, s *State) {
 	c.span(&w.turn)
 	c.check(w.turn >= 0)
+	c.bool(&w.resumes)
 	c.span(&w.second)
 	c.bool(&w.losing)
 	for i := range w.loss {

@@ -41,8 +41,23 @@ const (
 	backstep = 10 * secondMicros   // what is remembered may be so far ahead of the packets
 )
 
-// resume is called with the first time after a state has been loaded. What happened in between is not known: it is neither silence
-// nor evidence.
+// Gap tells that slots are missing before the next one. Where they are more than a second's, nobody was watching: what happened meanwhile is
+// neither silence nor evidence.
+func (j *Judge) Gap() { j.resumes = true }
+
+// Restarted tells that the sensor has started anew: nobody was watching between the last slot and the next, and the capture's counts begin at 0.
+func (j *Judge) Restarted() {
+	j.Gap()
+	for _, in := range j.incidents {
+		in.received, in.lost = in.received-j.received, in.lost-j.lost // below zero, and round: only differences count
+	}
+	for _, s := range j.surplus {
+		s.received, s.lost = s.received-j.received, s.lost-j.lost
+	}
+	j.received, j.lost, j.loss, j.losses = 0, 0, [2]uint64{}, lossLog{}
+}
+
+// resume is called with the first time after a state has been loaded, or after a gap. What happened in between is not known.
 func (j *Judge) resume(t int64) {
 	j.resumes = false
 	off := t - j.end
@@ -52,6 +67,9 @@ func (j *Judge) resume(t int64) {
 		return
 	case off <= seamless:
 		return
+	}
+	for r := range j.roles {
+		j.roles[r].active = j.roles[r].active[:0] // the second that was being collected has not been seen whole
 	}
 	for i := range j.pairs.cells {
 		j.pairs.cells[i].value.start = 0 // the next call ends no interval

@@ -195,8 +195,16 @@ func TestSilentIncidentsCloseAfterARestart(t *testing.T) {
 	}
 }
 
-// A pause is no interval of a beacon, no time watched, and grants no budget.
+// A pause is no interval of a beacon, no time watched, and grants no budget. So it is where slots are missing, or the sensor was not there.
 func TestAPauseTellsNothing(t *testing.T) {
+	t.Run("another judge", func(t *testing.T) { checkPause(t, func(j *Judge) *Judge { return restarted(t, j, true) }) })
+	t.Run("a gap", func(t *testing.T) { checkPause(t, func(j *Judge) *Judge { j.Gap(); return j }) })
+	t.Run("another start of the sensor", func(t *testing.T) { checkPause(t, func(j *Judge) *Judge { j.Restarted(); return j }) })
+	t.Run("a gap, then a successor", func(t *testing.T) { checkPause(t, func(j *Judge) *Judge { j.Gap(); return successor(t, j) }) })
+}
+
+func checkPause(t *testing.T, pause func(*Judge) *Judge) {
+	t.Helper()
 	j := judgeOf(t, Options{})
 	call := func(n int64) {
 		s := attemptAt(hostN(2), addr("203.0.113.7"), 4444, true)
@@ -208,7 +216,7 @@ func TestAPauseTellsNothing(t *testing.T) {
 	}
 	elapsed := j.elapsed
 	for i := range int64(20) {
-		j = restarted(t, j, true)
+		j = pause(j)
 		call(firstSlot + (8+i)*period)
 	}
 	p := j.pairs.find(pairKey{hostN(2), addr("203.0.113.7"), 4444, models.ProtoTCP})
@@ -217,6 +225,33 @@ func TestAPauseTellsNothing(t *testing.T) {
 	}
 	if got := j.elapsed - elapsed; got > 20*(maxStep+models.SlotMicros) {
 		t.Errorf("%d µs count as watched", got)
+	}
+}
+
+// After another start of the sensor its counts begin at 0: what was lost before counts for what was open then, and for nothing else.
+func TestTheCountsBeginAnew(t *testing.T) {
+	attack := func(j *Judge, who models.Addr, n int64, received, lost uint64) (last models.Alert) {
+		var a Accumulator
+		for i := range int64(250) {
+			a.Reset()
+			s := attemptAt(who, addr("10.0.0.10"), uint16(1+i), false)
+			at(&s, n+i)
+			a.Add([]models.ConnSlot{s})
+			for _, al := range j.Slot(n+i, []*Accumulator{&a}, received, lost) {
+				last = al
+			}
+		}
+		return last
+	}
+	j := judgeOf(t, Options{Limits: lowLines(0).Limits})
+	before := attack(j, addr("10.0.9.9"), firstSlot, 1000, 1000)
+	j.Restarted()
+	after := attack(j, addr("10.0.9.9"), firstSlot+250, 1000, 0)
+	if after.ID != before.ID || before.CaptureConfidence != 0.5 || after.CaptureConfidence < 0.6 || after.CaptureConfidence > 0.7 {
+		t.Errorf("%s with %v, then %s with %v: want the same with 1,000 of 3,000 packets lost", before.ID, before.CaptureConfidence, after.ID, after.CaptureConfidence)
+	}
+	if another := attack(j, addr("10.0.9.8"), firstSlot+1000, 2000, 0); another.CaptureConfidence != 1 {
+		t.Errorf("confidence %v of what began when nothing was lost any more", another.CaptureConfidence)
 	}
 }
 
