@@ -42,7 +42,7 @@ func encodedSlots(t *testing.T, slots []models.SensorSlot) nextSlot {
 	}
 	var stream bytes.Buffer
 	for i := range slots {
-		if err := enc.Encode(&slots[i], func(record []byte) error { _, err := stream.Write(record); return err }); err != nil {
+		if err := enc.Encode(&slots[i], func(_ bus.SlotKind, record []byte) error { _, err := stream.Write(record); return err }); err != nil {
 			t.Fatal(err)
 		}
 	}
