@@ -297,6 +297,10 @@ func newLive() *memoryLive {
 	}
 }
 
+func (l *memoryLive) Sensors() []models.SensorState {
+	return []models.SensorState{{Name: "s", Status: models.SensorOK, Version: "v1", Source: "eth0", SeenTS: 1, Packets: 3, Interfaces: []models.Interface{{Name: "eth0", Link: "up"}}, Detector: "netlyra", Learning: 0.5}}
+}
+
 func (l *memoryLive) Stats() models.Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -114,6 +114,15 @@ func (s *Server) getStats(c *gin.Context) {
 	writeJSON(c.Writer, http.StatusOK, s.stats())
 }
 
+// listSensors answers with all of them: there is no further page.
+func (s *Server) listSensors(c *gin.Context) {
+	if err := parseQuery(c.Request.URL.RawQuery, nil); err != nil {
+		s.abort(c, err)
+		return
+	}
+	writeJSON(c.Writer, http.StatusOK, models.Page[models.SensorState]{Items: s.opts.Live.Sensors()})
+}
+
 func (s *Server) getAlert(c *gin.Context) {
 	if err := parseQuery(c.Request.URL.RawQuery, nil); err != nil {
 		s.abort(c, err)

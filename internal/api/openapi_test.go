@@ -177,6 +177,8 @@ func exchanges() []exchange {
 		{name: "hosts, bad sort", path: "/api/v1/hosts?sort=score", status: 400, code: "bad_parameter", anyRequest: true},
 		{name: "host", path: "/api/v1/hosts/192.0.2.7", status: 200},
 		{name: "host that was not seen", path: "/api/v1/hosts/203.0.113.7", status: 404, code: "not_found"},
+		{name: "sensors", path: "/api/v1/sensors", status: 200},
+		{name: "sensors with parameter", path: "/api/v1/sensors?x=1", status: 400, code: "bad_parameter"},
 		{name: "series", path: "/api/v1/series?from=2026-01-31T12:00:00Z&to=2026-01-31T12:10:00Z&step=60", status: 200},
 		{name: "series of now", path: "/api/v1/series", status: 200},
 		{name: "series, bad step", path: "/api/v1/series?step=7", status: 400, code: "bad_parameter", anyRequest: true},

@@ -69,6 +69,7 @@ func (s *Server) apiRoutes(v1 *gin.RouterGroup) {
 	v1.DELETE("/session", s.closeSession)
 	v1.GET("/health", s.checkAuth, s.health)
 	v1.GET("/stats", s.checkAuth, s.getStats)
+	v1.GET("/sensors", s.checkAuth, s.listSensors)
 	busy := s.limitStore()
 	v1.GET("/alerts", s.checkAuth, busy, s.listAlerts)
 	v1.GET("/alerts/:id", s.checkAuth, busy, s.getAlert)

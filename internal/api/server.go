@@ -66,6 +66,8 @@ type Live interface {
 	Generation() uint64
 	// LiveConnections lists the connections in the table that match, newest first by ID, with the total of all that do.
 	LiveConnections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error)
+	// Sensors are the states of the sensors that are watched, by name.
+	Sensors() []models.SensorState
 	// ConnectionChanges tells what has changed after the generation since, of its own count: for each that clients know, up to 20
 	// times a second. since 0 asks for all.
 	ConnectionChanges(since uint64) models.ConnectionChanges

@@ -194,6 +194,8 @@ type Connection struct {
 	Alert       string  `json:"alert,omitempty"`       // id of that incident
 	RateUp      float64 `json:"rate_up"      gorm:"-"` // bytes/s over the last second of capture time; 0 where it is not live
 	RateDown    float64 `json:"rate_down"    gorm:"-"`
+	Boot        int64   `json:"-"`                             // of a connection of a sensor elsewhere: which start of it
+	Origin      int64   `json:"-"`                             // and the number that the sensor has given it; 0: it is of this process
 	InsertedAt  int64   `json:"-"            gorm:"<-:create"` // wall clock, for retention
 }
 

@@ -1,8 +1,12 @@
 package models
 
 import (
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
 )
 
 // The errors that a reader of stored values tells apart.
@@ -37,6 +41,27 @@ func (c Cursor) MarshalJSON() ([]byte, error) {
 		return []byte("null"), nil
 	}
 	return []byte(`"` + string(c) + `"`), nil
+}
+
+const liveCursor = "live "
+
+// LiveCursor is the cursor of a page of live connections whose last one is id.
+func LiveCursor(id int64) Cursor {
+	return Cursor(base64.RawURLEncoding.EncodeToString([]byte(liveCursor + strconv.FormatInt(id, 10))))
+}
+
+// Live is the connection that a LiveCursor names, 0 for none: the list begins. The error wraps ErrBadQuery.
+func (c Cursor) Live() (id int64, err error) {
+	if c == "" {
+		return 0, nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(string(c))
+	if text, ok := strings.CutPrefix(string(b), liveCursor); ok && err == nil {
+		if id, err = strconv.ParseInt(text, 10, 64); err == nil && id > 0 {
+			return id, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: the cursor is not of a page of live connections", ErrBadQuery)
 }
 
 // Page is a part of a list.

@@ -3,11 +3,9 @@ package pipeline
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"netlyra/internal/flow"
@@ -47,7 +45,7 @@ func (w *worker) reply() {
 // connections only.
 func (p *Pipeline) Query(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
 	page := models.Page[models.Connection]{Items: []models.Connection{}}
-	below, err := liveCursor(q.Cursor)
+	below, err := q.Cursor.Live()
 	switch {
 	case err != nil:
 		return page, err
@@ -91,7 +89,7 @@ func (p *Pipeline) Query(ctx context.Context, q models.ConnectionQuery) (models.
 	all, more := best.sorted()
 	if more {
 		if q.Sort != models.SortBytes {
-			page.Next = cursorOf(all[limit-1].ID)
+			page.Next = models.LiveCursor(all[limit-1].ID)
 		}
 	}
 	for i := range all {
@@ -170,24 +168,4 @@ func matchesText(r *flow.Record, q *models.ConnectionQuery) bool {
 	}
 	text := strings.ToLower(q.Text)
 	return strings.Contains(strings.ToLower(r.Hello.SNI), text) || strings.Contains(r.Orig.String(), text) || strings.Contains(r.Resp.String(), text)
-}
-
-const cursorPrefix = "live "
-
-func cursorOf(id int64) models.Cursor {
-	return models.Cursor(base64.RawURLEncoding.EncodeToString([]byte(cursorPrefix + strconv.FormatInt(id, 10))))
-}
-
-// liveCursor reads a cursor; 0 is the start.
-func liveCursor(c models.Cursor) (below int64, err error) {
-	if c == "" {
-		return 0, nil
-	}
-	b, err := base64.RawURLEncoding.DecodeString(string(c))
-	if text, ok := strings.CutPrefix(string(b), cursorPrefix); ok && err == nil {
-		if below, err = strconv.ParseInt(text, 10, 64); err == nil && below > 0 {
-			return below, nil
-		}
-	}
-	return 0, fmt.Errorf("pipeline: %w: the cursor is not of a page of live connections", models.ErrBadQuery)
 }

@@ -20,8 +20,9 @@ import (
 // ConsoleOptions configure a Console.
 type ConsoleOptions struct {
 	// API says where and to whom is served, and what the page is. What a Console adds itself is overwritten: Store, Live, Health.
-	API  api.Options
-	Wait bool // for room in the database rather than drop what there is none for: a file can wait
+	API   api.Options
+	Group string // begins the names of the groups in which the bus is read: a broker tells consoles apart by it
+	Wait  bool   // for room in the database rather than drop what there is none for: a file can wait
 }
 
 // ConsoleDeps are what a Console needs.
@@ -29,7 +30,8 @@ type ConsoleDeps struct {
 	Store    *store.Store
 	Decided  Signal // set by the store when alerts leave the list or come back
 	Bus      bus.Bus
-	Sensor   *Sensor   // whose present state is served
+	Sensor   *Sensor   // of this process, whose present state is served; nil: those of Fleet are
+	Fleet    *Fleet    // sensors elsewhere, whose records come over Bus
 	Detector *Detector // nil: there is none in this process
 	External *External // where others detect; nil: they do not
 	Changed  Signal    // set by the sensor when its statistics or connections have changed
@@ -44,6 +46,7 @@ type ConsoleDeps struct {
 type Console struct {
 	options ConsoleOptions
 	deps    ConsoleDeps
+	watched watched
 	server  *api.Server
 	keeper  *keeper
 	table   *livetable.Table
@@ -55,6 +58,20 @@ type Console struct {
 	stored  chan struct{} // closed when the keeper has ended
 }
 
+// watched is what a console shows the present state of: a Sensor or a Fleet.
+type watched interface {
+	// Stats is cheap, and may be called from any goroutine.
+	Stats() models.Stats
+	// Generation rises whenever Stats may have changed.
+	Generation() uint64
+	// Query lists live connections.
+	Query(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error)
+	// Health lists why it is not at its best.
+	Health() []api.Reason
+	// Sensors are the states of its sensors.
+	Sensors() []models.SensorState
+}
+
 // ConsoleTopics are what a Console reads.
 func ConsoleTopics() []bus.Topic {
 	return []bus.Topic{bus.TopicAlerts, bus.TopicConnections, bus.TopicHosts, bus.TopicSensors}
@@ -62,28 +79,31 @@ func ConsoleTopics() []bus.Topic {
 
 // NewConsole binds the listeners and joins the bus. A Console that is not run is to be closed.
 func NewConsole(ctx context.Context, o ConsoleOptions, deps ConsoleDeps) (_ *Console, err error) {
-	c := &Console{options: o, deps: deps, table: livetable.New(), stored: make(chan struct{})}
+	c := &Console{options: o, deps: deps, watched: deps.Sensor, table: livetable.New(), stored: make(chan struct{})}
+	if deps.Fleet != nil {
+		c.watched, c.table = deps.Fleet, deps.Fleet.table
+	}
 	var goOn []string
 	if deps.Detector != nil {
 		goOn = deps.Detector.OpenIncidents()
 	}
-	if deps.External == nil { // which may go on with any
+	if deps.External == nil && deps.Fleet == nil { // which may go on with any
 		if c.cutOff, err = cutOff(ctx, deps.Store, deps.Sensor.options.Name, goOn); err != nil {
 			return nil, err
 		}
 	}
-	if c.alerts, err = deps.Bus.Consumer("alerts", bus.TopicAlerts); err != nil {
+	if c.alerts, err = deps.Bus.Consumer(o.Group+"alerts", bus.TopicAlerts); err != nil {
 		return nil, err
 	}
 	// Alerts are committed before all else, and wait for nothing that waits for room.
-	if c.rest, err = deps.Bus.Consumer("console", bus.TopicConnections, bus.TopicHosts, bus.TopicSensors); err != nil {
+	if c.rest, err = deps.Bus.Consumer(o.Group+"console", bus.TopicConnections, bus.TopicHosts, bus.TopicSensors); err != nil {
 		return nil, err
 	}
 	o.API.Store, o.API.Live, o.API.News, o.API.Health, o.API.Log = storeReader{deps.Store}, present{c}, deps.Changed, c.health, deps.Log
 	if c.server, err = api.New(o.API); err != nil {
 		return nil, err
 	}
-	c.keeper = newKeeper(deps.Store, c.server.PublishAlert, deps.Log, c.ending, deps.External != nil)
+	c.keeper = newKeeper(deps.Store, c.server.PublishAlert, deps.Log, c.ending, deps.External != nil || deps.Fleet != nil)
 	if err := c.keeper.register(o.API.Registry); err != nil {
 		return nil, errors.Join(err, c.server.Close())
 	}
@@ -153,7 +173,7 @@ func (c *Console) read(ctx context.Context) error {
 	for {
 		records, err := c.rest.Poll(ctx)
 		for i := range records {
-			c.take(records[i].Value)
+			c.take(ctx, &records[i])
 		}
 		if err == nil {
 			err = c.rest.Commit(ctx)
@@ -167,14 +187,23 @@ func (c *Console) read(ctx context.Context) error {
 	}
 }
 
-func (c *Console) take(v bus.Value) {
-	switch v := v.(type) {
+func (c *Console) take(ctx context.Context, r *bus.Record) {
+	switch v := r.Value.(type) {
 	case bus.Connections:
+		if c.deps.Fleet != nil {
+			v = c.deps.Fleet.Own(ctx, r.Key, v)
+			v.Ended = false                                             // of one of many
+			v.Now = min(v.Now, models.Micros(time.Now().UnixMicro())) // one with a wrong clock expires nothing of others
+		}
 		c.show(&v)
 		c.store(v.Changed)
 	case bus.Hosts:
 		c.deps.Store.OfferHosts(v.Hosts)
 	case bus.Sensor:
+		if c.deps.Fleet != nil {
+			c.deps.Fleet.Hear(r.Key, v)
+			c.deps.Changed.Set()
+		}
 		c.deps.Store.OfferSeries(v.Series)
 	}
 }
@@ -184,7 +213,11 @@ func (c *Console) show(v *bus.Connections) {
 	now := int64(v.Now)
 	c.table.Update(v.Changed, now)
 	c.table.Update(v.Moving, now)
-	switch since := now - c.expired; {
+	since := now - c.expired
+	if c.deps.Fleet != nil {
+		since = max(since, 0) // clocks of several sensors are not the same
+	}
+	switch {
 	case v.Ended:
 		c.table.Clear()
 	case since >= 1_000_000, since < 0: // or the clock was set back
@@ -255,12 +288,7 @@ func (c *Console) health() []api.Reason {
 		reasons = append(reasons, c.deps.External.Health()...)
 	}
 	reasons = append(reasons, c.deps.Health()...)
-	for _, l := range c.deps.Sensor.links() {
-		if l.Link == "gone" || l.Link == "down" {
-			reasons = append(reasons, api.Reason{Code: "interface_" + l.Link, Message: "The interface " + l.Name + " is " + l.Link + "."})
-		}
-	}
-	return reasons
+	return append(reasons, c.watched.Health()...)
 }
 
 // present shows the API what is now.
@@ -268,7 +296,7 @@ type present struct{ c *Console }
 
 func (p present) Stats() models.Stats {
 	d, k := &p.c.deps, p.c.keeper
-	s := d.Sensor.Stats()
+	s := p.c.watched.Stats()
 	if d.Detector != nil {
 		d.Detector.Fill(&s)
 	}
@@ -282,11 +310,11 @@ func (p present) Stats() models.Stats {
 	return s
 }
 
-func (p present) Generation() uint64 { return p.c.deps.Sensor.Generation() + p.c.updates.Load() }
+func (p present) Generation() uint64 { return p.c.watched.Generation() + p.c.updates.Load() }
 
 // LiveConnections lists the connections of the sensor's tables, with the rates and incidents that are known of those that move.
 func (p present) LiveConnections(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
-	page, err := p.c.deps.Sensor.Query(ctx, q)
+	page, err := p.c.watched.Query(ctx, q)
 	for i := range page.Items {
 		c := &page.Items[i]
 		if known, ok := p.c.table.Find(c.ID); ok {
@@ -294,6 +322,24 @@ func (p present) LiveConnections(ctx context.Context, q models.ConnectionQuery) 
 		}
 	}
 	return page, err
+}
+
+// Sensors are the states of the sensors that are watched.
+func (p present) Sensors() []models.SensorState {
+	all, d := p.c.watched.Sensors(), &p.c.deps
+	var s models.Stats
+	switch {
+	case d.Detector != nil:
+		d.Detector.Fill(&s)
+	case d.External != nil:
+		d.External.Fill(&s)
+	default:
+		return all
+	}
+	for i := range all { // there is one
+		all[i].Detector, all[i].Learning = s.Detector.Name, s.Detector.Learning
+	}
+	return all
 }
 
 func (p present) ConnectionChanges(since uint64) models.ConnectionChanges {

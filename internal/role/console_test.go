@@ -92,15 +92,15 @@ func TestAConsoleThatIsBehindShowsWhatMoves(t *testing.T) {
 		t.Errorf("the one that is silent: %v, %v bytes/s", ok, got.RateUp)
 	}
 	before := (present{c}).Generation()
-	c.take(bus.Connections{Now: models.Micros(last + 400*second)}) // nothing moves, but time passes
+	c.take(t.Context(), &bus.Record{Key: "s", Value: bus.Connections{Now: models.Micros(last + 400*second)}}) // nothing moves, but time passes
 	if all := c.table.Since(0).Rows; len(all) != 0 || (present{c}).Generation() == before {
 		t.Errorf("%d connections after six silent minutes", len(all))
 	}
-	c.take(bus.Connections{Now: models.Micros(last), Moving: []models.Connection{conn(3, last, 1)}}) // the clock was set back
+	c.take(t.Context(), &bus.Record{Key: "s", Value: bus.Connections{Now: models.Micros(last), Moving: []models.Connection{conn(3, last, 1)}}}) // the clock was set back
 	if _, ok := c.table.Find(3); !ok {
 		t.Error("the clock was set back, and what moves then is not shown")
 	}
-	c.take(bus.Connections{Now: models.Micros(last), Ended: true})
+	c.take(t.Context(), &bus.Record{Key: "s", Value: bus.Connections{Now: models.Micros(last), Ended: true}})
 	if all := c.table.Since(0).Rows; len(all) != 0 {
 		t.Errorf("%d connections after the end", len(all))
 	}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"netlyra/internal/api"
 	"netlyra/internal/bus"
 	"netlyra/internal/capture"
 	"netlyra/internal/flow"
@@ -160,6 +161,26 @@ func (s *Sensor) Generation() uint64 { return s.pipe.Generation() }
 // Query lists connections of the tables as pipeline.Pipeline's.
 func (s *Sensor) Query(ctx context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
 	return s.pipe.Query(ctx, q)
+}
+
+// Health says which interfaces are not up.
+func (s *Sensor) Health() (reasons []api.Reason) {
+	for _, l := range s.links() {
+		if l.Link == "gone" || l.Link == "down" {
+			reasons = append(reasons, api.Reason{Code: "interface_" + l.Link, Message: "The interface " + l.Name + " is " + l.Link + "."})
+		}
+	}
+	return reasons
+}
+
+// Sensors is the state of this one.
+func (s *Sensor) Sensors() []models.SensorState {
+	st := s.Stats()
+	return []models.SensorState{{
+		Name: s.options.Name, Status: models.SensorOK, Version: s.options.Version, Source: s.options.Source, SeenTS: models.Micros(time.Now().UnixMicro()), ClockTS: st.ClockTS,
+		Packets: st.Packets, Bytes: st.Bytes, PacketRate: st.PacketRate, ByteRate: st.ByteRate, Active: st.Connections.Active, Opened: st.Connections.Opened,
+		Lost: unseen(st.Drops), Interfaces: st.Interfaces,
+	}}
 }
 
 // links are the interfaces, or the file in their place.

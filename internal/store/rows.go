@@ -46,7 +46,7 @@ func newTables() (t tables, err error) {
 		key: []string{"id"},
 		keep: []string{
 			"sensor", "src_ip", "dst_ip", "src_port", "dst_port", "proto", "vlan", "src_mac", "dst_mac", "icmp_type",
-			"icmp_code", "community_id", "first_ts", "inserted_at",
+			"icmp_code", "community_id", "first_ts", "boot", "origin", "inserted_at",
 		},
 	})
 	t.hosts = make1(&models.Host{}, mergeRule{

@@ -57,6 +57,7 @@ func TestMigrationsAreNotEdited(t *testing.T) {
 		"00004_blocks.sql":     "0bf5b04bbe0ef889655add39aaa0e8a02888029f2d93dfc90818c32c126578c7",
 		"00005_outbox.sql":     "1daf4d223267bd9793c51bc6b0c927fe0fe89b92a85e2df5a4bec69b4b1b0c1f",
 		"00006_sensors.sql":    "f835148be8fa7b8950aae2e7ba8639f8b5e8c69fa27a9248362a93dad3b3d126",
+		"00007_origins.sql":    "296a67d2bc46bf28d8c7088151ca9853d7a949c2d9dbdc86c3e6c3a6506f4813",
 	} {
 		text, err := fs.ReadFile(embedded(), name)
 		must(t, err)

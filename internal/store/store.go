@@ -51,6 +51,7 @@ type Options struct {
 	// TriageChanged is told when stored alerts have left the list or have come back into it. It must not block; nil: nobody is.
 	TriageChanged func()
 
+	Fleet  bool   // connections are of sensors elsewhere: those that are open at the start go on
 	Outbox bool   // mark each revision of an alert that is stored as one to be published
 	Posted func() // is told when there is something new in the outbox. It must not block; nil: nobody is
 

@@ -389,7 +389,7 @@ func (w *writer) flush(ctx context.Context) (worked bool, err error) {
 	if w.lowSpace(ctx) {
 		return false, nil
 	}
-	if !w.closedOld {
+	if !w.closedOld && !w.opts.Fleet {
 		if err := w.closeOld(ctx); err != nil || !w.closedOld {
 			return true, err
 		}

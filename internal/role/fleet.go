@@ -1,0 +1,356 @@
+package role
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"netlyra/internal/api"
+	"netlyra/internal/bus"
+	"netlyra/internal/livetable"
+	"netlyra/internal/models"
+)
+
+// FleetDeps are what a Fleet needs.
+type FleetDeps struct {
+	Store Origins
+	Log   *slog.Logger
+	Now   func() time.Time // the wall clock; nil means time.Now
+}
+
+// Origins is what the database knows of connections of sensors elsewhere. A store.Store has it.
+type Origins interface {
+	MaxConnectionID(ctx context.Context) (int64, error)
+	OpenConnections(ctx context.Context, limit int) ([]models.Connection, error)
+	CutOff(ctx context.Context, sensor string, boot int64) error
+}
+
+// Fleet knows the sensors elsewhere that a console serves: their states, and the numbers that their connections have here. What it is told comes from the
+// broker, and may be hostile: all it holds is bounded.
+type Fleet struct {
+	deps       FleetDeps
+	started    time.Time
+	table      *livetable.Table // the console's, of connections that move
+	generation atomic.Uint64
+
+	mu      sync.Mutex
+	sensors map[string]*member
+	ids     map[origin]int64 // of open connections: the number here
+	last    int64            // the highest number that was given
+	refused uint64           // signs of life of sensors for which there was no room
+}
+
+// origin is a connection as its sensor numbers it.
+type origin struct {
+	sensor string
+	boot   int64
+	id     int64
+}
+
+// member is one sensor.
+type member struct {
+	state    bus.Sensor
+	seen     time.Time // when it was heard last
+	rate     models.SeriesPoint
+	seconds  float64 // that rate is the sum of
+	before   uint64  // the start of which it told before this one
+	twice    time.Time
+	judge    models.DetectorStats
+	judged   time.Time // when its detector was heard last
+	silent   bool      // that has been logged
+	numbered int64     // the start whose connections are numbered here; others are cut off
+}
+
+const (
+	maxSensors = 4096
+	maxOrigins = 1 << 20 // open connections whose numbers are known; of those beyond, a connection comes as another one
+	twiceFor   = time.Minute
+	maxDrops   = 64 // reasons, and interfaces, that are kept of one sensor, and reasons in all
+	tellNames  = 5  // names in one sentence
+)
+
+// NewFleet knows the connections that the database has open.
+func NewFleet(ctx context.Context, deps FleetDeps) (*Fleet, error) {
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	f := &Fleet{deps: deps, started: deps.Now(), table: livetable.New(), sensors: map[string]*member{}, ids: map[origin]int64{}}
+	f.generation.Store(1)
+	var err error
+	if f.last, err = deps.Store.MaxConnectionID(ctx); err != nil {
+		return nil, err
+	}
+	open, err := deps.Store.OpenConnections(ctx, maxOrigins)
+	if err != nil {
+		return nil, err
+	}
+	for i := range open {
+		c := &open[i]
+		f.ids[origin{c.Sensor, c.Boot, c.Origin}] = c.ID
+	}
+	return f, nil
+}
+
+// Own gives the connections of a sensor their numbers here.
+func (f *Fleet) Own(ctx context.Context, sensor string, v bus.Connections) bus.Connections {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	boot := int64(v.Boot)
+	f.renumber(ctx, sensor, boot)
+	for _, cs := range [][]models.Connection{v.Changed, v.Moving} {
+		for i := range cs {
+			c := &cs[i]
+			key := origin{sensor, boot, c.ID}
+			id, known := f.ids[key]
+			if !known {
+				f.last++
+				id = f.last
+				f.makeRoom()
+				f.ids[key] = id
+			}
+			if c.End != models.ConnOpen {
+				delete(f.ids, key)
+			}
+			c.Boot, c.Origin, c.ID = boot, c.ID, id
+		}
+	}
+	return v
+}
+
+// renumber notices that a sensor has started anew: nobody tells the ends of the connections that were open.
+func (f *Fleet) renumber(ctx context.Context, sensor string, boot int64) {
+	m := f.sensors[sensor]
+	if m == nil || m.numbered == boot {
+		return
+	}
+	before := m.numbered
+	m.numbered = boot
+	if before == 0 || f.deps.Now().Sub(m.twice) < twiceFor { // two of one name end nothing of each other's
+		return
+	}
+	maps.DeleteFunc(f.ids, func(o origin, _ int64) bool { return o.sensor == sensor && o.boot != boot })
+	go func() { // the writer may have to wait for the disk
+		if err := f.deps.Store.CutOff(ctx, sensor, boot); err != nil {
+			f.deps.Log.LogAttrs(ctx, slog.LevelWarn, "connections of a sensor's last start stay open", slog.String("sensor", sensor), slog.Any("error", err))
+		}
+	}()
+}
+
+// makeRoom forgets the quarter of the numbers that is oldest, when there are too many.
+func (f *Fleet) makeRoom() {
+	if len(f.ids) < maxOrigins {
+		return
+	}
+	all := slices.Sorted(maps.Values(f.ids))
+	oldest := all[len(all)/4]
+	maps.DeleteFunc(f.ids, func(_ origin, id int64) bool { return id < oldest })
+}
+
+// Hear takes a sign of life.
+func (f *Fleet) Hear(name string, s bus.Sensor) {
+	now := f.deps.Now()
+	if now.Sub(time.UnixMicro(int64(s.TS))) > oldSign {
+		return // what was in the topic before
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.sensors[name]
+	if m == nil {
+		if len(f.sensors) >= maxSensors {
+			f.refused++
+			return
+		}
+		m = &member{}
+		f.sensors[name] = m
+		f.deps.Log.LogAttrs(context.Background(), slog.LevelInfo, "sensor heard", slog.String("sensor", name), slog.String("version", s.Version))
+	}
+	f.generation.Add(1)
+	if s.Role != bus.RoleSensor {
+		m.judge, m.judged = s.Detector, now
+		m.judge.Name = cmp.Or(m.judge.Name, string(s.Role))
+		return
+	}
+	if s.Boot != m.state.Boot && m.state.Boot != 0 {
+		if s.Boot == m.before { // and before that another one: both are there
+			if now.Sub(m.twice) > twiceFor {
+				f.deps.Log.LogAttrs(context.Background(), slog.LevelError, "two sensors have one name: give each its own with --sensor", slog.String("sensor", name))
+			}
+			m.twice = now
+		}
+		m.before = m.state.Boot
+	}
+	m.state, m.seen = s, now
+	if s.Detector.Name != "" {
+		m.judge, m.judged = s.Detector, now
+	}
+	if n := len(s.Series); n > 0 {
+		m.rate, m.seconds = models.SeriesPoint{}, float64(n)
+		for i := range s.Series {
+			m.rate.Packets += s.Series[i].Packets
+			m.rate.Bytes += s.Series[i].Bytes
+		}
+	}
+	m.state.Series = nil
+	m.state.Drops, m.state.Interfaces = m.state.Drops[:min(len(s.Drops), maxDrops)], m.state.Interfaces[:min(len(s.Interfaces), maxDrops)]
+}
+
+// Run logs sensors that fall silent, and those that are heard again.
+func (f *Fleet) Run(ctx context.Context) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			f.tell(ctx)
+		}
+	}
+}
+
+func (f *Fleet) tell(ctx context.Context) {
+	now := f.deps.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, m := range f.sensors {
+		silent := now.Sub(m.seen) > silentAfter
+		if silent == m.silent {
+			continue
+		}
+		m.silent = silent
+		f.generation.Add(1)
+		if silent {
+			f.deps.Log.LogAttrs(ctx, slog.LevelWarn, "sensor is silent", slog.String("sensor", name), slog.Duration("since", now.Sub(m.seen).Round(time.Second)))
+		} else {
+			f.deps.Log.LogAttrs(ctx, slog.LevelInfo, "sensor is heard again", slog.String("sensor", name))
+		}
+	}
+}
+
+// Sensors are the states of all sensors, by name.
+func (f *Fleet) Sensors() []models.SensorState {
+	now := f.deps.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]models.SensorState, 0, len(f.sensors))
+	for _, name := range slices.Sorted(maps.Keys(f.sensors)) {
+		m := f.sensors[name]
+		s := models.SensorState{
+			Name: name, Status: m.status(now), Version: m.state.Version, Source: m.state.Source, SeenTS: m.state.TS, ClockTS: m.state.Now, Packets: m.state.Packets, Bytes: m.state.Bytes,
+			Active: m.state.Connections.Active, Opened: m.state.Connections.Opened, Lost: unseen(m.state.Drops), Interfaces: slices.Clone(m.state.Interfaces),
+		}
+		if s.Status != models.SensorSilent && m.seconds > 0 {
+			s.PacketRate, s.ByteRate = float64(m.rate.Packets)/m.seconds, float64(m.rate.Bytes)/m.seconds
+		}
+		if now.Sub(m.judged) <= silentAfter {
+			s.Detector, s.Learning = m.judge.Name, m.judge.Learning
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func (m *member) status(now time.Time) models.SensorStatus {
+	switch {
+	case now.Sub(m.seen) > silentAfter:
+		return models.SensorSilent
+	case now.Sub(m.twice) < twiceFor:
+		return models.SensorTwice
+	default:
+		return models.SensorOK
+	}
+}
+
+// unseen are the packets that nothing has looked at.
+func unseen(drops []models.Drop) (n uint64) {
+	for _, d := range drops {
+		if d.Unit == models.DropPackets && d.Effect == models.DropUnseen {
+			n += d.Count
+		}
+	}
+	return n
+}
+
+// Stats is the sum of all sensors; rates are those of the sensors that are heard.
+func (f *Fleet) Stats() models.Stats {
+	s := models.Stats{
+		Source: "fleet", UptimeSeconds: f.deps.Now().Sub(f.started).Seconds(),
+		ByProto: map[string]models.Volume{}, Malformed: map[string]uint64{}, Drops: []models.Drop{}, Interfaces: []models.Interface{}, LatencyMS: []models.StageLatency{},
+	}
+	sensors := f.Sensors()
+	for i := range sensors {
+		one := &sensors[i]
+		s.Packets += one.Packets
+		s.Bytes += one.Bytes
+		s.PacketRate += one.PacketRate
+		s.ByteRate += one.ByteRate
+		s.Connections.Active += one.Active
+		s.Connections.Opened += one.Opened
+		s.ClockTS, s.LastPacketTS = max(s.ClockTS, one.ClockTS), max(s.LastPacketTS, one.ClockTS)
+		if one.Detector != "" {
+			s.Detector.Name = "fleet"
+			s.Detector.Learning += one.Learning / float64(len(sensors))
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.Drops = f.drops()
+	s.Drops = append(s.Drops, models.Drop{Stage: "fleet", Reason: "sensors", Count: f.refused, Unit: models.DropMessages, Effect: models.DropUnlisted})
+	return s
+}
+
+// drops are what the sensors have lost, added up.
+func (f *Fleet) drops() []models.Drop {
+	type kind struct{ stage, reason string }
+	sums := map[kind]models.Drop{}
+	for _, m := range f.sensors {
+		for _, d := range m.state.Drops {
+			k := kind{d.Stage, d.Reason}
+			sum, known := sums[k]
+			if !known && len(sums) == maxDrops {
+				continue
+			}
+			d.Count += sum.Count
+			sums[k] = d
+		}
+	}
+	return slices.SortedFunc(maps.Values(sums), func(a, b models.Drop) int { return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Reason, b.Reason)) })
+}
+
+// Generation rises whenever Stats may have changed.
+func (f *Fleet) Generation() uint64 { return f.generation.Load() }
+
+// Query lists connections that move.
+func (f *Fleet) Query(_ context.Context, q models.ConnectionQuery) (models.Page[models.Connection], error) {
+	return f.table.Query(q)
+}
+
+// Health says which sensors are silent, or there twice.
+func (f *Fleet) Health() (reasons []api.Reason) {
+	names := map[models.SensorStatus][]string{}
+	for _, s := range f.Sensors() {
+		names[s.Status] = append(names[s.Status], s.Name)
+	}
+	if silent := names[models.SensorSilent]; len(silent) > 0 {
+		reasons = append(reasons, api.Reason{Code: "sensor_silent", Message: fmt.Sprintf("Sensors that have given no sign of life for %d s: %s.", int(silentAfter.Seconds()), some(silent))})
+	}
+	if twice := names[models.SensorTwice]; len(twice) > 0 {
+		reasons = append(reasons, api.Reason{Code: "sensor_twice", Message: "Two programs run under one name: " + some(twice) + ". Give each its own with --sensor."})
+	}
+	return reasons
+}
+
+// some lists the first names of many.
+func some(names []string) string {
+	if len(names) <= tellNames {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:tellNames], ", "), len(names)-tellNames)
+}
