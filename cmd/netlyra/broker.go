@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"strings"
 
 	"netlyra/internal/api"
@@ -10,24 +9,24 @@ import (
 	"netlyra/internal/models"
 )
 
-// openBroker makes the bus over the brokers of c. It connects to nothing yet: what is wrong is an option, or a file that one names.
-func openBroker(c *config.Broker, sensor string, log *slog.Logger, warn func(text string)) (*kafka.Bus, error) {
-	o := kafka.Options{Brokers: c.Brokers, ClientID: "netlyra-" + sensor, Partitions: int32(c.TopicPartitions), Replication: int16(c.TopicReplication)}
+// openBroker makes the bus over the brokers. It connects to nothing yet: what is wrong is an option, or a file that one names.
+func (w *served) openBroker() (err error) {
+	c := w.settings
+	o := kafka.Options{Brokers: c.Brokers, ClientID: "netlyra-" + w.name, Partitions: int32(c.TopicPartitions), Replication: int16(c.TopicReplication)}
 	if c.BrokerTLS || c.BrokerCA != "" || c.BrokerCert != "" {
 		o.TLS = &kafka.TLS{CAFile: c.BrokerCA, CertFile: c.BrokerCert, KeyFile: c.BrokerKey}
 	}
 	if c.BrokerSASL != config.BrokerSASLOff {
-		password, err := secret("--broker-password-file", c.BrokerPasswordFile, warn)
+		password, err := secret("--broker-password-file", c.BrokerPasswordFile, w.warn)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		o.SASL = &kafka.SASL{Mechanism: strings.ToUpper(c.BrokerSASL), User: c.BrokerUser, Password: password}
 	}
-	b, err := kafka.New(o, kafka.Deps{Log: log})
-	if err != nil {
-		return nil, &config.UsageError{Err: err}
+	if w.broker, err = kafka.New(o, kafka.Deps{Log: w.log}); err != nil {
+		return &config.UsageError{Err: err}
 	}
-	return b, nil
+	return nil
 }
 
 // brokerDrops are what readers elsewhere do not have of this process; it is judged and stored here all the same.

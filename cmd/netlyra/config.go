@@ -31,8 +31,10 @@ func (p *program) checkConfig(ctx context.Context, c *config.Run, mistakes error
 	if usage, ok := errors.AsType[*config.UsageError](mistakes); ok {
 		wrong = usage.Flags
 	}
-	w := &watcher{config: c, log: slog.New(slog.DiscardHandler), warn: p.warn, deciders: deciders()}
-	made, err := w.checkUser(wrong)
+	s := newServed(ctx, &c.Serving, c.Sensor, slog.New(slog.DiscardHandler), nil)
+	s.warn = p.warn
+	w := newWatcher(c, s)
+	made, err := w.checkUser(wrong, w.ownDirs())
 	err = errors.Join(mistakes, err, w.check(ctx, p, wrong, made))
 	if c.Sandbox == "require" {
 		s := sandbox.Enter(sandbox.Options{KeepNetRaw: c.Read == ""})

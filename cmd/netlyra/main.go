@@ -49,7 +49,8 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if errors.Is(err, config.ErrHelp) {
 		return exitOK
 	}
-	if cli != nil && cli.Command != "run" { // whose warnings are lines of its log
+	serves := cli != nil && (cli.Command == "run" || cli.Command == "serve")
+	if cli != nil && !serves { // whose warnings are lines of its log
 		for _, w := range cli.Warnings {
 			p.warn(w)
 		}
@@ -57,7 +58,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	switch {
 	case cli != nil && cli.Command == "config check":
 		err = p.checkConfig(ctx, &cli.Config.Check.Run, err)
-	case err == nil && cli.Command == "run":
+	case err == nil && serves:
 		return p.detached(ctx, cli)
 	case err == nil:
 		err = p.dispatch(ctx, cli, in)
@@ -97,7 +98,11 @@ func (p *program) detached(ctx context.Context, cli *config.CLI) int {
 		for _, text := range cli.Warnings {
 			logWarning(log, text)
 		}
-		err = p.watch(ctx, &cli.Run, log, out)
+		if cli.Command == "serve" {
+			err = p.serve(ctx, &cli.Serve, log, out)
+		} else {
+			err = p.watch(ctx, &cli.Run, log, out)
+		}
 	}
 	status := p.status(err)
 	stop()

@@ -2,31 +2,26 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"netlyra/internal/api"
 	"netlyra/internal/capture"
 	"netlyra/internal/capture/filter"
 	"netlyra/internal/config"
-	"netlyra/internal/dir"
 	"netlyra/internal/models"
-	"netlyra/internal/sandbox"
 	"netlyra/internal/state"
 	"netlyra/internal/store"
 )
 
 // part is one of the things that run opens before its first packet.
 type part struct {
-	flags []string // that say what is opened
-	each  bool     // it consists of several things, and is looked at where one of its flags is wrong, too
-	check func(ctx context.Context) error
+	flags []string                                         // that say what is opened
+	each  bool                                             // it consists of several things, and is looked at where one of its flags is wrong, too
+	check func(ctx context.Context, failed []string) error // failed: the flags of what is known to be wrong so far
 }
 
 // check says whether everything that run opens before its first packet can be opened, and leaves everything as it is. It reports all that
@@ -35,41 +30,56 @@ type part struct {
 func (w *watcher) check(ctx context.Context, p *program, wrong, made []string) error {
 	c := w.config
 	w.filter = &packetFilter{}
-	var errs []error
-	failed := slices.Clone(wrong)
-	isWrong := func(flag string) bool { return slices.Contains(wrong, flag) }
-	for _, part := range []part{
-		{[]string{"filter", "filter-bpf"}, false, func(context.Context) error { return w.checkFilter() }},
-		{[]string{"interface", "read"}, false, func(context.Context) error { return w.checkSource(p) }},
-		{[]string{"database"}, false, func(ctx context.Context) error {
+	return checkParts(ctx, wrong, append([]part{
+		{[]string{"filter", "filter-bpf"}, false, func(context.Context, []string) error { return w.checkFilter() }},
+		{[]string{"interface", "read"}, false, func(context.Context, []string) error { return w.checkSource(p) }},
+		{[]string{"database"}, false, func(ctx context.Context, _ []string) error {
 			if slices.Contains(made, filepath.Dir(c.Database)) {
 				return nil
 			}
 			return store.Check(ctx, w.storeOptions())
 		}},
-		{[]string{"state", "sensor"}, false, func(context.Context) error {
+		{[]string{"state", "sensor"}, false, func(context.Context, []string) error {
 			if !w.keepsState() || slices.Contains(made, c.State) {
 				return nil
 			}
 			return state.Check(state.Path(c.State, c.Sensor))
 		}},
-		{[]string{"token", "token-file", "read-token-file"}, true, func(context.Context) (err error) {
+	}, w.parts(made)...))
+}
+
+// parts are what is opened to keep and to serve.
+func (w *served) parts(made []string) []part {
+	return []part{
+		{[]string{"token", "token-file", "read-token-file"}, true, func(context.Context, []string) (err error) {
 			w.serving, err = w.serverOptions()
 			return err
 		}},
-		{[]string{"tls-cert", "tls-key"}, true, func(context.Context) error { return w.checkTLSFiles() }},
-		{[]string{"brokers", "broker-ca", "broker-cert", "broker-key", "broker-sasl", "broker-password-file"}, false, func(context.Context) error { return w.checkBroker() }},
-		{[]string{"listen", "ws-listen", "allowed-hosts"}, false, func(context.Context) error { return w.checkServer(failed, made) }},
-	} {
-		if !part.each && slices.ContainsFunc(part.flags, isWrong) {
+		{[]string{"tls-cert", "tls-key"}, true, func(context.Context, []string) error { return w.checkTLSFiles() }},
+		{[]string{"brokers", "broker-ca", "broker-cert", "broker-key", "broker-sasl", "broker-password-file"}, false, func(context.Context, []string) error { return w.checkBroker() }},
+		{[]string{"listen", "ws-listen", "allowed-hosts"}, false, func(_ context.Context, failed []string) error { return w.checkServer(failed, made) }},
+	}
+}
+
+// checkParts looks at what is to be opened, but for parts that one of the wrong flags is about.
+func checkParts(ctx context.Context, wrong []string, parts []part) error {
+	var errs []error
+	failed := slices.Clone(wrong)
+	for _, part := range parts {
+		if !part.each && slices.ContainsFunc(part.flags, func(flag string) bool { return slices.Contains(wrong, flag) }) {
 			continue
 		}
-		if err := part.check(ctx); err != nil {
+		if err := part.check(ctx, failed); err != nil {
 			errs = append(errs, err)
 			failed = append(failed, part.flags...)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkServed says whether all that serve opens can be opened.
+func (w *served) checkServed(ctx context.Context) error {
+	return checkParts(ctx, nil, append([]part{{[]string{"database"}, false, func(ctx context.Context, _ []string) error { return store.Check(ctx, w.storeOptions()) }}}, w.parts(nil)...))
 }
 
 // checkFilter reads the filter; a wrong one leaves that which passes everything.
@@ -133,95 +143,11 @@ func (w *watcher) checkFile(p *program) error {
 	return f.Close()
 }
 
-// checkTLSFiles makes sure that the files of a certificate can be read, each for itself: that they belong together is for later.
-func (w *watcher) checkTLSFiles() error {
-	var errs []error
-	for _, f := range []struct{ flag, path string }{{"--tls-cert", w.config.TLSCert}, {"--tls-key", w.config.TLSKey}} {
-		if f.path == "" {
-			continue
-		}
-		if _, err := os.ReadFile(f.path); err != nil {
-			errs = append(errs, &config.UsageError{Err: fmt.Errorf("%s %s: %w", f.flag, f.path, err)})
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// checkBroker reads the files that say who this is to the brokers. That one can be reached is for later: run does not need it to start.
-func (w *watcher) checkBroker() error {
-	if len(w.config.Brokers) == 0 {
-		return nil
-	}
-	b, err := openBroker(&w.config.Broker, w.config.Sensor, w.log, w.warn)
-	if err != nil {
-		return err
-	}
-	return b.Close()
-}
-
-// checkServer tries the listeners. Where the token, the certificate or the database is known to be wrong (failed names their flags), it
-// does so as if they were in order.
-func (w *watcher) checkServer(failed, made []string) error {
-	o := w.serving
-	has := func(flag string) bool { return slices.Contains(failed, flag) }
-	if has("token") || has("token-file") || has("read-token-file") {
-		o.Token, o.ReadToken = rand.Text(), ""
-	}
-	if has("tls-cert") || has("tls-key") {
-		o.TLS.CertFile, o.TLS.KeyFile = "", ""
-	}
-	where := os.TempDir() // of a temporary database, and of the certificate beside it
-	if w.config.Database != config.DatabaseTemporary {
-		where = filepath.Join(filepath.Dir(w.config.Database), tlsDir)
-		o.TLS.Dir = where // else what is there is not what run will find
-	}
-	makes, err := api.Check(o)
-	if err != nil || !makes || has("tls-cert") || has("tls-key") || has("database") || slices.Contains(made, filepath.Dir(w.config.Database)) {
-		return err
-	}
-	if err = dir.Writable(where); err != nil {
-		err = fmt.Errorf("a certificate is to be made, and cannot be kept: %w: give --tls-cert and --tls-key, or the right to write there", err)
-	}
-	return err
-}
-
 // ownDirs are the directories that are to belong to --user.
 func (w *watcher) ownDirs() (dirs []string) {
-	if w.config.Database != config.DatabaseTemporary {
-		dirs = append(dirs, filepath.Dir(w.config.Database))
-	}
+	dirs = w.served.ownDirs()
 	if w.config.State != config.StateOff {
 		dirs = append(dirs, w.config.State)
 	}
 	return dirs
-}
-
-// changeUser makes the process that of --user.
-func (w *watcher) changeUser() error {
-	if w.config.User == "" {
-		return nil
-	}
-	if err := sandbox.ChangeUser(w.config.User, w.ownDirs()); err != nil {
-		return &config.UsageError{Err: err}
-	}
-	return nil
-}
-
-// checkUser makes the process that of --user, too, but no directories: it returns those that changeUser would make.
-func (w *watcher) checkUser(wrong []string) (made []string, err error) {
-	if w.config.User == "" || slices.Contains(wrong, "user") {
-		return nil, nil
-	}
-	if err := sandbox.CheckUser(w.config.User, w.ownDirs()); err != nil {
-		return nil, &config.UsageError{Err: err}
-	}
-	for _, path := range w.ownDirs() {
-		if _, statErr := os.Stat(path); errors.Is(statErr, fs.ErrNotExist) {
-			made = append(made, path)
-		}
-	}
-	if err := sandbox.ChangeUser(w.config.User, nil); err != nil {
-		return nil, &config.UsageError{Err: err}
-	}
-	return made, nil
 }

@@ -89,6 +89,12 @@ func startRun(t *testing.T, ns *nettest.Namespace, database string, args ...stri
 	args = append([]string{
 		"run", "--log-format", "json", "--listen", "127.0.0.1:0", "--ws-listen", "off", "--database", database,
 	}, args...)
+	return startCommand(t, ns, args)
+}
+
+// startCommand starts a command that serves, and waits until it does.
+func startCommand(t *testing.T, ns *nettest.Namespace, args []string) *process {
+	t.Helper()
 	p := &process{t: t, ns: ns, ended: make(chan struct{})}
 	if ns != nil {
 		p.cmd = ns.Command(netlyraBinary(t), args...)
@@ -126,7 +132,7 @@ func (p *process) follow(stderr io.Reader, watching chan<- string) {
 		p.log.WriteString(lines.Text() + "\n")
 		p.mu.Unlock()
 		var line struct{ Msg, Page string }
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "watching" {
+		if json.Unmarshal(lines.Bytes(), &line) == nil && (line.Msg == "watching" || line.Msg == "serving a fleet") {
 			watching <- line.Page
 		}
 	}

@@ -5,18 +5,14 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"netlyra/internal/api"
 	"netlyra/internal/bus"
-	"netlyra/internal/bus/kafka"
 	"netlyra/internal/capture"
 	"netlyra/internal/config"
 	"netlyra/internal/detect"
@@ -27,15 +23,12 @@ import (
 	"netlyra/internal/state"
 	"netlyra/internal/store"
 	"netlyra/internal/telemetry"
-	"netlyra/ui"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // watch captures, detects, stores and serves until ctx ends.
 func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, out *telemetry.Detached) (err error) {
-	w := &watcher{config: c, log: log, warn: func(text string) { logWarning(log, text) }, out: out, end: ctx.Done(), deciders: deciders(), decided: role.NewSignal(), posted: role.NewSignal(), boot: random64(), registry: telemetry.Registry()} // who started it is known before the user changes
-	if err := w.changeUser(); err != nil {
+	w := newWatcher(c, newServed(ctx, &c.Serving, c.Sensor, log, out)) // who started it is known before the user changes
+	if err := w.changeUser(w.ownDirs()); err != nil {
 		return err
 	}
 	if err := w.check(ctx, p, nil, nil); err != nil {
@@ -48,12 +41,7 @@ func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, ou
 		if w.learned != nil {
 			err = errors.Join(err, w.learned.Close())
 		}
-		if w.broker != nil {
-			err = errors.Join(err, w.broker.Close())
-		}
-		if w.store != nil {
-			err = errors.Join(err, w.store.Close())
-		}
+		err = errors.Join(err, w.close())
 	}()
 	if err := w.open(ctx, p); err != nil {
 		return err
@@ -62,10 +50,11 @@ func (p *program) watch(ctx context.Context, c *config.Run, log *slog.Logger, ou
 	if err != nil {
 		return err
 	}
-	if err := w.enterSandbox(ctx); err != nil {
+	write, read := w.ownPaths()
+	if err := w.enterSandbox(ctx, c.Read == "", write, read); err != nil {
 		return errors.Join(err, console.Close())
 	}
-	log.LogAttrs(ctx, slog.LevelInfo, "watching", slog.String("source", w.name), slog.String("page", console.URL()))
+	log.LogAttrs(ctx, slog.LevelInfo, "watching", slog.String("source", w.source), slog.String("page", console.URL()))
 	first := []role.Part{sensor}
 	if detector != nil {
 		first = append(first, detector)
@@ -160,7 +149,7 @@ func (w *watcher) build(ctx context.Context) (console *role.Console, sensor *rol
 	}
 	changed := role.NewSignal()
 	sensor, err = role.NewSensor(role.SensorOptions{
-		Name: c.Sensor, Version: version(), Boot: w.boot, Source: w.name, Workers: c.Workers, File: c.Read != "", Live: true, Stay: true,
+		Name: c.Sensor, Version: version(), Boot: w.boot, Source: w.source, Workers: c.Workers, File: c.Read != "", Live: true, Stay: true,
 		Flow: flow.Options{MaxConnections: c.MaxConnections, Seed: random64(), FirstID: last + 1},
 	}, role.SensorDeps{
 		Sources: w.sources, Detector: judge, Bus: producer, Topics: role.ConsoleTopics(), Records: records, Changed: changed, Links: w.links, Received: w.received, FileTime: w.fileTime, Log: w.log,
@@ -190,7 +179,7 @@ func (w *watcher) buildBroker() (err error) {
 	if len(c.Brokers) == 0 {
 		return nil
 	}
-	if w.broker, err = openBroker(&c.Broker, c.Sensor, w.log, w.warn); err != nil {
+	if err := w.openBroker(); err != nil {
 		return err
 	}
 	if w.published, err = w.broker.Producer(); err != nil {
@@ -233,50 +222,64 @@ func random64() uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
+// storeOptions add to what is stored that alerts found here are published.
 func (w *watcher) storeOptions() store.Options {
-	c := w.config
-	return store.Options{
-		Path: c.Database, Temporary: c.Database == config.DatabaseTemporary, Log: w.log,
-		AlertAge: time.Duration(c.AlertAge), ConnectionAge: time.Duration(c.ConnectionAge), MaxBytes: c.DatabaseMaxMB * 1e6,
-		DrainTimeout:  drainTimeout,
-		TriageChanged: w.decided.Set,
-		Outbox:        len(c.Brokers) > 0 && c.Detector == config.DetectorGo, Posted: w.posted.Set,
-	}
+	o := w.served.storeOptions()
+	o.Outbox, o.Posted = len(w.config.Brokers) > 0 && w.config.Detector == config.DetectorGo, w.posted.Set
+	return o
 }
 
-// drainTimeout is for what the store has accepted, at the end: with the alert keeper's last attempt it stays below the ten seconds
-// that an orderly end may take.
-const drainTimeout = 2 * time.Second
+// drops add what readers elsewhere do not have.
+func (w *watcher) drops() []models.Drop {
+	if w.broker == nil {
+		return w.served.drops()
+	}
+	return append(brokerDrops(w.broker), w.served.drops()...)
+}
+
+// health adds what is wrong with what has been learned.
+func (w *watcher) health() (reasons []api.Reason) {
+	if w.learned != nil {
+		reasons = w.learned.Health()
+	}
+	return append(reasons, w.served.health()...)
+}
+
+// ownPaths add what has been learned, and the file that is read.
+func (w *watcher) ownPaths() (write, read []string) {
+	write, read = w.served.ownPaths()
+	if w.learned != nil {
+		write = append(write, w.config.State)
+	}
+	if c := w.config; c.Read != "" && c.Read != "-" {
+		read = append(read, c.Read) // opened again for every round of --loop
+	}
+	return write, read
+}
+
+func newWatcher(c *config.Run, s *served) *watcher {
+	return &watcher{served: s, config: c, posted: role.NewSignal(), boot: random64()}
+}
 
 // watcher holds what the roles are made of.
 type watcher struct {
+	*served
 	config    *config.Run
-	log       *slog.Logger
-	warn      func(text string)
-	out       *telemetry.Detached // where log writes
 	filter    *packetFilter
 	sources   []pipeline.Source
-	name      string            // of what is watched
+	source    string            // what is watched
 	fileTime  func(int64) int64 // of a file
 	received  func() uint64     // of a file
 	links     func() []models.Interface
 	live      capture.LiveOptions // of the interfaces
 	noRoute   bool                // they are all that are up, as there is no default route
-	store     *store.Store
-	decided   role.Signal     // alerts have left the list or come back
-	learned   *role.Learned   // nil: nothing is kept
-	boot      uint64          // random at each start
-	posted    role.Signal     // there is something new in the outbox
-	broker    *kafka.Bus      // nil: nothing leaves the process
-	published bus.Producer    // of the broker
-	publisher *role.Publisher // beside broker
-	external  *role.External  // nil: nobody else detects
+	learned   *role.Learned       // nil: nothing is kept
+	boot      uint64              // random at each start
+	posted    role.Signal         // there is something new in the outbox
+	published bus.Producer        // of the broker
+	publisher *role.Publisher     // beside broker
+	external  *role.External      // nil: nobody else detects
 	bus       *bus.Memory
-	registry  *prometheus.Registry
-	serving   api.Options                 // where and to whom is served
-	sandbox   atomic.Pointer[api.Sandbox] // nil: it is off
-	deciders  []int
-	end       <-chan struct{} // closed when the program is to end
 }
 
 // chooseInterfaces finds out which interfaces are to be watched.
@@ -288,7 +291,7 @@ func (w *watcher) chooseInterfaces() (err error) {
 			return err
 		}
 	}
-	w.name = strings.Join(names, ", ")
+	w.source = strings.Join(names, ", ")
 	w.live = capture.LiveOptions{Interfaces: names, Workers: c.Workers, RingBytes: c.RingMB << 20, Filter: w.filter.kernel}
 	return nil
 }
@@ -328,63 +331,13 @@ func (w *watcher) openReplay(p *program) error {
 	w.sources = []pipeline.Source{src}
 	w.fileTime = replay.FileTime
 	w.received = func() uint64 { return replay.Stats().Frames }
-	w.name = filepath.Base(c.Read)
+	w.source = filepath.Base(c.Read)
 	return nil
 }
 
 // keepsState says whether what is learned is kept on disk.
 func (w *watcher) keepsState() bool {
 	return w.config.State != config.StateOff && w.config.Detector == config.DetectorGo
-}
-
-func (w *watcher) drops() []models.Drop {
-	log := models.Drop{Stage: "log", Reason: "unread", Count: w.out.Lost(), Unit: models.DropLines, Effect: models.DropUnlisted}
-	if w.broker == nil {
-		return []models.Drop{log}
-	}
-	return append(brokerDrops(w.broker), log)
-}
-
-// tlsDir is the directory beside the database for a certificate of our own.
-const tlsDir = "tls"
-
-// serverOptions say where and to whom is served.
-func (w *watcher) serverOptions() (api.Options, error) {
-	c := w.config
-	token, read, err := w.tokens()
-	return api.Options{
-		Listen: c.Listen, WSListen: c.WSListen, AllowedHosts: c.AllowedHosts, Token: token, ReadToken: read, Deciders: w.deciders,
-		TLS: api.TLS{CertFile: c.TLSCert, KeyFile: c.TLSKey},
-	}, err
-}
-
-// apiOptions add the page to what is served.
-func (w *watcher) apiOptions() (api.Options, error) {
-	o := w.serving
-	page, err := fs.Sub(ui.Dist, "dist")
-	if err != nil {
-		return o, err
-	}
-	if _, err := fs.Stat(page, "index.html"); err == nil {
-		o.UI = page
-	}
-	o.TLS.Dir = filepath.Join(filepath.Dir(w.store.Path()), tlsDir)
-	o.Version, o.Sandbox, o.Registry = version(), w.sandbox.Load, w.registry
-	return o, nil
-}
-
-// health lists why what belongs to no role is not at its best.
-func (w *watcher) health() (reasons []api.Reason) {
-	if w.learned != nil {
-		reasons = w.learned.Health()
-	}
-	if w.broker != nil {
-		reasons = append(reasons, brokerHealth(w.broker)...)
-	}
-	if problem := w.out.Problem(); problem != "" {
-		reasons = append(reasons, api.Reason{Code: "log_unread", Message: fmt.Sprintf("Lines of the log do not arrive: %s. Lines lost so far: %d.", problem, w.out.Lost())})
-	}
-	return reasons
 }
 
 // linksOf are the interfaces of all rings, each once: its state, and what the kernel has counted in all of them.

@@ -11,14 +11,13 @@ import (
 )
 
 // enterSandbox gives up what is not needed once everything is open, and says what is in force.
-func (w *watcher) enterSandbox(ctx context.Context) error {
-	c := w.config
+func (w *served) enterSandbox(ctx context.Context, keepNetRaw bool, write, read []string) error {
+	c := w.settings
 	if c.Sandbox == "off" {
 		w.log.LogAttrs(ctx, slog.LevelWarn, "sandbox is off: every privilege is kept")
 		return nil
 	}
-	write, read := w.ownPaths()
-	s := sandbox.Enter(sandbox.Options{KeepNetRaw: c.Read == "", Connect: w.broker != nil, Read: read, Write: write})
+	s := sandbox.Enter(sandbox.Options{KeepNetRaw: keepNetRaw, Connect: w.broker != nil, Read: read, Write: write})
 	if c.Sandbox == "require" {
 		if err := s.Complete(); err != nil {
 			return err
@@ -44,14 +43,11 @@ func (w *watcher) enterSandbox(ctx context.Context) error {
 }
 
 // ownPaths are the directories that the program writes in, and what else it reads while it runs.
-func (w *watcher) ownPaths() (write, read []string) {
-	c := w.config
+func (w *served) ownPaths() (write, read []string) {
+	c := w.settings
 	write = bothEnds(w.store.Path())
 	if c.Database == config.DatabaseTemporary {
 		write = append(write, filepath.Dir(filepath.Dir(w.store.Path()))) // its directory is removed from there at the end
-	}
-	if w.learned != nil {
-		write = append(write, c.State)
 	}
 	// Counters and sockets; what shows that descriptors are left; names of users and of hosts; the local time.
 	read = []string{"/proc", "/sys", "/dev/null", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/hosts", "/etc/resolv.conf", "/etc/localtime", "/usr/share/zoneinfo"}
@@ -62,9 +58,6 @@ func (w *watcher) ownPaths() (write, read []string) {
 	}
 	if w.broker != nil && c.BrokerCA == "" { // certificates of the system's authorities are read with the first connection
 		read = append(read, "/etc/ssl", "/usr/share/ca-certificates", "/etc/pki")
-	}
-	if c.Read != "" && c.Read != "-" {
-		read = append(read, c.Read) // opened again for every round of --loop
 	}
 	return write, read
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // tokens reads the secrets that clients must show: of flags, of files, or of systemd's credentials.
-func (w *watcher) tokens() (token, read string, err error) {
-	c := w.config
+func (w *served) tokens() (token, read string, err error) {
+	c := w.settings
 	token = c.Token
 	var problems [3]error
 	if c.TokenFile != "" {

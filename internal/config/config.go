@@ -18,6 +18,7 @@ type CLI struct {
 	Version    kong.VersionFlag `help:"Print the version." operand:""`
 
 	Run          Run           `cmd:"" help:"Watch network interfaces, or play a capture file, and serve what is seen."`
+	Serve        Serve         `cmd:"" help:"Keep and serve what many sensors publish to a broker: one database and one page for a fleet."`
 	Analyze      Analyze       `cmd:"" help:"Read capture files as fast as they can be read and print what is abnormal."`
 	Alert        Alert         `cmd:"" help:"List, show or acknowledge the alerts of the running program."`
 	Exception    Exception     `cmd:"" help:"Say what is normal here, so that it is not listed as an alert."`
@@ -62,6 +63,22 @@ type Run struct {
 	KeepTime  bool     `help:"Leave the times of --read as they are; otherwise they are shifted to now."`
 	RingMB    int      `help:"Kernel memory per interface and worker for packets that wait, MiB." default:"64" name:"ring-mb"`
 
+	Serving
+
+	State      string   `help:"Directory in which what has been learned is kept over restarts, a file for each sensor; off for none. With --read it must be given as a flag, so that a capture does not become part of what is normal here." default:"memory" placeholder:"DIR"`
+	StateEvery Duration `help:"How often what has been learned is saved." default:"5m"`
+
+	Publish string `help:"What is published to --brokers beside alerts, connections, hosts and the state of this sensor: ${enum}. Packets and slots hold names that were asked for (DNS, TLS)." enum:"none,packets,slots,both" default:"none"`
+}
+
+// Serve is the command that keeps and serves what sensors elsewhere publish.
+type Serve struct {
+	Console string `help:"Name of this console: each that has its own reads all that is published, those of one name share it." default:"${hostname}"`
+	Serving
+}
+
+// Serving are the settings of what is kept, and of where and to whom it is served.
+type Serving struct {
 	Listen        string   `help:"Address of the page and the API." default:"127.0.0.1:8090"`
 	WSListen      string   `help:"Address of a second WebSocket listener; off for none." default:"127.0.0.1:8091" name:"ws-listen"`
 	AllowedHosts  []string `help:"Further names by which browsers may call this server." placeholder:"NAME"`
@@ -76,11 +93,7 @@ type Run struct {
 	ConnectionAge Duration `help:"How long connections are kept." default:"14d"`
 	DatabaseMaxMB int64    `help:"Size of the database beyond which the oldest connections go, MB." default:"2000" name:"database-max-mb"`
 
-	State      string   `help:"Directory in which what has been learned is kept over restarts, a file for each sensor; off for none. With --read it must be given as a flag, so that a capture does not become part of what is normal here." default:"memory" placeholder:"DIR"`
-	StateEvery Duration `help:"How often what has been learned is saved." default:"5m"`
-
 	Broker
-	Publish string `help:"What is published to --brokers beside alerts, connections, hosts and the state of this sensor: ${enum}. Packets and slots hold names that were asked for (DNS, TLS)." enum:"none,packets,slots,both" default:"none"`
 
 	User    string `help:"Run as this user; needs root. The directories of the database and of the state must be that user's; missing ones are made." placeholder:"NAME"`
 	Sandbox string `help:"Give up what is not needed once everything is open (capabilities, files outside the own directories, starting programs): ${enum}. require ends the program where the kernel cannot do all of it." enum:"on,off,require" default:"on"`

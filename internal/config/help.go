@@ -74,6 +74,16 @@ func (*Run) Help() string {
 }
 
 // Help gives examples.
+func (*Serve) Help() string {
+	return `Examples:
+
+    netlyra serve --brokers kafka-1:9092
+    netlyra serve --brokers kafka-1:9092 --listen 0.0.0.0:8090 --token-file /etc/netlyra/token
+
+Sensors publish with "netlyra run --brokers kafka-1:9092".`
+}
+
+// Help gives examples.
 func (*Analyze) Help() string {
 	return `Examples:
 

@@ -53,10 +53,13 @@ func (a *Analyze) check(c *checker) {
 func (r *Run) check(c *checker) {
 	r.Detection.check(c)
 	r.checkSource(c)
-	r.checkListeners(c)
-	r.checkTokens(c)
-	r.checkKept(c)
-	r.Broker.check(c)
+	r.Serving.check(c)
+	if r.State == "" {
+		c.bad("state", "", "is empty: give a directory, or off")
+	}
+	if d := r.StateEvery; d < Duration(time.Second) {
+		c.bad("state-every", d, "must be 1s or longer")
+	}
 	if r.Detector == DetectorExternal && len(r.Brokers) == 0 {
 		c.bad("detector", r.Detector, "is reached over a broker: add --brokers HOST:PORT")
 	}
@@ -113,14 +116,31 @@ func (r *Run) checkSource(c *checker) {
 // mostDatabaseMB is a petabyte.
 const mostDatabaseMB = 1e9
 
-func (r *Run) checkKept(c *checker) {
+func (s *Serve) check(c *checker) {
+	s.Serving.check(c)
+	if s.Console == "" || len(s.Console) > 64 || strings.ContainsAny(s.Console, " \t\r\n\"") {
+		c.bad("console", strconv.Quote(s.Console), "must be 1 to 64 characters without blanks or quotes")
+	}
+	if len(s.Brokers) == 0 {
+		c.bad("brokers", "", "is missing: name a broker that sensors publish to, HOST:PORT")
+	}
+}
+
+func (r *Serving) check(c *checker) {
+	r.checkListeners(c)
+	r.checkTokens(c)
+	r.checkKept(c)
+	r.Broker.check(c)
+}
+
+func (r *Serving) checkKept(c *checker) {
 	if (r.TLSCert == "") != (r.TLSKey == "") {
 		c.bad("tls-cert", "", "and --tls-key belong together: give both or none")
 	}
 	for _, d := range []struct {
 		flag  string
 		value Duration
-	}{{"alert-age", r.AlertAge}, {"connection-age", r.ConnectionAge}, {"state-every", r.StateEvery}} {
+	}{{"alert-age", r.AlertAge}, {"connection-age", r.ConnectionAge}} {
 		switch {
 		case d.value <= 0:
 			c.bad(d.flag, d.value, "must be positive")
@@ -130,9 +150,6 @@ func (r *Run) checkKept(c *checker) {
 	}
 	if r.DatabaseMaxMB < 1 || r.DatabaseMaxMB > mostDatabaseMB {
 		c.bad("database-max-mb", r.DatabaseMaxMB, "must be 1 to %d", mostDatabaseMB)
-	}
-	if r.State == "" {
-		c.bad("state", "", "is empty: give a directory, or off")
 	}
 	if r.Database == "" {
 		c.bad("database", "", "is empty: give a file name")
@@ -144,7 +161,7 @@ const minToken = 16 // characters
 // Credentials is the environment variable in which systemd names the directory of a unit's credentials (systemd.exec(5)).
 const Credentials = "CREDENTIALS_DIRECTORY"
 
-func (r *Run) checkTokens(c *checker) {
+func (r *Serving) checkTokens(c *checker) {
 	if r.Token != "" && len(r.Token) < minToken {
 		c.bad("token", "", "has %d characters: use at least %d", len(r.Token), minToken)
 	}
@@ -166,7 +183,7 @@ func checkTokenFile(c *checker, token, file *string) {
 }
 
 // checkListeners refuses addresses that cannot be listened on; beyond loopback a token is demanded.
-func (r *Run) checkListeners(c *checker) {
+func (r *Serving) checkListeners(c *checker) {
 	for _, l := range []struct{ flag, address string }{{"listen", r.Listen}, {"ws-listen", r.WSListen}} {
 		if l.flag == "ws-listen" && l.address == "off" {
 			continue

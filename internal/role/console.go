@@ -119,6 +119,12 @@ func (c *Console) Stats() models.Stats { return present{c}.Stats() }
 // Close gives the listeners of a Console up that is not run.
 func (c *Console) Close() error { return c.server.Close() }
 
+// UntilAsked is what goes on until the program is asked to end, where nothing else in this process says when: a console of a fleet.
+func UntilAsked(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
 // Readers are the parts that read the bus to its end.
 func (c *Console) Readers() []Part {
 	return []Part{
@@ -175,6 +181,9 @@ func (c *Console) read(ctx context.Context) error {
 		for i := range records {
 			c.take(ctx, &records[i])
 		}
+		if err == nil && c.deps.Fleet != nil { // what is committed does not come again
+			err = c.deps.Store.Settle(ctx)
+		}
 		if err == nil {
 			err = c.rest.Commit(ctx)
 		}
@@ -192,7 +201,7 @@ func (c *Console) take(ctx context.Context, r *bus.Record) {
 	case bus.Connections:
 		if c.deps.Fleet != nil {
 			v = c.deps.Fleet.Own(ctx, r.Key, v)
-			v.Ended = false                                             // of one of many
+			v.Ended = false                                           // of one of many
 			v.Now = min(v.Now, models.Micros(time.Now().UnixMicro())) // one with a wrong clock expires nothing of others
 		}
 		c.show(&v)
@@ -302,6 +311,8 @@ func (p present) Stats() models.Stats {
 	}
 	if d.External != nil {
 		d.External.Fill(&s)
+	}
+	if d.External != nil || d.Fleet != nil {
 		s.Alerts.Raised = k.stored.Load() + k.hidden.Load() + k.lost.Load() // as far as they have come here
 	}
 	s.MemoryBytes = telemetry.ResidentBytes()

@@ -28,7 +28,7 @@ type FleetDeps struct {
 // Origins is what the database knows of connections of sensors elsewhere. A store.Store has it.
 type Origins interface {
 	MaxConnectionID(ctx context.Context) (int64, error)
-	OpenConnections(ctx context.Context, limit int) ([]models.Connection, error)
+	Origins(ctx context.Context, open, ended int) ([]models.Connection, error)
 	CutOff(ctx context.Context, sensor string, boot int64) error
 }
 
@@ -43,6 +43,8 @@ type Fleet struct {
 	mu      sync.Mutex
 	sensors map[string]*member
 	ids     map[origin]int64 // of open connections: the number here
+	ended   map[origin]int64 // of those that have ended lately, which the broker may deliver again
+	order   []origin         // of ended, the oldest first
 	last    int64            // the highest number that was given
 	refused uint64           // signs of life of sensors for which there was no room
 }
@@ -70,7 +72,8 @@ type member struct {
 
 const (
 	maxSensors = 4096
-	maxOrigins = 1 << 20 // open connections whose numbers are known; of those beyond, a connection comes as another one
+	maxOrigins = 1 << 19 // open connections whose numbers are known; of those beyond, a connection comes as another one
+	maxEnded   = 1 << 16 // connections that have ended: several times what a broker may deliver again
 	twiceFor   = time.Minute
 	maxDrops   = 64 // reasons, and interfaces, that are kept of one sensor, and reasons in all
 	tellNames  = 5  // names in one sentence
@@ -81,21 +84,39 @@ func NewFleet(ctx context.Context, deps FleetDeps) (*Fleet, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	f := &Fleet{deps: deps, started: deps.Now(), table: livetable.New(), sensors: map[string]*member{}, ids: map[origin]int64{}}
+	f := &Fleet{deps: deps, started: deps.Now(), table: livetable.New(), sensors: map[string]*member{}, ids: map[origin]int64{}, ended: map[origin]int64{}}
 	f.generation.Store(1)
 	var err error
 	if f.last, err = deps.Store.MaxConnectionID(ctx); err != nil {
 		return nil, err
 	}
-	open, err := deps.Store.OpenConnections(ctx, maxOrigins)
+	known, err := deps.Store.Origins(ctx, maxOrigins, maxEnded)
 	if err != nil {
 		return nil, err
 	}
-	for i := range open {
-		c := &open[i]
-		f.ids[origin{c.Sensor, c.Boot, c.Origin}] = c.ID
+	slices.SortFunc(known, func(a, b models.Connection) int { return cmp.Compare(a.ID, b.ID) })
+	for i := range known {
+		c := &known[i]
+		if key := (origin{c.Sensor, c.Boot, c.Origin}); c.End == models.ConnOpen {
+			f.ids[key] = c.ID
+		} else {
+			f.end(key, c.ID)
+		}
 	}
 	return f, nil
+}
+
+// end remembers a connection that has ended, for a while.
+func (f *Fleet) end(key origin, id int64) {
+	if _, known := f.ended[key]; known {
+		return
+	}
+	if len(f.order) == maxEnded {
+		delete(f.ended, f.order[0])
+		f.order = f.order[1:]
+	}
+	f.ended[key] = id
+	f.order = append(f.order, key)
 }
 
 // Own gives the connections of a sensor their numbers here.
@@ -110,6 +131,9 @@ func (f *Fleet) Own(ctx context.Context, sensor string, v bus.Connections) bus.C
 			key := origin{sensor, boot, c.ID}
 			id, known := f.ids[key]
 			if !known {
+				id, known = f.ended[key]
+			}
+			if !known {
 				f.last++
 				id = f.last
 				f.makeRoom()
@@ -117,6 +141,7 @@ func (f *Fleet) Own(ctx context.Context, sensor string, v bus.Connections) bus.C
 			}
 			if c.End != models.ConnOpen {
 				delete(f.ids, key)
+				f.end(key, id)
 			}
 			c.Boot, c.Origin, c.ID = boot, c.ID, id
 		}
@@ -321,7 +346,9 @@ func (f *Fleet) drops() []models.Drop {
 			sums[k] = d
 		}
 	}
-	return slices.SortedFunc(maps.Values(sums), func(a, b models.Drop) int { return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Reason, b.Reason)) })
+	return slices.SortedFunc(maps.Values(sums), func(a, b models.Drop) int {
+		return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Reason, b.Reason))
+	})
 }
 
 // Generation rises whenever Stats may have changed.

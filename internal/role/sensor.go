@@ -94,10 +94,13 @@ func (s *Sensor) produce(t bus.Topic, v bus.Value) bool {
 // state is what the sensor tells of itself with the seconds that have passed.
 func (s *Sensor) state(now int64, seconds []models.SeriesPoint) bus.Sensor {
 	st := s.Stats()
+	if d, ok := s.deps.Detector.(*Detector); ok {
+		d.Fill(&st)
+	}
 	return bus.Sensor{
 		Role: bus.RoleSensor, Version: s.options.Version, Boot: s.options.Boot, TS: models.Micros(time.Now().UnixMicro()), Now: models.Micros(now),
 		Source: s.options.Source, Packets: st.Packets, Bytes: st.Bytes, Connections: st.Connections, Interfaces: st.Interfaces, Drops: st.Drops,
-		Series: slices.Clone(seconds),
+		Detector: st.Detector, Series: slices.Clone(seconds),
 	}
 }
 

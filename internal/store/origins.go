@@ -10,11 +10,12 @@ import (
 	"netlyra/internal/models"
 )
 
-// OpenConnections reads the connections of sensors elsewhere that have not ended, the newest first and at most limit: only what tells them apart.
-func (s *Store) OpenConnections(ctx context.Context, limit int) (cs []models.Connection, err error) {
+// Origins reads which connections of sensors elsewhere are stored, only what tells them apart: at most open that have not ended, and of those that
+// have, at most ended of the newest.
+func (s *Store) Origins(ctx context.Context, open, ended int) (cs []models.Connection, err error) {
 	err = s.query(ctx, func(db *gorm.DB) error {
-		return db.Raw(`SELECT id, sensor, boot, origin FROM connections INDEXED BY connections_open WHERE "end" = '' AND origin <> 0 ORDER BY id DESC LIMIT ?`, limit).
-			Scan(&cs).Error
+		return db.Raw(`SELECT * FROM (SELECT id, sensor, boot, origin, "end" FROM connections INDEXED BY connections_open WHERE "end" = '' AND origin <> 0 ORDER BY id DESC LIMIT ?)
+			UNION ALL SELECT * FROM (SELECT id, sensor, boot, origin, "end" FROM connections WHERE "end" <> '' AND origin <> 0 ORDER BY id DESC LIMIT ?)`, open, ended).Scan(&cs).Error
 	})
 	return cs, err
 }

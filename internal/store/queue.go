@@ -56,6 +56,7 @@ type queue struct {
 	drops             map[dropKey]uint64
 	sampleConnections sample[int64]
 	sampleHosts       sample[string]
+	taken             int // rows that the writer has, and has not yet written
 	closed            bool
 }
 
@@ -160,6 +161,7 @@ func (q *queue) takeRows(n int) *rowBatch {
 	k := min(n-b.len(), len(q.connections))
 	b.connections = q.connections[:k:k]
 	q.connections = q.connections[k:]
+	q.taken = b.len()
 	return b
 }
 
@@ -173,6 +175,20 @@ func takeMap[K comparable, V any](m map[K]V, n int) []V {
 		delete(m, k)
 	}
 	return out
+}
+
+// written says that what was taken is written, or lost and counted.
+func (q *queue) written() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.taken = 0
+}
+
+// unwritten is the number of rows that wait, or that the writer has.
+func (q *queue) unwritten() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.connections) + len(q.hosts) + len(q.series) + q.taken
 }
 
 // waiting is the number of rows that wait.

@@ -161,6 +161,22 @@ func (s *Store) OfferConnections(cs []models.Connection) (accepted int) {
 // Room is how many connections OfferConnections would take now: for a caller that can wait.
 func (s *Store) Room() int { return s.queue.room() }
 
+// settlePause is between two looks at whether rows are written; the writer waits for company for longer.
+const settlePause = 5 * time.Millisecond
+
+// Settle waits until there is no row that was offered and is not written. The error is that of ctx: meanwhile others may offer rows, or the
+// database cannot be written.
+func (s *Store) Settle(ctx context.Context) error {
+	for s.queue.unwritten() > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(settlePause):
+		}
+	}
+	return nil
+}
+
 // OfferHosts queues what hosts have done since they were last offered: packets and bytes are added to what is stored,
 // the times widen, and a MAC that is not empty replaces the one before. Otherwise as OfferConnections, but any of hs may
 // be the one that is dropped.
@@ -420,6 +436,7 @@ func (w *writer) flush(ctx context.Context) (worked bool, err error) {
 	}
 	w.toCome[w.blocked["connections"]] -= len(w.batch.connections)
 	w.batch = &rowBatch{}
+	w.queue.written()
 	return true, err
 }
 

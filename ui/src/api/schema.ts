@@ -310,6 +310,53 @@ export type DecisionPage = {
   readonly next: Next;
 };
 
+export type Interface = {
+  readonly name: string;
+  readonly link: "up" | "down" | "gone" | "file" | "ended";
+  /** packets that the kernel has heard on it, or that were read of a file */
+  readonly received: number;
+  /** those of them that found the ring full */
+  readonly dropped: number;
+};
+
+export type SensorPage = {
+  readonly items: readonly (Sensor)[];
+  readonly next: string | null;
+};
+
+/** the state of a sensor; counters run from its start */
+export type Sensor = {
+  readonly name: string;
+  /** silent: no sign of life for ten seconds; twice: two programs run under its name */
+  readonly status: "ok" | "silent" | "twice";
+  /** of its program */
+  readonly version: string;
+  /** the interfaces or the file */
+  readonly source: string;
+  /** wall clock of its last sign of life; null before the first */
+  readonly seen_ts: string | null;
+  /** capture time that it has reached; null before its first packet */
+  readonly clock_ts: string | null;
+  readonly packets: number;
+  /** on the wire */
+  readonly bytes: number;
+  /** packets/s */
+  readonly packet_rate: number;
+  /** bytes/s */
+  readonly byte_rate: number;
+  /** connections in its table */
+  readonly active: number;
+  /** connections since its start */
+  readonly opened: number;
+  /** packets that nothing has looked at */
+  readonly lost: number;
+  readonly interfaces: readonly (Interface)[] | null;
+  /** who judges what it sees; empty: nobody is heard */
+  readonly detector: string;
+  /** how far that has learned */
+  readonly learning: number;
+};
+
 /** an address that has been seen */
 export type Host = {
   /** that has seen it */
@@ -442,14 +489,7 @@ export type Stats = {
     readonly entities: Counts;
     readonly caps_hit: Counts;
   };
-  readonly interfaces: readonly ({
-    readonly name: string;
-    readonly link: "up" | "down" | "gone" | "file" | "ended";
-    /** packets that the kernel has heard on it, or that were read of a file */
-    readonly received: number;
-    /** those of them that found the ring full */
-    readonly dropped: number;
-  })[] | null;
+  readonly interfaces: readonly (Interface)[] | null;
   /** time from a packet's stamp to a stage over the last minute */
   readonly latency_ms: readonly ({
     readonly stage: string;
