@@ -103,23 +103,16 @@ func (b *Bus) create(ctx context.Context, topics []bus.Topic) (found []Problem) 
 	return found
 }
 
-// seen notes a topic's identity. Where that has changed, the topic was removed and made anew, and who writes and reads it goes on with the new one.
+// seen notes a topic's identity. Where that has changed, the topic was removed and made anew: what is produced goes to the new one. Who reads it finds out by
+// itself.
 func (b *Bus) seen(t bus.Topic, id [16]byte) {
 	b.mu.Lock()
 	before, known := b.ids[t]
 	b.ids[t] = id
-	var consumers []*consumer
-	for c := range b.consumers {
-		consumers = append(consumers, c)
-	}
 	b.mu.Unlock()
-	if !known || before == id {
-		return
-	}
-	if err := b.streams[t].renew(); err != nil {
-		b.health.refused(t, err)
-	}
-	for _, c := range consumers {
-		c.renew(t)
+	if s := b.streams[t]; known && before != id || s.waiting() > 0 {
+		if err := s.renew(); err != nil {
+			b.refused(t, err)
+		}
 	}
 }

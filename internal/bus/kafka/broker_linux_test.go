@@ -16,16 +16,6 @@ import (
 	"netlyra/internal/bus/kafka/kafkatest"
 )
 
-func client(t testing.TB, addr string, o ...kgo.Opt) *kgo.Client {
-	t.Helper()
-	c, err := kgo.NewClient(append(o, kgo.SeedBrokers(addr))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return c
-}
-
 // deleteTopics removes topics, and whatever groups have committed of them.
 func deleteTopics(ctx context.Context, t testing.TB, c *kgo.Client, names ...string) {
 	t.Helper()

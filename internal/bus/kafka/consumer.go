@@ -18,18 +18,20 @@ const (
 	pollRecords     = 2000                   // that one Poll returns at most, so that a consumer can commit between
 	rebalanceWithin = 30 * time.Second       // a member that does not poll for so long loses its partitions
 	fetchWait       = 500 * time.Millisecond // of a fetch for the first record: an end waits for it
-	commitPause     = 250 * time.Millisecond
-	leaveWithin     = 2 * time.Second // a broker that does not answer finds out by the session's time-out
+	errorPause      = 250 * time.Millisecond // before the next try
+	leaveWithin     = 2 * time.Second        // a broker that does not answer finds out by the session's time-out
 )
 
 // consumer is a member of a group.
 type consumer struct {
-	bus    *Bus
+	bus     *Bus
+	options []kgo.Opt
+	ctx     context.Context // ends with Close, or with the bus
+	stop    context.CancelFunc
+
+	mu     sync.Mutex // held while the client is replaced or ended
 	client *kgo.Client
-	topics []bus.Topic
-	ctx    context.Context // ends with Close, or with the bus
-	stop   context.CancelFunc
-	once   sync.Once
+	ended  bool
 }
 
 // Consumer joins a group, as soon as there is a broker. Partitions go to other members only between two calls of Poll.
@@ -54,7 +56,7 @@ func (b *Bus) join(group string, topics []bus.Topic, more ...kgo.Opt) (*consumer
 		kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
 		kgo.FetchMaxWait(fetchWait), kgo.SessionTimeout(b.options.Session), kgo.HeartbeatInterval(b.options.Session/3), kgo.RebalanceTimeout(rebalanceWithin),
 	)
-	c := &consumer{bus: b, topics: topics}
+	c := &consumer{bus: b, options: append(opts, more...)}
 	c.ctx, c.stop = context.WithCancel(b.ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -62,7 +64,7 @@ func (b *Bus) join(group string, topics []bus.Topic, more ...kgo.Opt) (*consumer
 		return nil, bus.ErrClosed
 	}
 	var err error
-	if c.client, err = kgo.NewClient(append(opts, more...)...); err != nil {
+	if c.client, err = kgo.NewClient(c.options...); err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
 	b.consumers[c] = struct{}{}
@@ -83,17 +85,65 @@ func (c *consumer) Poll(ctx context.Context) ([]bus.Record, error) {
 		}
 		c.client.AllowRebalance()
 		fetches := c.client.PollRecords(wait, pollRecords)
-		fetches.EachError(func(topic string, _ int32, err error) {
-			if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, kgo.ErrClientClosed) {
-				c.bus.health.unread(bus.Topic(topic), err)
-			}
-		})
 		var records []bus.Record
 		fetches.EachRecord(func(r *kgo.Record) { records = c.bus.read(r, records) })
 		if len(records) > 0 {
 			return records, nil
 		}
+		if err := c.recover(wait, fetches); err != nil {
+			return nil, err
+		}
 	}
+}
+
+// recover does what can be done about errors of a fetch that the client does not get over.
+func (c *consumer) recover(ctx context.Context, fetches kgo.Fetches) error {
+	failed, gone := false, false
+	fetches.EachError(func(topic string, _ int32, err error) {
+		switch {
+		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kgo.ErrClientClosed):
+		case errors.Is(err, kerr.UnknownTopicID):
+			gone = true
+		default:
+			failed = true
+			c.bus.unread(bus.Topic(topic), err)
+		}
+	})
+	if gone {
+		return c.reopen()
+	}
+	if failed {
+		select {
+		case <-ctx.Done():
+		case <-time.After(errorPause):
+		}
+	}
+	return nil
+}
+
+// reopen joins the group anew: a topic was removed and made again, and a client stays with the one that it has seen first. What was not committed comes again.
+func (c *consumer) reopen() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return bus.ErrClosed
+	}
+	client, err := kgo.NewClient(c.options...)
+	if err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
+	leave(c.client)
+	c.client = client
+	return nil
+}
+
+// leave ends a member of a group.
+func leave(c *kgo.Client) {
+	c.AllowRebalance()
+	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+	defer cancel()
+	_ = c.LeaveGroupContext(ctx) // the broker finds out otherwise
+	c.CloseAllowingRebalance()
 }
 
 // read adds what r carries to records. What cannot be read goes to TopicDLQ, unless a newer program has written it.
@@ -105,11 +155,11 @@ func (b *Bus) read(r *kgo.Record, to []bus.Record) []bus.Record {
 		return to
 	case errors.Is(err, bus.ErrVersion):
 		b.losses.Add(t, DropNewerVersion, 1)
-		b.health.newer(t, err)
+		b.newer(t, err)
 		return to
 	case err != nil:
 		b.losses.Add(t, DropMalformed, 1)
-		b.health.malformed(t, err)
+		b.malformed(t, err)
 		p := &producer{bus: b, ctx: b.ctx}
 		p.TryProduce(bus.Record{Topic: bus.TopicDLQ, Key: string(r.Key), Value: bus.Rejected{
 			Topic: t, Partition: r.Partition, Offset: r.Offset, Key: string(r.Key), Reason: err.Error(), Data: r.Value,
@@ -155,7 +205,7 @@ func (c *consumer) Commit(ctx context.Context) error {
 		}
 		select {
 		case <-wait.Done():
-		case <-time.After(commitPause):
+		case <-time.After(errorPause):
 		}
 	}
 }
@@ -171,20 +221,11 @@ func (c *consumer) Close() error {
 
 // end leaves the group.
 func (c *consumer) end() {
-	c.once.Do(func() {
-		c.stop()
-		c.client.AllowRebalance()
-		ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
-		defer cancel()
-		_ = c.client.LeaveGroupContext(ctx) // the broker finds out otherwise
-		c.client.CloseAllowingRebalance()
-	})
-}
-
-// renew reads a topic that is a new one under the same name.
-func (c *consumer) renew(t bus.Topic) {
-	if slices.Contains(c.topics, t) {
-		c.client.PurgeTopicsFromConsuming(string(t))
-		c.client.AddConsumeTopics(string(t))
+	c.stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.ended = true
+		leave(c.client)
 	}
 }

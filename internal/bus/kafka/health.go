@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -66,10 +68,14 @@ func (h *health) list() []Problem {
 	return slices.Clone(h.problems)
 }
 
-// note keeps that something has happened to a record of a topic; kind is a code and the beginning of the sentence.
-func (h *health) note(kind Problem, err error) {
+// note keeps that something has happened to a record of a topic, and has Run say so where that is new; kind is a code and the beginning of the sentence.
+func (b *Bus) note(kind Problem, err error) {
+	h := &b.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if _, known := h.events[kind]; !known {
+		b.wake()
+	}
 	if h.events == nil {
 		h.events = map[Problem]eventful{}
 	}
@@ -81,20 +87,20 @@ func (h *health) note(kind Problem, err error) {
 	h.events[kind] = e
 }
 
-func (h *health) refused(t bus.Topic, err error) {
-	h.note(Problem{TopicRefused, "The broker has refused records of " + string(t) + ", which are lost: let the user write to the topic, or correct the topic's limits"}, err)
+func (b *Bus) refused(t bus.Topic, err error) {
+	b.note(Problem{TopicRefused, "The broker has refused records of " + string(t) + ", which are lost: let the user write to the topic, or correct the topic's limits"}, err)
 }
 
-func (h *health) unread(t bus.Topic, err error) {
-	h.note(Problem{TopicRefused, "The broker does not let " + string(t) + " be read: let the user read the topic and join the group"}, err)
+func (b *Bus) unread(t bus.Topic, err error) {
+	b.note(Problem{TopicRefused, "The broker does not let " + string(t) + " be read: let the user read the topic and join the group"}, err)
 }
 
-func (h *health) malformed(t bus.Topic, err error) {
-	h.note(Problem{RecordsMalformed, "Records of " + string(t) + " cannot be read and are put into " + string(bus.TopicDLQ) + ": find out what writes them"}, err)
+func (b *Bus) malformed(t bus.Topic, err error) {
+	b.note(Problem{RecordsMalformed, "Records of " + string(t) + " cannot be read and are put into " + string(bus.TopicDLQ) + ": find out what writes them"}, err)
 }
 
-func (h *health) newer(t bus.Topic, err error) {
-	h.note(Problem{RecordsNewer, "Records of " + string(t) + " are of a newer version and are left there: upgrade this program"}, err)
+func (b *Bus) newer(t bus.Topic, err error) {
+	b.note(Problem{RecordsNewer, "Records of " + string(t) + " are of a newer version and are left there: upgrade this program"}, err)
 }
 
 // recent are the problems of what has happened lately. The caller holds the lock.
@@ -144,8 +150,9 @@ func (b *Bus) Run(ctx context.Context) error {
 		case <-b.ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-b.look:
 		}
-		found := b.look(ctx)
+		found := b.find(ctx)
 		if ctx.Err() != nil || b.ctx.Err() != nil {
 			return nil
 		}
@@ -158,8 +165,8 @@ func (b *Bus) Run(ctx context.Context) error {
 	}
 }
 
-// look finds what is wrong now.
-func (b *Bus) look(ctx context.Context) []Problem {
+// find finds what is wrong now.
+func (b *Bus) find(ctx context.Context) []Problem {
 	found := b.broker(ctx)
 	if len(found) > 0 && found[0].Code != TopicMissing && found[0].Code != TopicRefused {
 		return append(found, b.buffers(false)...)
@@ -188,17 +195,21 @@ func (b *Bus) unreachable(err error) Problem {
 	brokers := strings.Join(b.options.Brokers, ", ")
 	var record tls.RecordHeaderError
 	var certificate *tls.CertificateVerificationError
-	var alert tls.AlertError
+	var remote *net.OpError
 	var firstRead *kgo.ErrFirstReadEOF
 	switch {
 	case errors.Is(err, kerr.SaslAuthenticationFailed), errors.Is(err, kerr.UnsupportedSaslMechanism), errors.Is(err, kerr.IllegalSaslState):
 		return Problem{BrokerRefuses, fmt.Sprintf("The broker %s does not let the user in (%v): correct user name, password or mechanism.", brokers, err)}
 	case errors.Is(err, kerr.ClusterAuthorizationFailed):
 		return Problem{BrokerRefuses, fmt.Sprintf("The broker %s does not allow the user what is needed (%v): add it to the broker's ACLs.", brokers, err)}
-	case errors.As(err, &record), errors.As(err, &certificate), errors.As(err, &alert):
+	case errors.As(err, &record), errors.As(err, &certificate), errors.As(err, &remote) && remote.Op == "remote error": // an alert of TLS
 		return Problem{BrokerTLS, fmt.Sprintf("No encrypted connection to the broker %s (%v): correct the certificates, or the port.", brokers, err)}
+	case b.options.SASL != nil && errors.Is(err, io.EOF):
+		return Problem{BrokerRefuses, fmt.Sprintf("The broker %s closes the connection when the user is to be let in (%v): correct user name, password or mechanism.", brokers, err)}
 	case errors.As(err, &firstRead):
 		return Problem{BrokerRefuses, fmt.Sprintf("The broker %s closes the connection at once (%v): it wants TLS or SASL.", brokers, err)}
+	case b.options.TLS != nil:
+		return Problem{BrokerUnreachable, fmt.Sprintf("No broker of %s answers (%v): start it, correct the address, or do without TLS.", brokers, err)}
 	default:
 		return Problem{BrokerUnreachable, fmt.Sprintf("No broker of %s answers (%v): start it, or correct the address.", brokers, err)}
 	}

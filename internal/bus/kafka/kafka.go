@@ -96,6 +96,7 @@ type Bus struct {
 	health  health
 	ctx     context.Context // ends with Close
 	stop    context.CancelFunc
+	look    chan struct{} // a token: Run is to look at the broker now
 
 	mu        sync.Mutex
 	closed    bool
@@ -119,7 +120,7 @@ func New(o Options, deps Deps) (*Bus, error) {
 	if o.Topics == nil {
 		o.Topics = bus.Topics()
 	}
-	b := &Bus{options: o, log: deps.Log, streams: map[bus.Topic]*stream{}, consumers: map[*consumer]struct{}{}, ids: map[bus.Topic][16]byte{}}
+	b := &Bus{options: o, log: deps.Log, streams: map[bus.Topic]*stream{}, consumers: map[*consumer]struct{}{}, ids: map[bus.Topic][16]byte{}, look: make(chan struct{}, 1)}
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	var err error
 	if b.common, err = o.common(); err != nil {
@@ -212,6 +213,14 @@ func (t *TLS) config() (*tls.Config, error) {
 		c.Certificates = []tls.Certificate{cert}
 	}
 	return c, nil
+}
+
+// wake makes Run look at the broker without delay.
+func (b *Bus) wake() {
+	select {
+	case b.look <- struct{}{}:
+	default:
+	}
 }
 
 // Producer makes a producer for all topics.

@@ -130,10 +130,13 @@ func (s *stream) produce(p parcel) {
 
 // settle is called when the fate of a record is known.
 func (s *stream) settle(p parcel, err error) {
-	if err != nil && s.renewing.Load() {
+	if gone := errors.Is(err, kerr.UnknownTopicID); gone || err != nil && s.renewing.Load() {
 		s.againMu.Lock()
 		s.again = append(s.again, p)
 		s.againMu.Unlock()
+		if gone { // all that follow fare the same
+			s.bus.wake()
+		}
 		return
 	}
 	s.pending.Add(-1)
@@ -141,7 +144,7 @@ func (s *stream) settle(p parcel, err error) {
 	if err != nil {
 		s.bus.losses.Add(s.spec.topic, DropUndelivered, uint64(p.count))
 		if !errors.Is(err, kgo.ErrClientClosed) {
-			s.bus.health.refused(s.spec.topic, err)
+			s.bus.refused(s.spec.topic, err)
 		}
 	}
 	if p.done != nil {
@@ -163,7 +166,7 @@ func (s *stream) open() error {
 const renewWait = 5 * time.Second // for the fate of records whose client has been closed: it needs no broker
 
 // renew goes on with a new client, whose topic is a new one under the same name: what waits goes to it, in order. A client stays with the topic that it
-// has seen first.
+// has seen first: with kerr.UnknownTopicID it refuses everything for another one.
 func (s *stream) renew() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -207,6 +210,13 @@ func (s *stream) end(ctx context.Context) {
 	}
 	_ = s.client.Flush(ctx) // what is left is counted when the client closes
 	s.client.Close()
+	s.againMu.Lock()
+	again := s.again
+	s.again = nil
+	s.againMu.Unlock()
+	for _, p := range again {
+		s.settle(p, kgo.ErrClientClosed)
+	}
 }
 
 // producer is one of the bus's.

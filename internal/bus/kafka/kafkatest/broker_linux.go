@@ -102,6 +102,7 @@ func (b *Broker) format(ctx context.Context, more []string) error {
 		"log.dirs=" + filepath.Join(b.dir, "log"), "auto.create.topics.enable=false", "offsets.topic.num.partitions=1",
 		"offsets.topic.replication.factor=1", "transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1",
 		"share.coordinator.state.topic.replication.factor=1", "share.coordinator.state.topic.min.isr=1", "group.initial.rebalance.delay.ms=0",
+		"broker.session.timeout.ms=1000", "broker.heartbeat.interval.ms=200", // until then a killed broker is not let in again
 	}, more...)
 	if err := os.WriteFile(b.properties(), []byte(strings.Join(properties, "\n")+"\n"), 0o600); err != nil {
 		return err

@@ -1,0 +1,268 @@
+package kafka_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"netlyra/internal/bus"
+	"netlyra/internal/bus/kafka"
+	"netlyra/internal/bus/kafka/kafkatest"
+)
+
+// kept are the revisions of each incident that the broker has, in its order, as a client of its own reads them: until there are n, and there is no more.
+func kept(t testing.TB, addr string, n int) map[string][]int64 {
+	t.Helper()
+	c := client(t, addr, kgo.ConsumeTopics(string(bus.TopicAlerts)), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	ctx := patient(t)
+	out := map[string][]int64{}
+	for read := 0; ; {
+		wait := ctx
+		if read >= n { // what comes now is too much
+			var stop context.CancelFunc
+			wait, stop = context.WithTimeout(ctx, time.Second)
+			defer stop()
+		}
+		fetches := c.PollFetches(wait)
+		fetches.EachRecord(func(r *kgo.Record) {
+			a, err := bus.DecodeAlert(r.Value)
+			if err != nil || string(r.Key) != a.ID {
+				t.Errorf("key %q: %v", r.Key, err)
+				return
+			}
+			out[a.ID] = append(out[a.ID], a.Rev)
+			read++
+		})
+		switch {
+		case ctx.Err() != nil:
+			t.Fatalf("the broker has %d alerts of %d", read, n)
+		case wait.Err() != nil:
+			return out
+		}
+	}
+}
+
+func sequence(n int64) (out []int64) {
+	for i := range n {
+		out = append(out, i+1)
+	}
+	return out
+}
+
+// TestAlertsWhileTheBrokerIsKilled: whatever the broker does, every alert arrives, none twice, those of an incident in order; a consumer that reads all the
+// time sees every one, too.
+func TestAlertsWhileTheBrokerIsKilled(t *testing.T) {
+	const incidents = 50
+	kills, each := 10, int64(100) // 5,000 alerts
+	if testing.Short() {
+		kills, each = 1, 10
+	}
+	broker := kafkatest.Start(t)
+	b := open(t, kafka.Options{Brokers: []string{broker.Addr}})
+	p, c := producer(t, b), consumer(t, b, "console", bus.TopicAlerts)
+	total := incidents * int(each)
+
+	seen, reading := map[string][]int64{}, make(chan error, 1)
+	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer stop()
+	go func() {
+		for n := 0; n < total; {
+			records, err := c.Poll(ctx)
+			if err == nil {
+				for _, r := range records {
+					a, _ := r.Value.(bus.Alert)
+					if !slices.Contains(seen[a.ID], a.Rev) { // at least once
+						seen[a.ID] = append(seen[a.ID], a.Rev)
+						n++
+					}
+				}
+				err = c.Commit(ctx)
+			}
+			if err != nil {
+				reading <- fmt.Errorf("after %d of %d alerts: %w", n, total, err)
+				return
+			}
+		}
+		reading <- nil
+	}()
+
+	done := make(chan struct{})
+	go func() { // at a pace that spreads the alerts over all that follows
+		defer close(done)
+		for rev := range each {
+			for i := range incidents {
+				if err := p.Produce(ctx, alert(fmt.Sprintf("incident-%d", i), rev+1)); err != nil {
+					t.Errorf("produce: %v", err)
+					return
+				}
+			}
+			time.Sleep(time.Duration(kills) * 4 * time.Second / time.Duration(each))
+		}
+	}()
+	for range kills {
+		time.Sleep(200 * time.Millisecond)
+		must(t, broker.Kill())
+		must(t, broker.Restart())
+	}
+	<-done
+	must(t, <-reading)
+	got := kept(t, broker.Addr, total)
+	for i := range incidents {
+		id := fmt.Sprintf("incident-%d", i)
+		if diff := cmp.Diff(sequence(each), got[id]); diff != "" {
+			t.Errorf("%s on the broker (-want +got):\n%s", id, diff)
+		}
+		if diff := cmp.Diff(sequence(each), seen[id]); diff != "" {
+			t.Errorf("%s as it was read (-want +got):\n%s", id, diff)
+		}
+	}
+	if d := b.Drops(); len(d) != 0 {
+		t.Errorf("drops %+v", d)
+	}
+}
+
+func TestFaultsOfABroker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a Kafka and waits for what it does not do: run without -short")
+	}
+	broker := kafkatest.Start(t)
+	options := kafka.Options{Brokers: []string{broker.Addr}, Partitions: 4}
+	admin := client(t, broker.Addr)
+	for _, tt := range []struct {
+		name string
+		run  func(t *testing.T)
+	}{
+		{"absent at the start", func(t *testing.T) {
+			must(t, broker.Kill())
+			b, lines := logged(t, options)
+			p := producer(t, b)
+			must(t, p.Produce(patient(t), alert("a", 1)))
+			eventually(t, "nothing says that there is no broker", func() bool { return has(b, kafka.BrokerUnreachable) })
+			must(t, broker.Restart())
+			eventually(t, fmt.Sprintf("there is a broker, and still %v", b.Health()), func() bool { return len(b.Health()) == 0 })
+			if got := kept(t, broker.Addr, 1); len(got["a"]) != 1 {
+				t.Errorf("the broker has %v", got)
+			}
+			lines.check(t, kafka.BrokerUnreachable)
+		}},
+		{"stands still", func(t *testing.T) {
+			o := options
+			o.BufferBytes = 64 << 10
+			b, lines := logged(t, o)
+			p := producer(t, b)
+			must(t, b.Deliver(patient(t), alert("before", 1)))
+			must(t, broker.Signal(syscall.SIGSTOP))
+			defer func() { must(t, broker.Signal(syscall.SIGCONT)) }()
+			taken := int64(0)
+			for ; p.TryProduce(alert("a", taken+1)); taken++ {
+				if taken == 100_000 {
+					t.Fatal("the buffer has no bound")
+				}
+			}
+			eventually(t, "nothing says that records are lost", func() bool { return has(b, kafka.BufferFull) })
+			eventually(t, "nothing says that the broker does not answer", func() bool { return has(b, kafka.BrokerUnreachable) })
+			must(t, broker.Signal(syscall.SIGCONT))
+			got := kept(t, broker.Addr, int(taken)+1)
+			if diff := cmp.Diff(sequence(taken), got["a"]); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			eventually(t, "it still is", func() bool { return !has(b, kafka.BrokerUnreachable) })
+			lines.check(t, kafka.BrokerUnreachable)
+			if d := b.Drops(); len(d) != 1 || d[0].Count != 1 || d[0].Reason != bus.DropFull {
+				t.Errorf("drops %+v", d)
+			}
+		}},
+		{"a topic removed", func(t *testing.T) {
+			b, _ := logged(t, options)
+			p, c := producer(t, b), consumer(t, b, "g", bus.TopicAlerts)
+			ctx := patient(t)
+			must(t, b.Deliver(ctx, alert("before", 1)))
+			records, err := c.Poll(ctx)
+			must(t, err)
+			if len(records) != 1 {
+				t.Fatalf("%d records", len(records))
+			}
+			must(t, c.Commit(ctx))
+			deleteTopics(ctx, t, admin, string(bus.TopicAlerts))
+			const each = 300
+			for rev := range int64(each) {
+				must(t, p.Produce(ctx, alert("a", rev+1)))
+				time.Sleep(20 * time.Millisecond) // until long after the topic is there again
+			}
+			must(t, b.Deliver(ctx, alert("after", 1)))
+			got := kept(t, broker.Addr, each+1)
+			if diff := cmp.Diff(sequence(each), got["a"]); diff != "" {
+				t.Errorf("on the broker (-want +got):\n%s", diff)
+			}
+			var read []int64
+			for len(read) < each {
+				records, err := c.Poll(ctx)
+				must(t, err)
+				for _, r := range records {
+					if a, ok := r.Value.(bus.Alert); ok && a.ID == "a" {
+						read = append(read, a.Rev)
+					}
+				}
+				must(t, c.Commit(ctx))
+			}
+			if diff := cmp.Diff(sequence(each), read); diff != "" {
+				t.Errorf("as it was read (-want +got):\n%s", diff)
+			}
+			if d := b.Drops(); len(d) != 0 {
+				t.Errorf("drops %+v", d)
+			}
+		}},
+		{"foreign records", func(t *testing.T) { testForeignRecords(t, broker.Addr) }},
+		{"headers", func(t *testing.T) { testHeaders(t, broker.Addr) }},
+		{"the newest of a key", func(t *testing.T) { testNewest(t, broker.Addr) }},
+		{"a handover", func(t *testing.T) { testHandover(t, broker.Addr) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			deleteTopics(patient(t), t, admin, topics()...)
+			tt.run(t)
+		})
+	}
+}
+
+func TestWrongCredentialsAtABroker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a Kafka: run without -short")
+	}
+	broker := kafkatest.Start(t,
+		"listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:SASL_PLAINTEXT", "sasl.enabled.mechanisms=PLAIN", "sasl.mechanism.inter.broker.protocol=PLAIN",
+		`listener.name.plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required `+
+			`username="broker" password="of-the-broker" user_broker="of-the-broker" user_netlyra="right";`)
+	for _, tt := range []struct {
+		name string
+		sasl *kafka.SASL
+		code string
+	}{
+		{"right", &kafka.SASL{Mechanism: "PLAIN", User: "netlyra", Password: "right"}, ""},
+		{"wrong password", &kafka.SASL{Mechanism: "PLAIN", User: "netlyra", Password: "wrong"}, kafka.BrokerRefuses},
+		{"another mechanism", &kafka.SASL{Mechanism: "SCRAM-SHA-512", User: "netlyra", Password: "right"}, kafka.BrokerRefuses},
+		{"no credentials", nil, kafka.BrokerRefuses},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b, lines := logged(t, kafka.Options{Brokers: []string{broker.Addr}, SASL: tt.sasl, Drain: time.Millisecond})
+			if tt.code == "" {
+				must(t, b.Deliver(patient(t), alert("a", 1)))
+				return
+			}
+			must(t, producer(t, b).Produce(patient(t), alert("a", 1)))
+			eventually(t, "nothing says so", func() bool { return has(b, tt.code) })
+			for _, p := range b.Health() {
+				if strings.Contains(p.Message, "right") || strings.Contains(p.Message, "wrong") {
+					t.Errorf("the message has the password: %s", p.Message)
+				}
+			}
+			lines.check(t, tt.code)
+		})
+	}
+}
