@@ -235,7 +235,7 @@ func testValues(t *testing.T, h Harness) {
 			}},
 			{Topic: bus.TopicConnections, Key: "s1", Value: bus.Connections{Now: 9, Changed: []models.Connection{connection("s1", 4)}, Ended: true}},
 		},
-		{{Topic: bus.TopicHosts, Key: "s1", Value: bus.Hosts{Now: 7, Hosts: []models.Host{{IP: "192.0.2.1", FirstTS: 1, LastTS: 2, PacketsSent: 3}}}}},
+		{{Topic: bus.TopicHosts, Key: "s1", Value: bus.Hosts{Now: 7, Hosts: []models.Host{{Sensor: "s1", IP: "192.0.2.1", FirstTS: 1, LastTS: 2, PacketsSent: 3}}}}},
 		{{Topic: bus.TopicSensors, Key: "s1", Value: sensor()}},
 		{{Topic: bus.TopicDLQ, Key: "s1", Value: bus.Rejected{Topic: bus.TopicAlerts, Partition: 3, Offset: 7, Key: "s1", Reason: "is no alert", Data: []byte("\x00dead")}}},
 	} {
@@ -265,7 +265,7 @@ func sensor() bus.Sensor {
 		Connections: models.ConnStats{Active: 1, Opened: 2, Expired: 1},
 		Interfaces:  []models.Interface{{Name: "eth0", Link: "up", Received: 3}},
 		Drops:       []models.Drop{{Stage: "kernel", Reason: "ring_full", Unit: models.DropPackets, Effect: models.DropUnseen}},
-		Series:      []models.SeriesPoint{{Step: 1, TS: 9, Packets: 3}},
+		Series:      []models.SeriesPoint{{Sensor: "s1", Step: 1, TS: 9, Packets: 3}},
 	}
 }
 

@@ -65,7 +65,7 @@ func TestTopicsThatMayNotBeMade(t *testing.T) {
 	must(t, producer(t, b).Produce(patient(t), alert("a", 1)))
 	must(t, c.CreateTopic(string(bus.TopicAlerts), 1, nil))
 	eventually(t, "it is still said", func() bool { return len(b.Health()) == 0 })
-	must(t, b.Deliver(patient(t), alert("a", 2)))
+	must(t, deliver(patient(t), b, alert("a", 2)))
 	lines.check(t, kafka.TopicMissing)
 }
 
@@ -83,9 +83,9 @@ func TestTopicsThatCannotBeMade(t *testing.T) {
 func TestRecordsThatABrokerRefuses(t *testing.T) {
 	c := fake(t, kfake.SeedTopics(1, topics()...))
 	b, lines := logged(t, kafka.Options{Brokers: c.ListenAddrs()})
-	must(t, b.Deliver(patient(t), alert("a", 1)))
+	must(t, deliver(patient(t), b, alert("a", 1)))
 	refusal := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: string(bus.TopicAlerts), Err: kerr.TopicAuthorizationFailed, Count: -1})
-	if err := b.Deliver(patient(t), alert("a", 2)); !errors.Is(err, kerr.TopicAuthorizationFailed) {
+	if err := deliver(patient(t), b, alert("a", 2)); !errors.Is(err, kerr.TopicAuthorizationFailed) {
 		t.Errorf("deliver: %v", err)
 	}
 	if d := b.Drops(); len(d) != 1 || d[0].Reason != kafka.DropUndelivered || d[0].Count != 1 {
@@ -94,7 +94,7 @@ func TestRecordsThatABrokerRefuses(t *testing.T) {
 	eventually(t, "nothing is said", func() bool { return has(b, kafka.TopicRefused) })
 	lines.check(t, kafka.TopicRefused)
 	refusal.Remove()
-	must(t, b.Deliver(patient(t), alert("a", 3)))
+	must(t, deliver(patient(t), b, alert("a", 3)))
 }
 
 // What there is no time for at the end is counted.
@@ -109,7 +109,7 @@ func TestWhatIsLeftAtTheEndIsCounted(t *testing.T) {
 	if d := b.Drops(); len(d) != 1 || d[0].Reason != kafka.DropUndelivered || d[0].Count != 7 {
 		t.Errorf("drops %+v", d)
 	}
-	if err := b.Deliver(patient(t), alert("a", 8)); !errors.Is(err, bus.ErrClosed) {
+	if err := deliver(patient(t), b, alert("a", 8)); !errors.Is(err, bus.ErrClosed) {
 		t.Errorf("deliver: %v", err)
 	}
 }
@@ -176,7 +176,7 @@ func TestSecureBrokers(t *testing.T) {
 			tt.options.Brokers, tt.options.Drain = fake(t, tt.broker...).ListenAddrs(), time.Millisecond
 			b, lines := logged(t, tt.options)
 			if tt.code == "" {
-				must(t, b.Deliver(patient(t), alert("a", 1)))
+				must(t, deliver(patient(t), b, alert("a", 1)))
 				return
 			}
 			eventually(t, "nothing says so", func() bool { return len(b.Health()) > 0 })

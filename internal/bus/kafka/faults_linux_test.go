@@ -157,7 +157,7 @@ func TestFaultsOfABroker(t *testing.T) {
 			o.BufferBytes = 64 << 10
 			b, lines := logged(t, o)
 			p := producer(t, b)
-			must(t, b.Deliver(patient(t), alert("before", 1)))
+			must(t, deliver(patient(t), b, alert("before", 1)))
 			must(t, broker.Signal(syscall.SIGSTOP))
 			defer func() { must(t, broker.Signal(syscall.SIGCONT)) }()
 			taken := int64(0)
@@ -183,7 +183,7 @@ func TestFaultsOfABroker(t *testing.T) {
 			b, _ := logged(t, options)
 			p, c := producer(t, b), consumer(t, b, "g", bus.TopicAlerts)
 			ctx := patient(t)
-			must(t, b.Deliver(ctx, alert("before", 1)))
+			must(t, deliver(ctx, b, alert("before", 1)))
 			records, err := c.Poll(ctx)
 			must(t, err)
 			if len(records) != 1 {
@@ -196,7 +196,7 @@ func TestFaultsOfABroker(t *testing.T) {
 				must(t, p.Produce(ctx, alert("a", rev+1)))
 				time.Sleep(20 * time.Millisecond) // until long after the topic is there again
 			}
-			must(t, b.Deliver(ctx, alert("after", 1)))
+			must(t, deliver(ctx, b, alert("after", 1)))
 			got := kept(t, broker.Addr, each+1)
 			if diff := cmp.Diff(sequence(each), got["a"]); diff != "" {
 				t.Errorf("on the broker (-want +got):\n%s", diff)
@@ -252,7 +252,7 @@ func TestWrongCredentialsAtABroker(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b, lines := logged(t, kafka.Options{Brokers: []string{broker.Addr}, SASL: tt.sasl, Drain: time.Millisecond})
 			if tt.code == "" {
-				must(t, b.Deliver(patient(t), alert("a", 1)))
+				must(t, deliver(patient(t), b, alert("a", 1)))
 				return
 			}
 			must(t, producer(t, b).Produce(patient(t), alert("a", 1)))

@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -59,6 +60,11 @@ func run(t testing.TB, b *kafka.Bus) {
 			t.Error(err)
 		}
 	})
+}
+
+// deliver says what has become of records.
+func deliver(ctx context.Context, b *kafka.Bus, rs ...bus.Record) error {
+	return errors.Join(b.Deliver(ctx, rs)...)
 }
 
 // fake is a broker within the process.

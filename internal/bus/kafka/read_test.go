@@ -17,7 +17,7 @@ import (
 func testForeignRecords(t *testing.T, addr string) {
 	b, logged := logged(t, kafka.Options{Brokers: []string{addr}, Partitions: 1})
 	ctx := patient(t)
-	must(t, b.Deliver(ctx, alert("first", 1)))
+	must(t, deliver(ctx, b, alert("first", 1)))
 	foreign := client(t, addr)
 	good, err := bus.EncodeAlert(alertOf(alert("foreign", 1)))
 	must(t, err)
@@ -34,7 +34,7 @@ func testForeignRecords(t *testing.T, addr string) {
 	} {
 		must(t, foreign.ProduceSync(ctx, r).FirstErr())
 	}
-	must(t, b.Deliver(ctx, alert("last", 1)))
+	must(t, deliver(ctx, b, alert("last", 1)))
 	c := consumer(t, b, "console", bus.TopicAlerts)
 	var ids []string
 	for len(ids) < 3 {
@@ -100,7 +100,7 @@ func testHeaders(t *testing.T, addr string) {
 		state("s", ""),
 		{Topic: bus.TopicDLQ, Key: "k", Value: bus.Rejected{Topic: bus.TopicHosts, Partition: 3, Offset: 9, Key: "k", Reason: "why"}},
 	} {
-		must(t, b.Deliver(ctx, r))
+		must(t, deliver(ctx, b, r))
 	}
 	want := map[string]string{
 		"netlyra.alerts": "content-type=application/json schema=netlyra.alert/1 ce_specversion=1.0 ce_id=id/3 ce_source=netlyra/a%20b%2F%C3%BC ce_type=netlyra.alert " +

@@ -24,7 +24,7 @@ func state(key, text string) bus.Record {
 func testNewest(t *testing.T, addr string) {
 	b := open(t, kafka.Options{Brokers: []string{addr}, Partitions: 4})
 	ctx := patient(t)
-	must(t, b.Deliver(ctx, state("gone", "1")))
+	must(t, deliver(ctx, b, state("gone", "1")))
 	tombstone := client(t, addr)
 	must(t, tombstone.ProduceSync(ctx, &kgo.Record{Topic: string(bus.TopicState), Key: []byte("gone")}).FirstErr())
 	want := map[string]string{}
@@ -32,7 +32,7 @@ func testNewest(t *testing.T, addr string) {
 		key := fmt.Sprintf("sensor-%02d", i)
 		for rev := range 3 {
 			want[key] = fmt.Sprint(rev)
-			must(t, b.Deliver(ctx, state(key, want[key])))
+			must(t, deliver(ctx, b, state(key, want[key])))
 		}
 	}
 	records, err := b.Newest(ctx, bus.TopicState)
@@ -64,7 +64,7 @@ func testHandover(t *testing.T, addr string) {
 	const each = 30
 	for range each {
 		for _, s := range sensors {
-			must(t, b.Deliver(ctx, bus.Record{Topic: bus.TopicPackets, Key: s, Value: bus.Encoded{Data: []byte(`{"ts":"2026-11-24T05:41:33.000001Z","watermark":true}`)}}))
+			must(t, deliver(ctx, b, bus.Record{Topic: bus.TopicPackets, Key: s, Value: bus.Encoded{Data: []byte(`{"ts":"2026-11-24T05:41:33.000001Z","watermark":true}`)}}))
 		}
 	}
 	// The first member reads everything and leaves a checkpoint of each sensor with the offset of its last record.
@@ -88,7 +88,7 @@ func testHandover(t *testing.T, addr string) {
 		}
 	}
 	for _, s := range sensors {
-		must(t, b.Deliver(ctx, state(s, fmt.Sprint(last[s]))))
+		must(t, deliver(ctx, b, state(s, fmt.Sprint(last[s]))))
 	}
 	must(t, first.Close())
 
