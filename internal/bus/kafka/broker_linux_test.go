@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -28,14 +29,24 @@ func deleteTopics(ctx context.Context, t testing.TB, c *kgo.Client, names ...str
 		req.TopicNames = append(req.TopicNames, name)
 	}
 	resp, err := req.RequestWith(ctx, c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, topic := range resp.Topics {
 		if err := kerr.ErrorForCode(topic.ErrorCode); err != nil && topic.ErrorCode != kerr.UnknownTopicOrPartition.Code {
 			t.Fatalf("delete %s: %v", *topic.Topic, err)
 		}
 	}
+	there := kmsg.NewPtrMetadataRequest()
+	for _, name := range names {
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = new(name)
+		there.Topics = append(there.Topics, topic)
+	}
+	eventually(t, "the topics are still there", func() bool { // the controller answers before the broker knows
+		resp, err := there.RequestWith(ctx, c)
+		return err == nil && !slices.ContainsFunc(resp.Topics, func(topic kmsg.MetadataResponseTopic) bool {
+			return topic.ErrorCode != kerr.UnknownTopicOrPartition.Code
+		})
+	})
 }
 
 func TestBusOnABrokerConforms(t *testing.T) {

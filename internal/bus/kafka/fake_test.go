@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -215,5 +216,33 @@ func TestOptions(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Without a broker, what waits for it takes no more memory than it may: the bound counts what a record takes beside its bytes.
+func TestMemoryStaysFlat(t *testing.T) {
+	const bound = 16 << 20
+	b := open(t, kafka.Options{Brokers: []string{unused(t)}, BufferBytes: bound, Drain: time.Millisecond})
+	p := producer(t, b)
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	taken := 0
+	for range 200_000 { // packets of 350 bytes
+		if p.TryProduce(bus.Record{Topic: bus.TopicPackets, Key: "sensor-1", Value: bus.Encoded{Data: make([]byte, 350)}}) {
+			taken++
+		}
+	}
+	used := heap() - before
+	t.Logf("%d records, %d bytes each", taken, used/int64(taken))
+	if used > bound*5/4 {
+		t.Errorf("%d records take %d MB, with a bound of %d", taken, used>>20, bound>>20)
+	}
+	if d := b.Drops(); len(d) != 1 || d[0].Reason != bus.DropFull || d[0].Count != 200_000-uint64(taken) {
+		t.Errorf("%d taken, drops %+v", taken, d)
 	}
 }

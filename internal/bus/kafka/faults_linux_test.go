@@ -112,7 +112,13 @@ func TestAlertsWhileTheBrokerIsKilled(t *testing.T) {
 		must(t, broker.Restart())
 	}
 	<-done
-	must(t, <-reading)
+	select {
+	case err := <-reading:
+		must(t, err)
+	case <-time.After(patience):
+		stop()
+		t.Errorf("the consumer waits: %v, health %v, drops %v", <-reading, b.Health(), b.Drops())
+	}
 	got := kept(t, broker.Addr, total)
 	for i := range incidents {
 		id := fmt.Sprintf("incident-%d", i)

@@ -184,6 +184,19 @@ func (b *Broker) log() []byte {
 	return said[max(0, len(said)-4096):]
 }
 
+// LogBytes is what the broker has of a topic, as it came over the wire.
+func (b *Broker) LogBytes(t testing.TB, topic string) (n int64) {
+	t.Helper()
+	segments, err := filepath.Glob(filepath.Join(b.dir, "log", topic+"-*", "*.log"))
+	must(t, err)
+	for _, s := range segments {
+		info, err := os.Stat(s)
+		must(t, err)
+		n += info.Size()
+	}
+	return n
+}
+
 // Signal sends a signal to the broker: with SIGSTOP it stands still, with SIGCONT it goes on.
 func (b *Broker) Signal(s syscall.Signal) error { return b.process.Signal(s) }
 
