@@ -246,3 +246,23 @@ func TestMemoryStaysFlat(t *testing.T) {
 		t.Errorf("%d taken, drops %+v", taken, d)
 	}
 }
+
+// A broker that answers, but takes no records.
+func TestASlowBroker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for what a broker does not do: run without -short")
+	}
+	c := fake(t, kfake.SeedTopics(1, topics()...))
+	taking := make(chan struct{})
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		c.SleepControl(func() { <-taking })
+		return nil, nil, false
+	})
+	b, lines := logged(t, kafka.Options{Brokers: c.ListenAddrs()})
+	must(t, producer(t, b).Produce(patient(t), alert("a", 1)))
+	eventually(t, "nothing says so", func() bool { return has(b, kafka.BrokerSlow) })
+	close(taking)
+	eventually(t, "it still is", func() bool { return len(b.Health()) == 0 })
+	lines.check(t, kafka.BrokerSlow)
+}

@@ -29,11 +29,11 @@ import (
 
 // Options configure a Bus.
 type Options struct {
-	Brokers     []string // host or host:port (9092), at least one: the others are learned from it
-	ClientID    string   // for the broker's logs, quotas and ACLs; "" means netlyra
-	TLS         *TLS     // nil: not encrypted
-	SASL        *SASL    // nil: no authentication, or by the client's certificate
-	Topics      []bus.Topic
+	Brokers     []string                    // host or host:port (9092), at least one: the others are learned from it
+	ClientID    string                      // for the broker's logs, quotas and ACLs; "" means netlyra
+	TLS         *TLS                        // nil: not encrypted
+	SASL        *SASL                       // nil: no authentication, or by the client's certificate
+	Topics      []bus.Topic                 // that this program uses: they are looked for, and made where they are absent; nil means all
 	NoCreate    bool                        // topics that are absent are a problem, and not made
 	Partitions  int32                       // of a topic that is made; 0 means 8
 	Replication int16                       // of a topic that is made; 0 means the broker's default

@@ -37,3 +37,23 @@ func TestTopicsAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+// docs/operations.md lists what Health can say, and what is lost.
+func TestProblemsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range []string{
+		BrokerUnreachable, BrokerTLS, BrokerRefuses, BrokerSlow, BufferFull, TopicMissing, TopicRefused, RecordsMalformed, RecordsNewer,
+	} {
+		if !strings.Contains(string(page), "\n| `"+code+"` |") {
+			t.Errorf("docs/operations.md does not list %s", code)
+		}
+	}
+	for _, reason := range []string{bus.DropFull, DropUndelivered, DropMalformed, DropNewerVersion} {
+		if !strings.Contains(string(page), "`bus.*/"+reason+"`") {
+			t.Errorf("docs/operations.md does not name the loss %s", reason)
+		}
+	}
+}
