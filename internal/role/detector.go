@@ -53,6 +53,9 @@ type Detector struct {
 	own   []*detect.Accumulator // for parts that nobody has rolled up
 }
 
+// noSlot lies before any slot.
+const noSlot = math.MinInt64 / 2
+
 var _ pipeline.Detector = (*Detector)(nil)
 
 // NewDetector makes a detector that knows what is remembered. The error is one of the options, or of what is remembered.
@@ -68,7 +71,7 @@ func NewDetector(o DetectorOptions, deps DetectorDeps) (*Detector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("detector: %w", err)
 	}
-	d := &Detector{options: o, deps: deps, judge: judge, closed: make(chan struct{}), clock: pipeline.NewLatency(deps.Now), last: math.MinInt64 / 2}
+	d := &Detector{options: o, deps: deps, judge: judge, closed: make(chan struct{}), clock: pipeline.NewLatency(deps.Now), last: noSlot}
 	if deps.Memory != nil {
 		d.saver = newSaver(deps.Memory, o.SaveEvery, deps.Now)
 		if err := deps.Memory.Restore(judge.LoadState); err != nil {
@@ -119,6 +122,12 @@ func (d *Detector) Slot(ctx context.Context, s *models.SensorSlot) error {
 		d.saver.offer(d.judge)
 	}
 	return err
+}
+
+// restarted tells that the next slot is of another start of the sensor, whose clock may be another.
+func (d *Detector) restarted() {
+	d.judge.Restarted()
+	d.last = noSlot
 }
 
 // rolled are the parts as the judge takes them.

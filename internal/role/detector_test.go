@@ -15,7 +15,7 @@ import (
 
 const sample = "../../demo/sample.pcap.zst"
 
-func openSample(t *testing.T) *capture.File {
+func openSample(t testing.TB) *capture.File {
 	t.Helper()
 	f, err := capture.OpenFile(sample, capture.FileOptions{})
 	if err != nil {
