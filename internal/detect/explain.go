@@ -22,12 +22,13 @@ func (j *Judge) contributions(st *roleState, e *entity, v *vector) []models.Reas
 	return reasons[:3]
 }
 
-// reason holds a value against the range that is usual for this host where that is known, else for all of its role.
+// reason holds a value against the range that is usual for this host where that is known, else for all of its role. Without habits by hardware
+// address, as in the core profile, it is always the latter.
 func (j *Judge) reason(st *roleState, e *entity, f feature, value, contribution float64) models.Reason {
 	info := f.info()
 	r := models.Reason{Feature: info.name, Value: round(value), Unit: info.unit, Contribution: contribution, Basis: models.BasisHost}
 	low, high, ok := j.usual(st.role, e, f)
-	if !ok {
+	if !ok || j.options.Without&Hardware != 0 {
 		low, high = st.model.scaler.Usual(int(f))
 		low, high = readable(math.Max(low, 0)), readable(high)
 		r.Basis = models.BasisNetwork

@@ -136,7 +136,7 @@ const (
 	Tails
 	Absolute // limits, of the window and of what clients do with services
 	Guard
-	Hardware // habits by hardware address; without it, by IP address
+	Hardware // habits by hardware address; without it, by IP address, and values are held against the range of the network
 )
 
 // NotInCore are the parts that the core profile leaves out: what is learned remains, and no more.

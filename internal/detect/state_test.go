@@ -323,6 +323,10 @@ func TestCoreKnowsHostsByAddress(t *testing.T) {
 	if _, _, ok := j.usual(Source, j.roles[Source].entities.find(old), packetRate); !ok {
 		t.Error("the old address has lost its habits to the hardware address")
 	}
+	st := &j.roles[Source]
+	if r := j.reason(st, st.entities.find(old), packetRate, 10, 0); r.Basis != models.BasisNetwork {
+		t.Errorf("a value is held against the range of the %s, want that of the network", r.Basis)
+	}
 }
 
 // A host may have many leases, one after the other; who speaks for as many at once is a router.
