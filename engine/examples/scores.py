@@ -25,7 +25,7 @@ def seconds(path: Path) -> Iterator[Second]:
     """The seconds of a file of packets or slots."""
     slots: list[Slot] = []
     with path.open("rb") as file:
-        for slot in Consumer(file, print).slots("auto"):
+        for slot in Consumer().slots(file, "auto"):
             if slots and slot.number * SLOT // SECOND > slots[-1].number * SLOT // SECOND:
                 yield Second(slots)
                 slots = []

@@ -8,14 +8,13 @@ import random
 from typing import Any
 
 import pyarrow as pa
-from engine.features import PORTS, SECOND, SLOT, SUMS
+from engine.features import ROW, SECOND, SLOT
 from engine.producer import PROTOCOLS, when
 from pyarrow import ipc
 
 START = 1_700_000_000 * SECOND // SLOT  # number of the first slot
 arrow: Any = pa
 arrow_ipc: Any = ipc
-TYPES = dict.fromkeys(PORTS + SUMS, pa.uint64()) | {"conn_new": pa.bool_(), "conn_established": pa.bool_()}
 Row = list[Any]
 Slots = list[tuple[int, list[Row]]]
 
@@ -66,14 +65,12 @@ def packets(slots: Slots, sensor: str = "s") -> bytes:
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-def record(rows: list[Row], **about: Any) -> bytes:
+def record(rows: list[Row], columns: Any = ROW, **about: Any) -> bytes:
     """A record: an Arrow IPC stream in a zstd frame."""
-    fields = [("orig_ip", pa.string()), ("resp_ip", pa.string()), *TYPES.items()]
     meta = {"schema": "netlyra.slots/1", "kind": "connections", "sensor": "s", "epoch": 0, "part": 0, "parts": 1}
     meta |= {"boot": 0, "lost": 0} | about
-    schema = arrow.schema(fields, metadata={key: str(value) for key, value in meta.items()})
-    columns = list(zip(*rows, strict=True)) or [()] * len(fields)
-    batch = arrow.record_batch([list(column) for column in columns], schema=schema)
+    schema = columns.with_metadata({key: str(value) for key, value in meta.items()})
+    batch = arrow.record_batch(list(zip(*rows, strict=True)) or [()] * len(schema), schema=schema)
     plain = io.BytesIO()
     with arrow_ipc.new_stream(plain, schema) as writer:
         writer.write_batch(batch)

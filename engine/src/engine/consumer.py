@@ -3,9 +3,8 @@
 Either gives slots, none before its time: a live stream is judged as it comes. An error comes after the last good slot.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from io import BufferedReader
 from types import SimpleNamespace
 from typing import Any
@@ -14,11 +13,13 @@ import orjson
 import pyarrow as pa
 from pyarrow import ipc
 
-from .features import Slot, address
-from .producer import PROTOCOLS
+from .features import ENDS, ROW, Slot, address, arrow
+from .producer import PROTOCOLS, say
 
-MAX_LINE, MAX_OPEN = 1 << 18, 1 << 20  # bytes; packets between two watermarks
-NUMBER = {name: number for number, name in PROTOCOLS.items()}
+MAX_LINE, MAX_PACKETS = 1 << 18, 1 << 19  # bytes; between two watermarks
+NUMBERS = {name: number for number, name in PROTOCOLS.items()}
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OSError, pa.ArrowException)  # raised by what is no record
+HINT = "if it is a capture, compressed or not, netlyra analyze --emit slots FILE makes slots of it"
 
 
 class Unreadable(Exception):
@@ -26,106 +27,101 @@ class Unreadable(Exception):
 
 
 class Consumer:
-    """A stream of records, and how many of them were of no use."""
+    """Joins the records of one sensor to slots. What is no record raises Unreadable, or one of MALFORMED."""
 
-    def __init__(self, stream: BufferedReader, warn: Callable[[str], None]) -> None:
-        self.stream, self.warn, self.stopped = stream, warn, False  # stopped: by a signal
-        self.records, self.malformed, self.missing = 0, 0, 0
+    def __init__(self) -> None:
+        self.records, self.malformed, self.missing = 0, 0, 0  # missing: never came
+        self.rows, self.batches, self.unclosed = list[Any](), list[Any](), False  # of the slot that is open
+        self.run, self.at = "", -1  # where the stream is, see follow
 
-    def slots(self, kind: str) -> Iterator[Slot]:
-        """The slots of a stream of packets, of slots, or of what its first byte says (auto). Raises Unreadable."""
-        first = self.stream.peek(1)[:1]
-        kind = {b"{": "packets", b"\x28": "slots"}.get(first, "") if kind == "auto" else kind  # RFC 8878, 3.1.1
-        if first and not kind:
-            raise Unreadable("neither packets nor slots: pass what netlyra analyze --emit packets, or slots, writes")
-        return self.of_packets() if kind == "packets" or not first else self.of_batches()
+    def slots(self, stream: BufferedReader, kind: str) -> Iterator[Slot]:
+        """The slots of a stream of packets, of slots, or of what its first byte says (auto)."""
+        kinds = {b"{": "packets", b"\x28": "slots", b"": "packets"}  # RFC 8878, 3.1.1
+        kind = kinds.get(stream.peek(1)[:1]) or "" if kind == "auto" else kind
+        if not kind:
+            raise Unreadable(f"this is neither packets nor slots; {HINT}")
+        yield from self.of_packets(stream) if kind == "packets" else self.of_batches(stream)
+        if self.unclosed or 0 < self.malformed == self.records:
+            raise Unreadable(f"{kind} cut off behind the last complete slot, or none at all; {HINT}")
 
-    def of_packets(self) -> Iterator[Slot]:
-        """The slots of packets, JSON, one a line: the packets of a slot in any order, then its watermark."""
-        rows, unclosed = dict[Any, list[Any]](), 0
-        while line := self.stream.readline(MAX_LINE):
+    def of_packets(self, stream: BufferedReader) -> Iterator[Slot]:
+        """The slots of packets and watermarks, JSON, one a line."""
+        for line in iter(partial(stream.readline, MAX_LINE), b""):
             self.records += 1
             try:
-                p = orjson.loads(line)
-                if p.get("v", 1) not in (1, None):
-                    raise Unreadable(f"packets of version {p['v']!r}: take the engine of the netlyra that wrote them")
-                if p.get("watermark"):
-                    seen = int(p["received"]), int(p["lost"])
-                    yield Slot(str(p["sensor"]), int(p["slot"]), seen, list(rows.values()))
-                    rows, unclosed = {}, 0
-                else:
-                    add(rows, p)
-                    unclosed += 1
-            except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+                yield from self.packet(line)
+            except MALFORMED as error:
                 self.malformed += 1
                 if self.malformed == 1:
-                    self.warn(f"record {self.records} is malformed and left out, as all such: {error!r}")
-            if unclosed > MAX_OPEN:
-                raise Unreadable("a million packets without a watermark: netlyra analyze --emit packets writes them")
-        if unclosed and not self.stopped:
-            raise Unreadable("the packets are cut off: those behind the last watermark are not judged")
-        if self.malformed and self.malformed == self.records:
-            raise Unreadable("none of the records is a packet: netlyra analyze --emit packets writes them")
+                    say("WARN", f"malformed and left out, as all such: {error!r}", record=self.records)
 
-    def of_batches(self) -> Iterator[Slot]:
+    def of_batches(self, stream: BufferedReader) -> Iterator[Slot]:
         """The slots of Arrow: IPC streams of one batch, each in a zstd frame of its own, one after the other."""
-        file: Any = SimpleNamespace(read=self.stream.read1, closed=False, close=lambda: None)
-        stream, rows, last = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"), list[Any](), ("", 0)
-        known = {"connections", "dns", "arp"}
+        file: Any = SimpleNamespace(read=stream.read1, closed=False, close=lambda: None)
+        frames = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
         try:
-            while messages := list(iter(ipc.MessageReader.open_stream(stream))):
+            while messages := list(iter(ipc.MessageReader.open_stream(frames))):
                 self.records += 1
-                schema = ipc.read_schema(messages[0])
-                about = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-                if about.get("schema") != "netlyra.slots/1":
-                    raise Unreadable(
-                        f"records of {about.get('schema')!r}: take the engine of the netlyra that wrote them"
-                    )
-                boot, seq = about["boot"], int(about["seq"])
-                self.missing += max(seq - last[1] - 1, 0) if boot == last[0] else 0
-                last = boot, seq
-                if about["kind"] not in known:
-                    self.warn(f"record {self.records} is of the unknown kind {about['kind']!r}: all such are left out")
-                    known.add(about["kind"])
-                if about["kind"] != "connections":
-                    continue
-                rows += [ipc.read_record_batch(message, schema) for message in messages[1:]]
-                if int(about["part"]) + 1 == int(about["parts"]):
-                    seen = int(about["received"]), int(about["lost"])
-                    yield Slot(about["sensor"], int(about["slot"]), seen, rows)
-                    rows = []
-        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-            if not self.stopped:
-                raise Unreadable(f"the slots are damaged or cut off behind record {self.records}: {error!r}") from error
-        if rows and not self.stopped:
-            raise Unreadable("the slots are cut off: the last one is not judged")
+                yield from self.part(messages)
+        except MALFORMED as error:
+            what = f"damaged or cut off behind record {self.records}" if self.records else f"no slots; {HINT}"
+            raise Unreadable(f"the stream is {what} ({error!r})") from error
 
+    def packet(self, line: bytes) -> Iterator[Slot]:
+        """Takes a packet, or the watermark that closes the slot. The packets of a slot come before it in any order."""
+        p = orjson.loads(line)
+        if p.get("v", 1) not in (1, None):
+            raise Unreadable(f"packets of version {p['v']!r}: take the engine of the netlyra that wrote them")
+        if not p.get("watermark"):
+            self.unclosed = True
+            if len(self.rows) == MAX_PACKETS:
+                raise Unreadable("half a million packets without a watermark: analyze --emit packets writes them")
+            self.add(p)
+        elif "slot" in p:  # else it says that time passes, and no more
+            sensor, number, seen = str(p["sensor"]), int(p["slot"]), (int(p["received"]), int(p["lost"]))
+            self.follow(str(p.get("epoch", 0)), number, number)
+            batch = arrow.RecordBatch.from_struct_array(arrow.array(self.rows, arrow.struct(ROW)))
+            self.rows, self.unclosed = [], False
+            yield Slot(sensor, number, seen, [batch])
 
-def add(rows: dict[Any, list[Any]], p: dict[str, Any]) -> None:
-    """Adds a packet to the row of its connection, if it belongs to one. Raises an error if it is malformed."""
-    get, size, entropy = p.get, p.get("wire_len", 0), round(p["entropy"] * 1e4)
-    key = p["src_ip"], p["dst_ip"], p["src_port"], p["dst_port"], p["proto"]
-    up = get("dir") == "orig"
-    if not up:
-        if get("dir") != "resp":
-            return
-        key = key[1], key[0], key[3], key[2], key[4]
-    row = rows.get(key)
-    if row is None:
-        src, dst, src_port, dst_port, proto = key
-        number = NUMBER.get(proto) or int(proto)
+    def add(self, p: dict[str, Any]) -> None:
+        """Adds the row of a packet, if it belongs to a connection: a connection in a slot may have several."""
+        up, down = int(p.get("dir") == "orig"), int(p.get("dir") == "resp")
+        src, dst, src_port, dst_port = p["src_ip"], p["dst_ip"], p["src_port"], p["dst_port"]
+        size, entropy, loaded = p.get("wire_len") or 0, round(p["entropy"] * 1e4), up * (p["payload_len"] > 0)
+        proto, opens = (
+            NUMBERS.get(p["proto"]) or int(p["proto"]),
+            (bool(p.get("conn_new")), bool(p.get("conn_established"))),
+        )
+        if not (0 <= src_port | dst_port | proto < 1 << 16 and 0 <= size < 1 << 32 and 0 <= entropy <= 80_000):
+            raise ValueError("a port, proto, wire_len or entropy is out of its range")
         _ = address(src), address(dst)  # which raise an error if they are none
-        if not 0 <= src_port | dst_port | number < 1 << 16:
-            raise ValueError("a port or protocol is out of its range")
-        row = rows[key] = [src, dst, src_port, dst_port, number, 0, 0, 0, 0, 0, 0, 0, 0]
-    if not (0 <= size < 1 << 32 and 0 <= entropy <= 80_000):
-        raise ValueError("wire_len or entropy is out of its range")
-    if get("conn_new"):
-        row[5] += 1
-    if get("conn_established"):
-        row[6] += 1
-    row[8 - up] += 1
-    row[10 - up] += size
-    if up and p["payload_len"] > 0:
-        row[11] += entropy
-        row[12] += 1
+        if up or down:
+            ends = (src, dst, src_port, dst_port) if up else (dst, src, dst_port, src_port)
+            self.rows.append((*ends, proto, *opens, up, down, size * up, size * down, entropy * loaded, loaded))
+
+    def part(self, messages: list[Any]) -> Iterator[Slot]:
+        """Takes the messages of an Arrow IPC stream: a part of a slot, of which the last one closes it."""
+        schema = ipc.read_schema(messages[0])
+        about = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+        if about.get("schema") != "netlyra.slots/1":
+            raise Unreadable(f"records of {about.get('schema')!r}: take the engine of the netlyra that wrote them")
+        seq, seen = int(about["seq"]), (int(about["received"]), int(about["lost"]))
+        self.missing += max(seq - self.at - 1, 0) if about["boot"] == self.run else 0
+        self.follow(about["boot"], seq, self.at + 1)
+        for message in messages[1:] if about["kind"] == "connections" else ():
+            batch = ipc.read_record_batch(message, schema).select(ROW.names)
+            if not batch.schema.equals(ROW):
+                raise ValueError("its columns are not those of connections")
+            _ = [address(text) for name in ENDS for text in arrow.array(batch[name]).unique().to_pylist()]
+            self.batches.append(batch)
+        self.unclosed = int(about["part"]) + 1 < int(about["parts"])
+        if not self.unclosed:
+            batches, self.batches = self.batches, []
+            yield Slot(about["sensor"], int(about["slot"]), seen, batches)
+
+    def follow(self, run: str, at: int, least: int) -> None:
+        """Notes where the stream is: the epoch and slot of a watermark, or boot and seq of a part of a slot."""
+        last, self.run, self.at = (self.run, self.at), run, at
+        if last[0] == run and at < max(least, last[1]):
+            raise Unreadable(f"{at} comes behind {last[1]}: records come again, or streams are joined to one")

@@ -4,16 +4,14 @@ An address has two roles: 0, source (it opens connections), and 1, destination (
 the initiators sent, in either role. A vector is an address, a role and a second: shape (8,), physical units, FEATURES.
 """
 
-from __future__ import annotations
-
 import math
 import socket
-from collections import Counter, defaultdict
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 SLOT, SECOND = 40_000, 1_000_000  # microseconds
 HALF = 10  # seconds: the window is the half of it that runs and the one before, 10 to 20 s
@@ -31,19 +29,22 @@ FEATURES = {  # name: unit, the largest value that is told apart, whether it spr
     "ports": ("ports", 65_536.0, True),  # distinct ones of responders in the window
     "reply_share": ("", 1.0, False),  # of all packets, those that came back
 }
-PORTS = ("orig_port", "resp_port", "proto")
+arrow: Any = pa  # its types are partial
+ENDS, PORTS = ("orig_ip", "resp_ip"), ("orig_port", "resp_port", "proto")
 MEANS = ("up_entropy_sum", "up_entropy_n")  # 1e-4 bits per byte, over the packets with payload; how many these are
 SUMS = ("conn_new", "conn_established", "up_packets", "down_packets", "up_bytes", "down_bytes", *MEANS)
-arrow: Any = pa  # its types are partial
+KINDS = ["string"] * 2 + ["uint16"] * 3 + ["bool"] * 2 + ["uint32"] * 2 + ["uint64"] * 3 + ["uint32"]
+COLUMNS = zip(ENDS + PORTS + SUMS, KINDS, strict=True)
+ROW = arrow.schema([arrow.field(name, kind, nullable=False) for name, kind in COLUMNS])
 
 
 class Slot(NamedTuple):
-    """What moved in [number, number + 1) * SLOT: rows of orig_ip, resp_ip, PORTS and SUMS, or Arrow batches of such."""
+    """What moved in [number, number + 1) * SLOT."""
 
     sensor: str
     number: int
     seen: tuple[int, int]  # packets that the capture has received, and lost, so far
-    rows: list[Any]
+    batches: list[Any]  # of Arrow, each of the schema ROW: a row is a connection
 
 
 @lru_cache(1 << 17)
@@ -57,10 +58,15 @@ def address(text: str) -> tuple[bytes, int]:
 
 @lru_cache(1 << 17)
 def fold(value: int) -> int:
-    """A hash of 64 bits, or of a port (port << 16 | protocol | 1 << 40), in 32 bits. Never 0."""
+    """A hash of 64 bits in 32. Never 0."""
     product = value * 0x8CB92BA72F3D8DD7
     h = product >> 64 ^ product & WORD
     return max((h ^ h >> 32) & 0xFFFFFFFF, 1)
+
+
+def door(port: int, proto: int) -> int:
+    """A hash of 32 bits of a port and its protocol."""
+    return fold(port << 16 | proto | 1 << 40)
 
 
 def distinct(a: set[int], b: set[int]) -> int:
@@ -71,82 +77,71 @@ def distinct(a: set[int], b: set[int]) -> int:
 
 
 class Second:
-    """What moved within a second. A row is a connection in a slot; all arrays have the shape (rows,)."""
+    """What moved within a second: a table of the columns of ROW and, of each row, the slot that it belongs to."""
 
     def __init__(self, slots: list[Slot]) -> None:
-        rows, names = [row for s in slots for row in s.rows], PORTS + SUMS
-        self.addresses: list[str]
-        self.columns: dict[str, Any]
-        if rows and isinstance(rows[0], pa.RecordBatch):
-            sizes = [sum(b.num_rows for b in s.rows) for s in slots]
-            t = arrow.Table.from_batches([batch.select(["orig_ip", "resp_ip", *names]) for batch in rows])
-            ips = arrow.chunked_array(t["orig_ip"].chunks + t["resp_ip"].chunks).combine_chunks().dictionary_encode()
-            self.addresses, ends = ips.dictionary.to_pylist(), ips.indices.to_numpy()
-            self.columns = {name: t[name].to_numpy() for name in names}
-        else:
-            lists: list[Any] = list(zip(*rows, strict=True)) or [()] * (2 + len(names))
-            sizes, code = [len(s.rows) for s in slots], dict[str, int]()
-            ends: Any = np.array([code.setdefault(text, len(code)) for text in lists[0] + lists[1]], np.int64)
-            self.addresses = list(code)
-            self.columns = {name: np.array(x, np.int64) for name, x in zip(names, lists[2:], strict=True)}
+        table = arrow.Table.from_batches([batch for slot in slots for batch in slot.batches], ROW)
+        numbers = np.repeat(np.arange(len(slots)), [sum(batch.num_rows for batch in slot.batches) for slot in slots])
+        self.table: Any = table.append_column("slot", arrow.array(numbers))
         self.half = slots[0].number * SLOT // SECOND // HALF
-        self.slot = np.repeat(np.arange(len(slots)), sizes)  # index into slots
-        self.ends: tuple[Any, Any] = (
-            ends[: len(self.slot)],
-            ends[len(self.slot) :],
-        )  # of each role: indices into addresses
-        at = np.flatnonzero(
-            self.columns["conn_new"]
-        )  # rows that open a connection; opened: their slots, ends and PORTS
-        columns = [self.slot, *self.ends, *(self.columns[name] for name in PORTS)]
-        self.opened: list[tuple[int, ...]] = list(zip(*(column[at].tolist() for column in columns), strict=True))
+        opened = table.filter(table["conn_new"])
+        self.sums = [self.summed(end) for end in ENDS]  # of each role
+        self.opened: list[Any] = list(zip(*(opened[name].to_pylist() for name in ENDS + PORTS), strict=True))
 
-    def heaviest(self, role: int, who: str) -> tuple[Any, ...]:
-        """Who is at the other end of the row of an address with the most bytes, and PORTS."""
-        rows = np.flatnonzero(self.ends[role] == self.addresses.index(who))
-        row = rows[np.argmax((self.columns["up_bytes"] + self.columns["down_bytes"])[rows])]
-        return self.addresses[int(self.ends[1 - role][row])], *(int(self.columns[name][row]) for name in PORTS)
+    def summed(self, end: str) -> tuple[list[str], list[Any]]:
+        """The addresses at an end, and SUMS of each: arrays of the shape (addresses,)."""
+        found = self.table.group_by(end, use_threads=False).aggregate([(name, "sum") for name in SUMS])
+        return found[end].to_pylist(), [found[name + "_sum"].to_numpy() for name in SUMS]
+
+    def heaviest(self, role: int, who: str) -> tuple[str, int, int, int]:
+        """The peer of an address in the connection with most bytes in a slot, and PORTS; of equals the smallest."""
+        mine = self.table.filter(pc.field(ENDS[role]) == who).group_by(["slot", *ENDS, *PORTS])
+        found = mine.aggregate([("up_bytes", "sum"), ("down_bytes", "sum")])
+        names = "up_bytes_sum", "down_bytes_sum", "resp_port", "orig_port", ENDS[1 - role], "proto"
+        rows = zip(*(found[name].to_pylist() for name in names), strict=True)
+        order = min((-up - down, to, of, address(ip), proto, ip) for up, down, to, of, ip, proto in rows)
+        return order[-1], order[2], order[1], order[4]
 
 
 class Half:
-    """What addresses did in half a window: connections opened and got through; hashes of their peers and ports."""
+    """What an address did in half a window: connections opened and got through; hashes of its peers and ports."""
 
     def __init__(self) -> None:
-        self.opened, self.completed = Counter[str](), Counter[str]()
-        self.peers, self.ports = defaultdict[str, set[int]](set), defaultdict[str, set[int]](set)
+        self.opened, self.completed, self.peers, self.ports = 0, 0, set[int](), set[int]()
 
 
 class Windows:
     """The windows of all addresses in one role."""
 
     def __init__(self, role: int) -> None:
-        self.role, self.number, self.now, self.before = role, 0, Half(), Half()
+        self.role, self.number, self.now, self.before = role, 0, dict[str, Half](), dict[str, Half]()
+
+    def of(self, who: str) -> tuple[Half, Half]:
+        """The window of an address: the half that runs, and the one before."""
+        return self.now.get(who) or Half(), self.before.get(who) or Half()
 
     def take(self, second: Second) -> list[tuple[str, list[float]]]:
         """Adds a second. Gives the addresses that moved enough in it, in their order, and their vectors."""
-        known, mine = second.addresses, second.ends[self.role]
+        known, (new, through, out, back, size, _, entropy, measured) = second.sums[self.role]
         if second.half != self.number:
-            self.before, self.now = self.now if second.half == self.number + 1 else Half(), Half()
-            self.number = second.half
-        counts = [np.bincount(mine, second.columns[name], len(known)) for name in SUMS]
-        new, through, out, back, size, _, entropy, measured = counts
-        a, b = self.now, self.before
+            self.before = self.now if second.half == self.number + 1 else {}
+            self.now, self.number = {}, second.half
         for i in np.flatnonzero(new + through).tolist():
-            if len(a.opened) < MAX_HELD or known[i] in a.opened:
-                a.opened[known[i]] += int(new[i])
-                a.completed[known[i]] += int(through[i])
-        for _, *ends, _, port, proto in second.opened:
-            who, peer = known[ends[self.role]], known[ends[1 - self.role]]
-            if who in a.opened and max(len(a.peers[who]), len(a.ports[who])) < MAX_HELD:
-                a.peers[who].add(address(peer)[1])
-                a.ports[who].add(fold(port << 16 | proto | 1 << 40))
+            if len(self.now) < MAX_HELD or known[i] in self.now:
+                half = self.now.setdefault(known[i], Half())
+                half.opened += int(new[i])
+                half.completed += int(through[i])
+        for *ends, _, port, proto in second.opened:
+            if (half := self.now.get(ends[self.role])) and max(len(half.peers), len(half.ports)) < MAX_HELD:
+                half.peers.add(address(ends[1 - self.role])[1])
+                half.ports.add(door(port, proto))
         moved = [(*address(known[i]), i) for i in np.flatnonzero(out + back >= LEAST).tolist()]
         vectors: list[tuple[str, list[float]]] = []
         for _, _, i in sorted(sorted(moved, key=lambda m: m[1])[:MOST]):
-            who, none = known[i], set[int]()
-            opened, completed = a.opened[who] + b.opened[who], a.completed[who] + b.completed[who]
-            v = size[i], entropy[i] / max(measured[i], 1) / 1e4, max(opened - completed, 0) / max(opened, 1), new[i]
-            v += out[i], distinct(a.peers.get(who, none), b.peers.get(who, none))
-            v += distinct(a.ports.get(who, none), b.ports.get(who, none)), back[i] / (out[i] + back[i])
-            vectors.append((who, [float(x) for x in v]))
+            a, b = self.of(known[i])
+            opened, bits = a.opened + b.opened, entropy[i] / max(measured[i], 1) / 1e4
+            failed = max(opened - a.completed - b.completed, 0) / max(opened, 1)
+            peers, ports, reply = distinct(a.peers, b.peers), distinct(a.ports, b.ports), back[i] / (out[i] + back[i])
+            vector = size[i], bits, failed, new[i], out[i], peers, ports, reply
+            vectors.append((known[i], [float(x) for x in vector]))
         return vectors

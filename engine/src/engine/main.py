@@ -1,47 +1,46 @@
 """The judge, who lets time pass, and the command netlyra-engine: records in, alerts as JSON lines out."""
 
-from __future__ import annotations
-
-import argparse
-import gc
-import importlib
+import gzip
 import os
 import pickle
+import pkgutil
 import signal
 import sys
 import time
-import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from importlib.metadata import version
-from io import BufferedReader
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
+import click
 import orjson
-import prometheus_client
+from prometheus_client import core, start_http_server
 
+from . import __version__
 from .consumer import Consumer, Unreadable
-from .features import SECOND, SLOT, Second, Slot, Windows
+from .features import HALF, SECOND, SLOT, Second, Slot, Windows
 from .model import BLOCK, LINE, WINDOW, Learner, Sight, to4
-from .producer import Alert, Incident, when
+from .producer import Alert, Incident, say
 
-WARM_UP = 50  # packets
+WARM_UP, SEED = 50, 1  # packets; of the trees and samples, as netlyra has it
 STEP = 2 * SECOND  # of a silence so much counts as time judged
 JUMP = 250 * SLOT  # a slot that is older by more: the clock was set back
 ACCEPT = 1800 * SECOND  # what is too rare for longer is the new normal, and learned
-MAX_INCIDENTS, MAX_PAST = 512, 128  # open at the same time; seconds for which it is known what had been seen
-TERMINAL, TELL, SAVE = sys.stderr.isatty(), 60, 300  # seconds between two signs of life, and two times of saving
+MAX_INCIDENTS = 512  # open at the same time
+PERIOD = 60  # seconds between two signs of life; the state is saved then too
+GAUGES = ("incidents_open", "learning")  # of the figures; the others count
 
 
 class Judge:
     """Decides, second by second, what is too rare. What it makes of a stream depends on nothing but the stream."""
 
-    def __init__(self, seed: int, factory: Callable[[], Any] | None = None) -> None:
-        self.windows, self.learners = (Windows(0), Windows(1)), (Learner(seed, factory), Learner(seed + 1, factory))
+    def __init__(self, factory: Callable[[], Any] | None = None) -> None:
+        self.windows, self.learners = (Windows(0), Windows(1)), (Learner(SEED, factory), Learner(SEED + 1, factory))
         self.slots, self.budget = list[Slot](), 5.0  # of the second that runs; alerts a day
         self.end, self.elapsed, self.seen = 0, 0, (0, 0)  # of the last slot; time judged; packets received and lost
-        self.past: list[tuple[int, tuple[int, int]]] = [(0, (0, 0))]  # ends of seconds, and what was seen then
+        self.past = deque([(0, 0)], 2 * HALF + 1)  # what was seen at the ends of the latest seconds
         self.incidents: dict[tuple[int, str], Incident] = {}  # the open ones, by role and address
         self.packets, self.raised, self.refused = 0, 0, 0  # incidents; refused: because too many were open
 
@@ -66,26 +65,23 @@ class Judge:
         for role, vectors in enumerate(moved):
             for who, vector in vectors:
                 yield from self.evaluate(second, role, who, vector)
-        self.seen, self.past = seen, [*self.past[1 - MAX_PAST :], (self.end, seen)]
+        self.seen = seen
+        self.past.append(seen)
         yield from self.close(start - BLOCK)
         self.end, self.slots = max(self.end, start), []
 
     def go_through(self, second: Second) -> Iterator[Alert]:
-        """Goes through the slots of a second: what incidents gather in each, and the revisions that become due."""
-        self.packets += int(second.columns["up_packets"].sum() + second.columns["down_packets"].sum())
-        gathered: list[list[Callable[[], None]]] = [[] for _ in self.slots]
-        for slot, *codes, _, port, proto in second.opened if self.incidents else []:
-            ends = [second.addresses[code] for code in codes]
-            for incident, peer in ((self.incidents.get((role, ends[role])), ends[1 - role]) for role in (0, 1)):
-                if incident:
-                    gathered[slot].append(partial(incident.gather, peer, port, proto))
-        for slot, news in zip(self.slots, gathered, strict=True):
+        """Goes through a second: what incidents gather in it, and the revisions that become due in its slots."""
+        self.packets += sum(int(sum(packets)) for packets in second.sums[0][1][2:4])
+        for orig, resp, *ports in second.opened if self.incidents else ():
+            for who, peer in (((0, orig), resp), ((1, resp), orig)):
+                if incident := self.incidents.get(who):
+                    incident.gather(peer, *ports)
+        for slot in self.slots:
             start = slot.number * SLOT
             self.elapsed += min(max(start - self.end, 0), STEP) if self.end else 0
             self.elapsed += max(start + SLOT - max(self.end, start), 0)
             self.end, self.seen = max(self.end, start + SLOT), slot.seen
-            for gather in news:
-                gather()
             yield from self.emit(self.incidents.values())
 
     def evaluate(self, second: Second, role: int, who: str, vector: list[float]) -> Iterator[Alert]:
@@ -94,12 +90,11 @@ class Judge:
         sight = Sight(learner, vector)
         score = learner.rate(who, sight.evidence, self.end, self.elapsed, self.budget)
         if score >= LINE and incident is None and len(self.incidents) < MAX_INCIDENTS:
-            before = max((p for p in self.past if p[0] <= self.end - 20 * SECOND), default=self.past[0])[1]
-            window = self.windows[role].now, self.windows[role].before
-            incident = Incident(self.slots[0].sensor, role, who, self.end, window, before)
+            incident = Incident(self.slots[0].sensor, role, who, self.end, self.past[0])
+            incident.begin(*self.windows[role].of(who), second.heaviest(role, who))
             self.incidents[role, who], self.raised = incident, self.raised + 1
         if score >= LINE and incident is not None:
-            incident.evidence(score, sight, learner, self.end, second.heaviest(role, who))
+            incident.evidence(score, sight, learner, self.end)
             yield from self.emit([incident])
         self.refused += score >= LINE and incident is None
         if incident is not None and not incident.accepted and self.end - incident.opened >= ACCEPT:
@@ -111,62 +106,54 @@ class Judge:
         """The revisions that are due: the first at once, later ones at most once a second."""
         for incident in incidents:
             if incident.changed and (incident.rev == 0 or self.end - incident.emitted >= SECOND):
-                yield incident.alert("open", self.end, self.seen, self.parts())
+                yield incident.alert("open", self.end, self.seen, self.detector())
 
     def close(self, since: float) -> Iterator[Alert]:
         """Closes the incidents that have been quiet since a capture time."""
         for key in [key for key, incident in self.incidents.items() if incident.last <= since]:
-            yield self.incidents.pop(key).alert("closed", self.end, self.seen, self.parts())
+            yield self.incidents.pop(key).alert("closed", self.end, self.seen, self.detector())
 
     def finish(self) -> Iterator[Alert]:
         """Closes all: the stream ends, or time begins anew, in the middle of a second."""
         yield from self.go_through(Second(self.slots)) if self.slots else ()
         yield from self.close(float("inf"))
-        self.past = [(0, (0, 0))]
+        self.past = deque([(0, 0)], 2 * HALF + 1)
 
-    def parts(self) -> dict[str, float]:
-        """How far it has learned, by part: 0 to 1."""
+    def detector(self) -> Alert:
+        """How far it has learned, in all and by part: 0 to 1."""
         parts = {"warm_up": to4(min(self.packets / WARM_UP, 1))}
         for role, learner in zip(("source", "destination"), self.learners, strict=True):
             parts[f"model_{role}"] = to4(min(learner.learned / WINDOW, 1))
             parts[f"calibration_{role}"] = to4(min(learner.granted(self.elapsed, self.budget), 1))
-        return parts
+        learning = to4(sum(parts.values()) / len(parts))
+        return {"name": "netlyra-engine", "version": __version__, "learning": learning, "parts": parts}
 
-    def figures(self, consumer: Consumer, began: float) -> dict[str, float]:
-        """What there is to know of a run that began at a time of time.monotonic."""
-        rate = round(self.packets / (time.monotonic() - began))
+    def figures(self, consumer: Consumer) -> dict[str, Any]:
+        """What there is to know of a run."""
         return (
             {"records": consumer.records, "malformed": consumer.malformed, "missing": consumer.missing}
-            | {"packets": self.packets, "packets_per_second": rate, "capture_seconds": self.elapsed // SECOND}
-            | {"incidents": self.raised, "incidents_open": len(self.incidents), "incidents_refused": self.refused}
-            | {"learning": to4(sum(self.parts().values()) / len(self.parts()))}
+            | {"packets": self.packets, "capture_seconds": self.elapsed // SECOND, "incidents": self.raised}
+            | {"incidents_open": len(self.incidents), "incidents_refused": self.refused}
+            | {"learning": self.detector()["learning"]}
         )
-
-
-def say(level: str, message: str, **figures: float) -> None:
-    """Tells something on standard error: a line of text on a terminal, that of signs of life anew, JSON elsewhere."""
-    line = orjson.dumps({"time": when(time.time_ns() // 1000), "level": level, "msg": message, **figures}).decode()
-    if TERMINAL:
-        line = "\r\x1b[K" + "  ".join([message, *(f"{k.replace('_', ' ')} {v:,}" for k, v in figures.items())])
-    print(line, end="" if TERMINAL and message == "reading" else "\n", file=sys.stderr, flush=True)
 
 
 def load(path: Path, header: bytes) -> Judge:
     """The judge that was saved. Raises ValueError with what to do."""
-    about, data = path.stat(), path.read_bytes()
+    about = path.stat()
     if about.st_uid != os.geteuid() or about.st_mode & 0o022:  # a pickle is a program
         raise ValueError(f"{path}: others may have written it, so it is not read")
-    check, body = data[len(header) :][:4], data[len(header) + 4 :]
-    if not data.startswith(header) or zlib.crc32(body) != int.from_bytes(check):
-        raise ValueError(f"{path}: damaged, or not of {header.decode().strip()}: move it away to begin anew")
-    return pickle.loads(body)
+    with suppress(Exception), gzip.open(path) as file:
+        if file.readline() == header:
+            return pickle.loads(file.read())  # to the end, which has a checksum
+    raise ValueError(f"{path}: damaged, or not of {header.decode().strip()}: move it away to begin anew")
 
 
 def save(path: Path, header: bytes, judge: Judge) -> None:
     """Replaces the state as a whole, or not at all."""
-    part, body = path.with_name(path.name + ".part"), pickle.dumps(judge)
+    part = path.with_name(path.name + ".part")
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
-        file.write(header + zlib.crc32(body).to_bytes(4) + body)
+        file.write(gzip.compress(header + pickle.dumps(judge), 1))
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
@@ -175,99 +162,89 @@ def save(path: Path, header: bytes, judge: Judge) -> None:
 def factory(text: str) -> Callable[[], Any]:
     """MODULE:FACTORY, of which the module is looked for in the working directory too."""
     sys.path.insert(0, os.getcwd())
-    module, _, name = text.partition(":")
     try:
-        make = getattr(importlib.import_module(module), name)
+        make = pkgutil.resolve_name(text)
         _ = make().score_one, make().learn_one
     except Exception as error:
         raise ValueError(f"--model {text} makes no River anomaly model: {error!r}") from error
     return make
 
 
-def endpoint(text: str) -> tuple[str, int]:
-    """HOST:PORT, or a port of the loopback address."""
-    host, _, port = text.rpartition(":")
-    if not 0 < int(port) < 1 << 16:
-        raise ValueError
-    return host or "127.0.0.1", int(port)
+class Metrics(NamedTuple):
+    """What /metrics shows."""
+
+    figures: Callable[[], dict[str, Any]]
+
+    def collect(self) -> Iterator[core.Metric]:
+        """The figures, as the client library asks for them."""
+        for name, value in self.figures().items():
+            family = core.GaugeMetricFamily if name in GAUGES else core.CounterMetricFamily
+            yield family("netlyra_engine_" + name, name.replace("_", " "), value=value)
 
 
-def options(args: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    about = "Reads what netlyra analyze --emit packets, or slots, writes, and prints alerts as JSON lines."
-    p = argparse.ArgumentParser("netlyra-engine", description=about)
-    p.add_argument("file", help="records; - is standard input")
-    p.add_argument("--input", choices=["auto", "packets", "slots"], default="auto", help="default: by the first byte")
-    p.add_argument("--alert-budget", type=float, default=5, metavar="N", help="alerts a day (default: %(default)s)")
-    p.add_argument("--final", action="store_true", help="print each incident once, in its last state, by time")
-    p.add_argument("--seed", type=int, default=1, help="of the trees (default: %(default)s)")
-    p.add_argument("--model", metavar="MODULE:FACTORY", help="another River anomaly model in the place of the trees")
-    p.add_argument("--state", type=Path, metavar="FILE", help="go on from what was learned, and save it at the end")
-    p.add_argument("--metrics", type=endpoint, metavar="[HOST:]PORT", help="serve /metrics (HOST: 127.0.0.1)")
-    o = p.parse_args(args)
-    return o if o.alert_budget > 0 else p.error("--alert-budget: must be positive")
+def last(alerts: Iterable[Alert]) -> list[Alert]:
+    """Each incident once, in its last state, by time."""
+    return sorted({alert["id"]: alert for alert in alerts}.values(), key=lambda a: (a["ts"], a["id"]))
 
 
-def run(o: argparse.Namespace) -> int:
+def run(o: Any) -> int:
     """Judges the stream to its end. Gives the exit status."""
-    header = f"netlyra-engine 1, river {version('river')}, model {o.model}, seed {o.seed}\n".encode()
+    header = f"netlyra-engine {__version__}, model {o.model}\n".encode()
     make = factory(o.model) if o.model else None  # which a state's own model may need, too
-    judge = load(o.state, header) if o.state and o.state.exists() else Judge(o.seed, make)
-    stream = sys.stdin.buffer if o.file == "-" else open(o.file, "rb")  # noqa: SIM115 (to the end)
-    consumer, final, status = Consumer(cast(BufferedReader, stream), partial(say, "WARN")), dict[str, Alert](), 0
-    judge.budget, began = o.alert_budget, time.monotonic()
-    told, saved = began, began
+    judge = load(o.state, header) if o.state and o.state.exists() else Judge(make)
+    judge.budget, consumer, stopped, problems = o.alert_budget, Consumer(), list[int](), list[Unreadable]()
 
-    def stop(*_: Any) -> None:
-        consumer.stopped = True
-        os.dup2(os.open(os.devnull, os.O_RDONLY), consumer.stream.fileno())  # the stream ends: what was read is judged
+    def stop(number: int, _: Any) -> None:
+        stopped.append(number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), o.file.fileno())  # the stream ends: what was read is judged
+
+    def note(message: str) -> None:
+        if o.state:
+            save(o.state, header, judge)
+        say("INFO", message, **judge.figures(consumer))
+
+    def alerts() -> Iterator[Alert]:
+        due = time.monotonic() + PERIOD
+        try:
+            for slot in consumer.slots(o.file, o.input):
+                yield from judge.take(slot)
+                if time.monotonic() > due:
+                    note("reading")
+                    due = time.monotonic() + PERIOD
+        except Unreadable as problem:
+            problems.append(problem)
+            say("WARN" if stopped else "ERROR", str(problem))
+        yield from judge.finish() if not o.state else ()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     if o.metrics:
-        for name in judge.figures(consumer, began):
-            gauge = prometheus_client.Gauge("netlyra_engine_" + name, name.replace("_", " "))
-            gauge.set_function(lambda name=name: judge.figures(consumer, began)[name])
-        prometheus_client.start_http_server(o.metrics[1], o.metrics[0])
+        core.REGISTRY.register(Metrics(lambda: judge.figures(consumer)))
+        start_http_server(o.metrics, o.metrics_host)
+    for alert in last(alerts()) if o.final else alerts():
+        print(orjson.dumps(alert).decode(), flush=True)
+    note("ended")
+    return 3 if problems and not stopped else 0
 
-    def put(alerts: Iterable[Alert]) -> None:
-        for alert in alerts:
-            final[alert["id"]] = alert
-            if not o.final:
-                print(orjson.dumps(final.pop(alert["id"])).decode(), flush=True)
 
+@click.command()
+@click.argument("file", type=click.File("rb"))
+@click.option("--input", type=click.Choice(["auto", "packets", "slots"]), default="auto", help="By its first byte.")
+@click.option("--alert-budget", type=click.FloatRange(0, min_open=True), default=5.0, help="Alerts a day.")
+@click.option("--final", is_flag=True, help="Print each incident once, in its last state, by time.")
+@click.option("--model", metavar="MODULE:FACTORY", help="Another River anomaly model in the place of the trees.")
+@click.option("--state", type=click.Path(path_type=Path), help="Go on from what was learned, and save it.")
+@click.option("--metrics", type=click.IntRange(1, 65_535), metavar="PORT", help="Serve /metrics.")
+@click.option("--metrics-host", default="127.0.0.1", help="Address to serve them on.")
+def main(**options: Any) -> None:
+    """Reads what netlyra analyze --emit packets, or slots, writes to FILE, and prints alerts as JSON lines.
+
+    FILE - is standard input. Exit status: 0 all judged, 1 failed, 2 wrong usage, 3 the stream was damaged or cut off.
+    """
     try:
-        for slot in consumer.slots(o.input):
-            put(judge.take(slot))
-            now = time.monotonic()
-            if now - told > (0.5 if TERMINAL else TELL):
-                say("INFO", "reading", **judge.figures(consumer, began))
-                told = now
-            if o.state and now - saved > SAVE:
-                save(o.state, header, judge)
-                saved = now
-    except Unreadable as problem:
-        status = 3
-        say("ERROR", str(problem))
-    put(judge.finish() if not o.state else ())
-    for alert in sorted(final.values(), key=lambda a: (a["ts"], a["id"])):
-        print(orjson.dumps(alert).decode())
-    sys.stdout.flush()
-    if o.state:
-        save(o.state, header, judge)
-    say("INFO", "ended", **judge.figures(consumer, began))
-    return status
-
-
-def main(args: list[str] | None = None) -> int:
-    """Runs the command. Exit status: 0 all judged, 1 failed, 2 wrong usage, 3 the stream was damaged or cut off."""
-    o = options(args)
-    gc.set_threshold(100_000, 20, 100)  # rows come and go by the million, and have no cycles
-    try:
-        return run(o)
+        sys.exit(run(SimpleNamespace(**options)))
     except BrokenPipeError:  # nobody reads on; the state stays as it was saved last
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     except (OSError, ValueError) as error:
         say("ERROR", str(error))
-        return 1
+        sys.exit(1)

@@ -5,11 +5,7 @@ evenly spread points it is 0.98. Surprise takes the same masses for what they ar
 mean over the trees of log2 of how much emptier a point's cell is than if the window's points were spread evenly.
 """
 
-from __future__ import annotations
-
-import bisect
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -24,9 +20,8 @@ UNIT = 1 << 16  # points lie on a grid of 2^-16, surprise adds up in 2^-16 bit: 
 SAMPLE, MEMORY = 2048, 131_072  # points in the scaler's sample, and those back to which it reaches, about
 TAIL_BINS, RANK_BINS, PER_BIT, LEAST_BITS = 256, 4096, 64, -16  # of a feature's tail; of the ranks of evidence
 BLOCK, DAY = 600 * SECOND, 86_400 * SECOND  # an incident takes a block at least
-MAX_KEPT = 1 << 16  # peaks of addresses, and scores of a model
+MAX_KEPT = 1 << 16  # scores of another model
 LINE = 0.8  # the score at which there is an alert
-Vector = Sequence[float]
 
 
 def to4(value: float, steps: float = 1e4) -> float:
@@ -34,7 +29,7 @@ def to4(value: float, steps: float = 1e4) -> float:
     return math.floor(value * steps + 0.5) / steps
 
 
-def spread(v: Vector) -> Vector:
+def spread(v: Sequence[float]) -> Sequence[float]:
     """A vector with the logarithms of those features that spread over decades."""
     return [math.log1p(x) if decades else x for x, (_, _, decades) in zip(v, FEATURES.values(), strict=True)]
 
@@ -47,9 +42,10 @@ class Scaler:
 
     def __init__(self, seed: int) -> None:
         self.count, self.refit, self.random = 0, 1, seed & WORD
-        self.sample, self.low, self.high = np.zeros((SAMPLE, len(TOP)), np.float32), [0.0] * len(TOP), [1.0] * len(TOP)
+        self.sample: Any = np.zeros((SAMPLE, len(TOP)), np.float32)
+        self.low, self.high = np.zeros(len(TOP)), np.ones(len(TOP))
 
-    def learn(self, s: Vector) -> None:
+    def learn(self, s: Sequence[float]) -> None:
         """Takes a spread vector into account."""
         at, self.count = self.count, self.count + 1
         held, reach = min(self.count, SAMPLE), min(self.count, MEMORY)
@@ -62,51 +58,40 @@ class Scaler:
             self.sample[at] = s
         if self.count >= self.refit:
             ordered = np.sort(self.sample[:held], axis=0).astype(float)
-            self.low, high = ordered[int(0.05 * held)].tolist(), ordered[int(0.995 * held)].tolist()
-            pairs = zip(self.low, high, strict=True)
-            self.high = [a + max(b - a, 1e-6, max(abs(a), abs(b)) / 16) for a, b in pairs]
+            self.low, high = ordered[int(0.05 * held)], ordered[int(0.995 * held)]
+            least = np.maximum(np.maximum(abs(self.low), abs(high)) / 16, 1e-6)
+            self.high = self.low + np.maximum(high - self.low, least)
             self.refit = self.count + min(self.count, max(64, reach // 8))
 
-    def scale(self, s: Vector) -> dict[str, float]:
+    def scale(self, s: Sequence[float]) -> dict[str, float]:
         """A spread vector as a point of River's, by name: the usual in 0.05 to 0.55; all 0 before any is learned."""
-        point: dict[str, float] = {}
-        for name, x, low, high in zip(FEATURES, s, self.low, self.high, strict=True):
-            z = (x - low) / (high - low)
-            if z < 0:
-                z = 0.05 * math.exp(z * 0.5 / 0.05)
-            else:
-                z = 0.05 + 0.5 * z if z <= 1 else 1 - 0.45 * math.exp(2 - 2 * z)
-            point[name] = to4(z, UNIT) if self.count else 0.0
-        return point
+        z = (np.array(s) - self.low) / (self.high - self.low)
+        below, above = 0.05 * np.exp(np.minimum(z, 0) * 10), 1 - 0.45 * np.exp(2 - 2 * np.maximum(z, 1))
+        z = np.where(z < 0, below, np.where(z > 1, above, 0.05 + 0.5 * z))
+        values: list[float] = z.tolist()
+        return {name: to4(x, UNIT) if self.count else 0.0 for name, x in zip(FEATURES, values, strict=True)}
 
 
 @lru_cache(None)
 def log2(n: int) -> int:
-    """The logarithm of n >= 1 in UNITs, rounded down, by whole-number arithmetic."""
-    whole = n.bit_length() - 1
-    mantissa, fraction = n << (63 - whole), 0
-    for _ in range(16):
-        mantissa = mantissa * mantissa >> 64
-        fraction, mantissa = fraction << 1 | mantissa >> 63, mantissa << (1 - (mantissa >> 63))
-    return whole << 16 | fraction
+    """The logarithm of n >= 1 in UNITs, rounded down."""
+    return math.floor(math.log2(n) * UNIT)
 
 
-def surprise(forest: Any, x: dict[str, float], credit: dict[str, float] | None = None) -> float:
-    """The surprise of a point in bits, from River's own nodes: -HEIGHT (all are here) to log2(WINDOW + 1) (none is).
+def surprise(forest: Any, x: dict[str, float]) -> tuple[float, dict[str, float]]:
+    """The surprise of a point in bits, from River's own nodes, and what the splits on each feature contribute to it.
 
-    `credit`, if given, receives what the splits on each feature contribute.
+    It lies between -HEIGHT, where all points are, and log2(WINDOW + 1), where none is.
     """
-    total, even, fewest, share = 0, log2(2 * forest.window_size + 2), 0.1 * forest.window_size, UNIT * len(forest.trees)
+    total, fewest, share = 0, 0.1 * forest.window_size, UNIT * len(forest.trees)
+    credit = dict.fromkeys(FEATURES, 0)
     for node in forest.trees:
-        depth, mass = 0, node.r_mass
-        while depth < forest.height and mass >= fewest:  # a walk ends where River's does
-            depth, split, before = depth + 1, node.feature, mass
+        depth, total = 0, total + log2(2 * forest.window_size + 2) - log2(2 * node.r_mass + 1)
+        while depth < forest.height and node.r_mass >= fewest:  # a walk ends where River's does
+            depth, split, before = depth + 1, node.feature, node.r_mass
             node = node.children[x[split] >= node.threshold]
-            mass = node.r_mass
-            if credit is not None:
-                credit[split] += (log2(2 * before + 1) - log2(2 * mass + 1) - UNIT) / share
-        total += even - log2(2 * mass + 1) - depth * UNIT
-    return total / share
+            credit[split] += log2(2 * before + 1) - log2(2 * node.r_mass + 1) - UNIT
+    return (total + sum(credit.values())) / share, {name: bits / share for name, bits in credit.items()}
 
 
 class Learner:
@@ -114,9 +99,9 @@ class Learner:
 
     def __init__(self, seed: int, factory: Callable[[], Any] | None) -> None:
         self.model: Any = factory() if factory else anomaly.HalfSpaceTrees(TREES, HEIGHT, WINDOW, seed=seed)
-        self.own = (list[float](), deque[float]()) if factory else None  # its scores: in order, and as they came
+        self.own, self.scored = np.zeros(MAX_KEPT) if factory else None, 0  # its latest scores, and how many it gave
         self.scaler, self.above = Scaler(seed), np.zeros((len(TOP), TAIL_BINS), np.int64)  # seconds in a bin or above
-        self.ranks, self.n, self.peaks = np.zeros(RANK_BINS, np.int64), 0, dict[str, tuple[int, int]]()
+        self.ranks, self.n, self.block, self.peaks = np.zeros(RANK_BINS, np.int64), 0, 0, dict[str, int]()
         self.learned, self.began = 0, 0  # seconds of addresses; time judged when the ranks began, microseconds
 
     def rate(self, who: str, bits: float, now: int, elapsed: int, budget: float) -> float:
@@ -132,12 +117,11 @@ class Learner:
         at = int(min(max((bits - LEAST_BITS) * PER_BIT, 0), RANK_BINS - 1))
         tail, line = (int(self.ranks[at:].sum()) + 1) / (self.n + 1), self.granted(elapsed, budget) / (self.n + 1)
         score = to4(min(1, LINE * math.log(tail) / math.log(line))) if self.n and 0 < line < 1 else 0
-        block, peak = self.peaks.pop(who, (0, 0))
-        if block == now // BLOCK:
+        if self.block != now // BLOCK:
+            self.block, self.peaks = now // BLOCK, {}
+        if (peak := self.peaks.get(who)) is not None:
             self.n, self.ranks[peak], at = self.n - 1, self.ranks[peak] - 1, max(at, peak)
-        self.n, self.ranks[at], self.peaks[who] = self.n + 1, self.ranks[at] + 1, (now // BLOCK, at)
-        if len(self.peaks) > MAX_KEPT:  # the first is the one that was judged longest ago
-            del self.peaks[next(iter(self.peaks))]
+        self.n, self.ranks[at], self.peaks[who] = self.n + 1, self.ranks[at] + 1, at
         return score
 
     def granted(self, elapsed: int, budget: float) -> float:
@@ -148,7 +132,7 @@ class Learner:
 class Sight:
     """How a vector looks to a learner, before it is learned."""
 
-    def __init__(self, learner: Learner, v: Vector) -> None:
+    def __init__(self, learner: Learner, v: Sequence[float]) -> None:
         self.vector, self.spread = v, spread(v)
         self.point = learner.scaler.scale(self.spread)  # as the model takes it
         self.score = float(learner.model.score_one(self.point))  # the model's own
@@ -157,29 +141,26 @@ class Sight:
         above = learner.above[range(len(self.bins)), self.bins].tolist()  # seconds in which a value was as high
         self.tails = [math.log2((learner.learned + 1) / (n + 1)) for n in above]  # bits
         if learner.own is None:
-            bits = max(self.tails) + (surprise(learner.model, self.point) if learner.learned >= WINDOW else 0)
+            bits, self.credit = surprise(learner.model, self.point) if learner.learned >= WINDOW else (0, {})
+            bits += max(self.tails)
         else:  # how rare its score is among its own, 16 bits at most: the evidence is this alone
-            ordered, latest = learner.own
-            bits = math.log2((len(ordered) + 1) / (len(ordered) - bisect.bisect_left(ordered, self.score) + 1))
-            bisect.insort(ordered, self.score)
-            latest.append(self.score)
-            if len(latest) > MAX_KEPT:
-                del ordered[bisect.bisect_left(ordered, latest.popleft())]
+            held, at = min(learner.scored, MAX_KEPT), learner.scored % MAX_KEPT
+            bits = math.log2((held + 1) / (np.count_nonzero(learner.own[:held] >= self.score) + 1))
+            learner.own[at], learner.scored = self.score, learner.scored + 1
         self.evidence = float(np.float32(bits))  # bits
 
     def shares(self, learner: Learner) -> list[float]:
         """What part each feature has in what speaks for the evidence, 0 to 1."""
-        credit = dict.fromkeys(FEATURES, 0.0)
+        bits = list(self.tails)
         if learner.own is None:
-            surprise(learner.model, self.point, credit)
-        counts = [t if learner.own or i == self.tails.index(max(self.tails)) else 0 for i, t in enumerate(self.tails)]
-        bits = [max(c, 0) + t for c, t in zip(credit.values(), counts, strict=True)]
+            rarest = max(bits)
+            bits = [max(self.credit[name], 0) for name in FEATURES]
+            bits[self.tails.index(rarest)] += rarest
         return [to4(b / (sum(bits) or 1)) for b in bits]
 
     def learn(self, learner: Learner) -> None:
         """Lets the learner take it for usual."""
         learner.model.learn_one(self.point)
         learner.scaler.learn(self.spread)
-        for feature, upto in enumerate(self.bins):
-            learner.above[feature, : upto + 1] += 1
+        learner.above += np.arange(TAIL_BINS) <= np.array(self.bins)[:, np.newaxis]
         learner.learned += 1
