@@ -30,6 +30,7 @@ ROOT = EXAMPLES.parent.parent
 ODD = (120, 121, 122, 123, 140)
 BUDGET = ("--alert-budget", "20000")
 Lines = list[dict[str, Any]]
+Written = dict[Callable[[Slots], bytes], bytes]
 
 
 @pytest.fixture(autouse=True)
@@ -59,17 +60,22 @@ def slots() -> Slots:
 
 
 @pytest.fixture(scope="session")
-def alerts(slots: Slots) -> Lines:
-    return run(batches(slots))[0]
+def written(slots: Slots) -> Written:
+    return {write: write(slots) for write in (packets, batches)}
 
 
-def test_both_kinds_of_records_give_the_same_alerts(slots: Slots, alerts: Lines) -> None:
-    assert run(packets(slots), "--input", "packets")[0] == alerts
+@pytest.fixture(scope="session")
+def alerts(written: Written) -> Lines:
+    return run(written[batches])[0]
+
+
+def test_both_kinds_of_records_give_the_same_alerts(written: Written, alerts: Lines) -> None:
+    assert run(written[packets], "--input", "packets")[0] == alerts
     assert alerts
 
 
-def test_a_process_reads_standard_input(slots: Slots, alerts: Lines) -> None:
-    done = subprocess.run([COMMAND, *BUDGET, "-"], input=packets(slots), capture_output=True, timeout=120)
+def test_a_process_reads_standard_input(written: Written, alerts: Lines) -> None:
+    done = subprocess.run([COMMAND, *BUDGET, "-"], input=written[packets], capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     assert [json.loads(line) for line in done.stdout.splitlines()] == alerts
 
@@ -104,9 +110,9 @@ def test_alerts_have_the_members_of_the_wire_format(alerts: Lines) -> None:
         assert re.fullmatch("[0-9a-f]{16}", alert["id"])
 
 
-def test_final_prints_each_incident_once(slots: Slots, alerts: Lines) -> None:
+def test_final_prints_each_incident_once(written: Written, alerts: Lines) -> None:
     last = {a["id"]: a for a in alerts}
-    final = run(batches(slots), "--final")[0]
+    final = run(written[batches], "--final")[0]
     assert final == sorted(last.values(), key=lambda a: (a["ts"], a["id"]))
 
 
@@ -173,25 +179,25 @@ CUT_OFF: dict[str, tuple[Callable[[Slots], bytes], Callable[[bytes], bytes], str
 
 
 @pytest.mark.parametrize("name", CUT_OFF)
-def test_what_comes_before_damage_is_judged(name: str, slots: Slots, alerts: Lines) -> None:
+def test_what_comes_before_damage_is_judged(name: str, written: Written, alerts: Lines) -> None:
     write, harm, message = CUT_OFF[name]
-    told, log = run(harm(write(slots)), status=3)
+    told, log = run(harm(written[write]), status=3)
     assert {a["id"] for a in told} >= {a["id"] for a in alerts}
     assert [message in entry["msg"] for entry in log if entry["level"] == "ERROR"] == [True], log
 
 
-def test_what_is_new_is_passed_over(slots: Slots, alerts: Lines) -> None:
+def test_what_is_new_is_passed_over(written: Written, alerts: Lines) -> None:
     more = record([], **LAST, kind="arp6", parts=2, seq=0) + record([], **LAST, part=1, parts=2, seq=1)
-    told, log = run(batches(slots) + more)
+    told, log = run(written[batches] + more)
     assert {a["id"] for a in told} >= {a["id"] for a in alerts}
     assert [entry["level"] for entry in log] == ["INFO"]
 
 
-def test_null_is_as_if_absent_and_time_may_pass(slots: Slots, alerts: Lines) -> None:
+def test_null_is_as_if_absent_and_time_may_pass(written: Written, alerts: Lines) -> None:
     passes = b'{"ts":"2023-11-14T22:13:20.000000Z","sensor":"s","watermark":true}\n'
     null = b'"v":null,"vlan":null,"conn_new":null,"unknown":'
     lines = [
-        line if b"conn_new" in line else line.replace(b'"unknown": ', null) for line in packets(slots).splitlines()
+        line if b"conn_new" in line else line.replace(b'"unknown": ', null) for line in written[packets].splitlines()
     ]
     told, log = run(b"\n".join(lines) + b"\n" + passes)
     assert told == alerts
@@ -260,10 +266,10 @@ def test_a_signal_ends_the_stream(number: int, slots: Slots, tmp_path: Path) -> 
     assert state.stat().st_size > 10_000
 
 
-def test_nobody_reads_on(slots: Slots) -> None:
+def test_nobody_reads_on(written: Written) -> None:
     reads, writes = os.pipe()
     os.close(reads)
-    done = subprocess.run([COMMAND, *BUDGET, "-"], input=batches(slots), stdout=writes, stderr=-1, timeout=60)
+    done = subprocess.run([COMMAND, *BUDGET, "-"], input=written[batches], stdout=writes, stderr=-1, timeout=60)
     os.close(writes)
     assert done.returncode == 0
     assert b"Traceback" not in done.stderr and b"BrokenPipe" not in done.stderr
@@ -291,8 +297,8 @@ def test_metrics(slots: Slots) -> None:
         assert engine.wait(20) == 0
 
 
-def test_another_model_takes_the_place_of_the_trees(slots: Slots) -> None:
-    alerts, log = run(batches(slots), "--final", "--model", "one_class_svm:make")
+def test_another_model_takes_the_place_of_the_trees(written: Written) -> None:
+    alerts, log = run(written[batches], "--final", "--model", "one_class_svm:make")
     assert log[-1]["learning"] > 0.5
     assert [a for a in alerts if a["src_ip"] == "10.0.0.1"]
     assert all("hst_score" not in a["features"] and a["score"] >= 0.8 for a in alerts)
@@ -300,10 +306,10 @@ def test_another_model_takes_the_place_of_the_trees(slots: Slots) -> None:
         assert "--model" in run(b"", "--model", wrong, status=1)[1][-1]["msg"]
 
 
-def test_another_model_is_saved_too(slots: Slots, tmp_path: Path) -> None:
+def test_another_model_is_saved_too(slots: Slots, written: Written, tmp_path: Path) -> None:
     flags = ("--model", "one_class_svm:make", "--state", str(tmp_path / "state"))
     parts = [run(batches(cut), *flags)[0] for cut in (slots[:364], slots[364:])]
-    whole = run(batches(slots), "--model", "one_class_svm:make")[0]
+    whole = run(written[batches], "--model", "one_class_svm:make")[0]
     told = [(a["id"], a["rev"], a["score"]) for part in parts for a in part]
     assert told == [(a["id"], a["rev"], a["score"]) for a in whole if a["state"] == "open"]
 

@@ -68,10 +68,10 @@ def slots(path: Path) -> Any:
     with path.open("rb") as file:
         found = list(Consumer().slots(file, "slots"))
     sizes = [sum(batch.num_rows for batch in slot.batches) for slot in found]
-    rows = arrow.Table.from_batches([batch for slot in found for batch in slot.batches], ROW)
+    rows = arrow.Table.from_batches([batch for slot in found for batch in slot.batches], ROW).combine_chunks()
     rows = rows.append_column("slot", arrow.array(np.repeat([slot.number for slot in found], sizes)))
     rows = rows.filter((pc.field("up_packets") > 0) | (pc.field("down_packets") > 0))
-    return rows.sort_by([(name, "ascending") for name in rows.column_names]).combine_chunks()
+    return rows.sort_by([(name, "ascending") for name in rows.column_names])
 
 
 @pytest.fixture(scope="module", autouse=True)
