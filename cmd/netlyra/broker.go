@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"strings"
 
 	"netlyra/internal/api"
@@ -9,24 +10,30 @@ import (
 	"netlyra/internal/models"
 )
 
-// openBroker makes the bus over the brokers. It connects to nothing yet: what is wrong is an option, or a file that one names.
+// openBroker makes the bus over the brokers.
 func (w *served) openBroker() (err error) {
-	c := w.settings
-	o := kafka.Options{Brokers: c.Brokers, ClientID: "netlyra-" + w.name, Partitions: int32(c.TopicPartitions), Replication: int16(c.TopicReplication)}
+	w.broker, err = newBroker(&w.settings.Broker, "netlyra-"+w.name, w.log, w.warn)
+	return err
+}
+
+// newBroker makes the bus over brokers. It connects to nothing yet: what is wrong is an option, or a file that one names.
+func newBroker(c *config.Broker, client string, log *slog.Logger, warn func(text string)) (*kafka.Bus, error) {
+	o := kafka.Options{Brokers: c.Brokers, ClientID: client, Partitions: int32(c.TopicPartitions), Replication: int16(c.TopicReplication)}
 	if c.BrokerTLS || c.BrokerCA != "" || c.BrokerCert != "" {
 		o.TLS = &kafka.TLS{CAFile: c.BrokerCA, CertFile: c.BrokerCert, KeyFile: c.BrokerKey}
 	}
 	if c.BrokerSASL != config.BrokerSASLOff {
-		password, err := secret("--broker-password-file", c.BrokerPasswordFile, w.warn)
+		password, err := secret("--broker-password-file", c.BrokerPasswordFile, warn)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		o.SASL = &kafka.SASL{Mechanism: strings.ToUpper(c.BrokerSASL), User: c.BrokerUser, Password: password}
 	}
-	if w.broker, err = kafka.New(o, kafka.Deps{Log: w.log}); err != nil {
-		return &config.UsageError{Err: err}
+	b, err := kafka.New(o, kafka.Deps{Log: log})
+	if err != nil {
+		return nil, &config.UsageError{Err: err}
 	}
-	return nil
+	return b, nil
 }
 
 // brokerDrops are what readers elsewhere do not have of this process; it is judged and stored here all the same.

@@ -49,7 +49,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if errors.Is(err, config.ErrHelp) {
 		return exitOK
 	}
-	serves := cli != nil && (cli.Command == "run" || cli.Command == "serve")
+	serves := cli != nil && (cli.Command == "run" || cli.Command == "serve" || cli.Command == "detect")
 	if cli != nil && !serves { // whose warnings are lines of its log
 		for _, w := range cli.Warnings {
 			p.warn(w)
@@ -98,9 +98,12 @@ func (p *program) detached(ctx context.Context, cli *config.CLI) int {
 		for _, text := range cli.Warnings {
 			logWarning(log, text)
 		}
-		if cli.Command == "serve" {
+		switch cli.Command {
+		case "detect":
+			err = p.detect(ctx, &cli.Detect, log)
+		case "serve":
 			err = p.serve(ctx, &cli.Serve, log, out)
-		} else {
+		default:
 			err = p.watch(ctx, &cli.Run, log, out)
 		}
 	}

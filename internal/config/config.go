@@ -18,6 +18,7 @@ type CLI struct {
 	Version    kong.VersionFlag `help:"Print the version." operand:""`
 
 	Run          Run           `cmd:"" help:"Watch network interfaces, or play a capture file, and serve what is seen."`
+	Detect       Detect        `cmd:"" help:"Detect for sensors elsewhere: read the slots that they publish to a broker, and publish alerts."`
 	Serve        Serve         `cmd:"" help:"Keep and serve what many sensors publish to a broker: one database and one page for a fleet."`
 	Analyze      Analyze       `cmd:"" help:"Read capture files as fast as they can be read and print what is abnormal."`
 	Alert        Alert         `cmd:"" help:"List, show or acknowledge the alerts of the running program."`
@@ -70,6 +71,20 @@ type Run struct {
 
 	Publish string `help:"What is published to --brokers beside alerts, connections, hosts and the state of this sensor: ${enum}. Packets and slots hold names that were asked for (DNS, TLS)." enum:"none,packets,slots,both" default:"none"`
 }
+
+// Detect is the command that detects for sensors elsewhere.
+type Detect struct {
+	Group           string  `help:"Name of the group of detectors that share the sensors: each sensor has one of them." default:"netlyra-detect"`
+	Profile         string  `help:"How much the detector does: ${enum}. core is what is learned and no more, as the Python engine has it: no limits, no rules." enum:"full,core" default:"full"`
+	AlertBudget     float64 `help:"Alerts a day and sensor that may be raised by what has been learned; absolute limits come on top." default:"5"`
+	CheckpointEvery int     `help:"Slots of a sensor (40 ms) between two checkpoints: what a successor has to judge again." default:"7500"`
+	MaxSensors      int     `help:"Sensors of one partition that are followed at most." default:"256"`
+	MetricsListen   string  `help:"Address where /metrics is served; off for nowhere." default:"off"`
+	Broker
+}
+
+// MetricsOff is the value of --metrics-listen that serves nothing.
+const MetricsOff = "off"
 
 // Serve is the command that keeps and serves what sensors elsewhere publish.
 type Serve struct {

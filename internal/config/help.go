@@ -74,6 +74,17 @@ func (*Run) Help() string {
 }
 
 // Help gives examples.
+func (*Detect) Help() string {
+	return `Examples:
+
+    netlyra detect --brokers kafka-1:9092
+    netlyra detect --brokers kafka-1:9092 --alert-budget 2 --metrics-listen 127.0.0.1:9100
+
+Any number of them share the sensors; a sensor publishes with
+"netlyra run --brokers kafka-1:9092 --publish slots --detector external".`
+}
+
+// Help gives examples.
 func (*Serve) Help() string {
 	return `Examples:
 

@@ -116,6 +116,30 @@ func (r *Run) checkSource(c *checker) {
 // mostDatabaseMB is a petabyte.
 const mostDatabaseMB = 1e9
 
+func (d *Detect) check(c *checker) {
+	d.Broker.check(c)
+	if !(d.AlertBudget > 0) || math.IsInf(d.AlertBudget, 0) {
+		c.bad("alert-budget", d.AlertBudget, "must be positive and finite")
+	}
+	if d.Group == "" {
+		c.bad("group", "", "is empty: give the group a name")
+	}
+	if d.CheckpointEvery < 1 {
+		c.bad("checkpoint-every", d.CheckpointEvery, "must be 1 or more")
+	}
+	if d.MaxSensors < 1 {
+		c.bad("max-sensors", d.MaxSensors, "must be 1 or more")
+	}
+	if d.MetricsListen != MetricsOff {
+		if _, err := checkAddress(d.MetricsListen); err != nil {
+			c.bad("metrics-listen", d.MetricsListen, "%v", err)
+		}
+	}
+	if len(d.Brokers) == 0 {
+		c.bad("brokers", "", "is missing: name a broker that sensors publish to, HOST:PORT")
+	}
+}
+
 func (s *Serve) check(c *checker) {
 	s.Serving.check(c)
 	if s.Console == "" || len(s.Console) > 64 || strings.ContainsAny(s.Console, " \t\r\n\"") {

@@ -130,6 +130,15 @@ func (d *RemoteDetector) Counts() RemoteCounts {
 	}
 }
 
+// States is how far the detector of each sensor has learned, and what it has done, as of the last slot that was taken.
+func (d *RemoteDetector) States() map[string]models.DetectorStats {
+	all := make(map[string]models.DetectorStats, len(d.streams))
+	for sensor, s := range d.streams {
+		all[sensor] = *s.detector.public.Load()
+	}
+	return all
+}
+
 // Begin takes the sensors of the partition over from their last checkpoints, given by sensor. It returns the offset of the first record to be taken;
 // where that is not kept any more, or was never there, the oldest record is. A checkpoint that cannot be used is reported, and its sensor learned anew.
 func (d *RemoteDetector) Begin(ctx context.Context, latest map[string][]byte) (from int64, err error) {
