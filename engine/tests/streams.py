@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -77,14 +78,18 @@ def record(rows: list[Row], columns: Any = ROW, **about: Any) -> bytes:
     return arrow.Codec("zstd").compress(plain.getvalue(), asbytes=True)
 
 
-def batches(slots: Slots, **about: Any) -> bytes:
+def records(slots: Slots, **about: Any) -> Iterator[bytes]:
     """The slots as records, a slot with many rows in two parts."""
-    out, seq, received = b"", 0, 0
+    seq, received = 0, 0
     for number, rows in slots:
         received += sum(row[7] + row[8] for row in rows)
         parts = [rows[:20], rows[20:]] if len(rows) > 20 else [rows]
         for part, some in enumerate(parts):
             place = {"part": part, "parts": len(parts), "seq": seq}
-            out += record(some, slot=number, received=received, **place, **about)
+            yield record(some, slot=number, received=received, **place, **about)
             seq += 1
-    return out
+
+
+def batches(slots: Slots, **about: Any) -> bytes:
+    """The slots as a stream of records."""
+    return b"".join(records(slots, **about))

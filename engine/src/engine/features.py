@@ -34,8 +34,7 @@ ENDS, PORTS = ("orig_ip", "resp_ip"), ("orig_port", "resp_port", "proto")
 MEANS = ("up_entropy_sum", "up_entropy_n")  # 1e-4 bits per byte, over the packets with payload; how many these are
 SUMS = ("conn_new", "conn_established", "up_packets", "down_packets", "up_bytes", "down_bytes", *MEANS)
 KINDS = ["string"] * 2 + ["uint16"] * 3 + ["bool"] * 2 + ["uint32"] * 2 + ["uint64"] * 3 + ["uint32"]
-COLUMNS = zip(ENDS + PORTS + SUMS, KINDS, strict=True)
-ROW = arrow.schema([arrow.field(name, kind, nullable=False) for name, kind in COLUMNS])
+ROW = arrow.schema([arrow.field(*column, nullable=False) for column in zip(ENDS + PORTS + SUMS, KINDS, strict=True)])
 
 
 class Slot(NamedTuple):

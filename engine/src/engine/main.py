@@ -28,9 +28,8 @@ WARM_UP, SEED = 50, 1  # packets; of the trees and samples, as netlyra has it
 STEP = 2 * SECOND  # of a silence so much counts as time judged
 JUMP = 250 * SLOT  # a slot that is older by more: the clock was set back
 ACCEPT = 1800 * SECOND  # what is too rare for longer is the new normal, and learned
-MAX_INCIDENTS = 512  # open at the same time
-PERIOD = 60  # seconds between two signs of life; the state is saved then too
-GAUGES = ("incidents_open", "learning")  # of the figures; the others count
+MAX_INCIDENTS, PERIOD = 512, 60  # open at the same time; seconds between two signs of life, the state is saved then too
+GAUGES = ("incidents_open", "learning", "sensors")  # of the figures; the others count
 
 
 class Judge:
@@ -138,10 +137,9 @@ class Judge:
         )
 
 
-def load(path: Path, header: bytes) -> Judge:
-    """The judge that was saved. Raises ValueError with what to do."""
-    about = path.stat()
-    if about.st_uid != os.geteuid() or about.st_mode & 0o022:  # a pickle is a program
+def load(path: Path, header: bytes) -> Any:
+    """What was saved. Raises ValueError with what to do."""
+    if (about := path.stat()).st_uid != os.geteuid() or about.st_mode & 0o022:  # a pickle is a program
         raise ValueError(f"{path}: others may have written it, so it is not read")
     with suppress(Exception), gzip.open(path) as file:
         if file.readline() == header:
@@ -149,7 +147,7 @@ def load(path: Path, header: bytes) -> Judge:
     raise ValueError(f"{path}: damaged, or not of {header.decode().strip()}: move it away to begin anew")
 
 
-def save(path: Path, header: bytes, judge: Judge) -> None:
+def save(path: Path, header: bytes, judge: Any) -> None:
     """Replaces the state as a whole, or not at all."""
     part = path.with_name(path.name + ".part")
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
@@ -228,7 +226,8 @@ def run(o: Any) -> int:
 
 
 @click.command()
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.File("rb"), required=False)
+@click.option("--brokers", metavar="LIST", help="Read from Kafka and write there, in the place of FILE.")
 @click.option("--input", type=click.Choice(["auto", "packets", "slots"]), default="auto", help="By its first byte.")
 @click.option("--alert-budget", type=click.FloatRange(0, min_open=True), default=5.0, help="Alerts a day.")
 @click.option("--final", is_flag=True, help="Print each incident once, in its last state, by time.")
@@ -241,8 +240,12 @@ def main(**options: Any) -> None:
 
     FILE - is standard input. Exit status: 0 all judged, 1 failed, 2 wrong usage, 3 the stream was damaged or cut off.
     """
+    from .kafka import follow  # which needs what is above
+
+    if bool(options["file"]) == bool(options["brokers"]):
+        raise click.UsageError("FILE or --brokers, one of them")
     try:
-        sys.exit(run(SimpleNamespace(**options)))
+        sys.exit((run if options["file"] else follow)(SimpleNamespace(**options)))
     except BrokenPipeError:  # nobody reads on; the state stays as it was saved last
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except (OSError, ValueError) as error:

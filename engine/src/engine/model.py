@@ -68,8 +68,7 @@ class Scaler:
         z = (np.array(s) - self.low) / (self.high - self.low)
         below, above = 0.05 * np.exp(np.minimum(z, 0) * 10), 1 - 0.45 * np.exp(2 - 2 * np.maximum(z, 1))
         z = np.where(z < 0, below, np.where(z > 1, above, 0.05 + 0.5 * z))
-        values: list[float] = z.tolist()
-        return {name: to4(x, UNIT) if self.count else 0.0 for name, x in zip(FEATURES, values, strict=True)}
+        return {name: to4(float(x), UNIT) if self.count else 0.0 for name, x in zip(FEATURES, z, strict=True)}
 
 
 @lru_cache(None)
