@@ -40,7 +40,7 @@ type Worker struct {
 	deps     WorkerDeps
 	producer bus.Producer
 	member   bus.Consumer
-	refused  *telemetry.Limiter // the line about alerts that the broker will never take
+	refused  *telemetry.Limiter // the line about records that the broker does not take
 	lost     prometheus.Counter
 	stats    *prometheus.Desc
 
@@ -59,7 +59,7 @@ const (
 func NewWorker(o WorkerOptions, deps WorkerDeps) (_ *Worker, err error) {
 	w := &Worker{
 		options: o, deps: deps, refused: telemetry.NewLimiter(time.Minute), partitions: map[int32]*RemoteDetector{},
-		lost:  prometheus.NewCounter(prometheus.CounterOpts{Name: "netlyra_detect_refused_total", Help: "Revisions of alerts that the broker will never take."}),
+		lost:  prometheus.NewCounter(prometheus.CounterOpts{Name: "netlyra_detect_refused_total", Help: "Alerts and checkpoints that the broker will never take."}),
 		stats: prometheus.NewDesc("netlyra_detect_total", "What the detectors of all partitions have done since the start, by kind.", []string{"kind"}, nil),
 	}
 	if _, err := NewRemoteDetector(o.Remote, RemoteDeps{}); err != nil { // so that wrong options are known at once
@@ -218,16 +218,7 @@ func (s alertsTo) Send(ctx context.Context, alerts []models.Alert) error {
 		a := alerts[i]
 		records[i] = bus.Record{Topic: bus.TopicAlerts, Key: a.ID, Value: bus.Alert{Alert: &a}}
 	}
-	for i, err := range s.w.deps.Broker.Deliver(ctx, records) {
-		switch {
-		case errors.Is(err, bus.ErrRecord):
-			s.w.lost.Inc()
-			s.w.refused.Log(ctx, s.w.deps.Log, slog.LevelError, "alert cannot be published", slog.String("id", alerts[i].ID), slog.Any("error", err))
-		case err != nil:
-			return err
-		}
-	}
-	return nil
+	return s.w.deliver(ctx, records)
 }
 
 func (alertsTo) Flush(context.Context) error { return nil }
@@ -236,7 +227,37 @@ func (alertsTo) Flush(context.Context) error { return nil }
 type checkpointsTo struct{ w *Worker }
 
 func (c checkpointsTo) Save(ctx context.Context, sensor string, b []byte) error {
-	return errors.Join(c.w.deps.Broker.Deliver(ctx, []bus.Record{{Topic: bus.TopicState, Key: sensor, Value: bus.Blob(bytes.Clone(b))}})...)
+	return c.w.deliver(ctx, []bus.Record{{Topic: bus.TopicState, Key: sensor, Value: bus.Blob(bytes.Clone(b))}})
+}
+
+const againAfter = 2 * time.Second // for what the broker has refused, as it does while the user may not write to the topic
+
+// deliver returns when the broker has all records, but for those that it will never take: they are counted, and the rest goes on without them.
+func (w *Worker) deliver(ctx context.Context, records []bus.Record) error {
+	for {
+		var again []bus.Record
+		for i, err := range w.deps.Broker.Deliver(ctx, records) {
+			switch {
+			case err == nil:
+				continue
+			case ctx.Err() != nil, errors.Is(err, bus.ErrClosed):
+				return err
+			case errors.Is(err, bus.ErrRecord):
+				w.lost.Inc()
+			default:
+				again = append(again, records[i])
+			}
+			w.refused.Log(ctx, w.deps.Log, slog.LevelError, "the broker refuses a record", slog.String("topic", string(records[i].Topic)), slog.String("key", records[i].Key), slog.Any("error", err))
+		}
+		if records = again; len(records) == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(againAfter):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (c *RemoteCounts) add(o RemoteCounts) {
