@@ -82,6 +82,7 @@ type RemoteDetector struct {
 	codec   *takeoverCodec
 	streams map[string]*stream
 	at      int64 // offset of the record behind the last one read
+	failed  error // of Take: a slot may have been judged whose alerts are not kept
 	counts  counters
 	lines   struct{ unusable, started, missing, second, unread, refused *telemetry.Limiter }
 }
@@ -164,8 +165,12 @@ func (d *RemoteDetector) Begin(ctx context.Context, latest map[string][]byte) (f
 	return from, nil
 }
 
-// End writes what has been judged since the last checkpoints, so that a successor has little to judge again.
+// End writes what has been judged since the last checkpoints, so that a successor has little to judge again. After an error of Take it writes nothing, and
+// returns that: a checkpoint might be behind alerts that are not kept.
 func (d *RemoteDetector) End(ctx context.Context) error {
+	if d.failed != nil {
+		return fmt.Errorf("detector: no checkpoint is written after an error: %w", d.failed)
+	}
 	for _, sensor := range slices.Sorted(maps.Keys(d.streams)) {
 		if s := d.streams[sensor]; s.slots > 0 {
 			if err := d.save(ctx, s); err != nil {
@@ -178,8 +183,11 @@ func (d *RemoteDetector) End(ctx context.Context) error {
 
 // Take takes the next record. It returns when the alerts of the slot that it completes are sent.
 func (d *RemoteDetector) Take(ctx context.Context, e Entry) error {
-	if err := d.take(ctx, &e); err != nil {
-		return fmt.Errorf("detector: %w", err)
+	if d.failed == nil {
+		d.failed = d.take(ctx, &e)
+	}
+	if d.failed != nil {
+		return fmt.Errorf("detector: %w", d.failed)
 	}
 	return nil
 }

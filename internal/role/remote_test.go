@@ -482,6 +482,37 @@ func TestARemoteDetectorEndsInOrder(t *testing.T) {
 	}
 }
 
+// A detector that could not hand on an alert, and is asked to end in order, writes no checkpoint: its successor judges that slot again.
+func TestNoCheckpointIsWrittenAfterAnError(t *testing.T) {
+	var entries []Entry
+	for _, r := range records(t, "a", 1, sampleSlots(t)) {
+		entries = append(entries, Entry{Sensor: "a", Record: r})
+	}
+	whole := newPartition(t, 1, slices.Clone(entries))
+	whole.run(1<<30, 0)
+	p := newPartition(t, 1, slices.Clone(entries))
+	first := p.detector(1 << 30)
+	p.begin(first)
+	refused := 0
+	for _, e := range p.entries {
+		if p.steps = -1; len(p.sent) > 3 {
+			p.steps = 0 // no alert is taken any more
+		}
+		if err := first.Take(t.Context(), e); err != nil {
+			refused++
+		}
+	}
+	saved := len(p.history["a"])
+	p.kept, p.sent, p.steps = append(p.kept, p.sent...), nil, -1
+	if err := first.End(t.Context()); !errors.Is(err, errKilled) || refused < 2 || len(p.history["a"]) != saved {
+		t.Errorf("%v, %d records refused, %d checkpoints, %d before", err, refused, len(p.history["a"]), saved)
+	}
+	p.run(1<<30, 0)
+	if d := diff.Diff(revisions(t, whole.kept), revisions(t, p.kept)); d != "" {
+		t.Errorf("(-never an error +after one)\n%.3000s", d)
+	}
+}
+
 // While records are missing, and between two starts of a sensor, nobody watches: an incident goes on behind it. The counts of another start begin
 // anew.
 func TestAnIncidentGoesOnBehindAPause(t *testing.T) {
