@@ -28,7 +28,7 @@ type load struct {
 	rows    int // of slots
 }
 
-// publishable reads a capture, up to a million packets, as records of packets or of slots.
+// publishable reads a capture, up to some 200,000 packets, as records of packets or of slots.
 func publishable(b *testing.B, slots bool) (l load) {
 	b.Helper()
 	f, err := capture.OpenFile(*captureFile, capture.FileOptions{})
@@ -51,7 +51,7 @@ func publishable(b *testing.B, slots bool) (l load) {
 					}
 				}
 			}
-			if l.packets > 1_000_000 {
+			if l.packets > 200_000 {
 				stop()
 			}
 			return nil

@@ -34,16 +34,20 @@ type stream struct {
 	renewing atomic.Bool // the client's records go to the next one
 
 	againMu sync.Mutex
-	again   []parcel
+	again   []*parcel
 }
 
 // parcel is a record with what is to be done once its fate is known.
 type parcel struct {
-	record *kgo.Record
+	record kgo.Record
+	stream *stream
 	size   int
 	count  int
 	done   func(error) // nil: nobody waits
 }
+
+// settle is called when the fate of the record is known.
+func (p *parcel) settle(_ *kgo.Record, err error) { p.stream.settle(p, err) }
 
 func newStream(b *Bus, s spec) *stream {
 	bound := b.options.TopicBytes[s.topic]
@@ -62,19 +66,20 @@ func (s *stream) options() []kgo.Opt {
 }
 
 // parcels makes the records of a value.
-func (s *stream) parcels(r *bus.Record) (ps []parcel, size int, err error) {
+func (s *stream) parcels(r *bus.Record) (ps []*parcel, size int, err error) {
 	pieces, err := pieces(r)
 	if err != nil {
 		return nil, 0, err
 	}
-	ps = make([]parcel, len(pieces))
+	key := []byte(r.Key)
+	ps = make([]*parcel, len(pieces))
 	for i, p := range pieces {
 		headers := s.headers
 		if p.headers != nil {
 			headers = append(slices.Clip(headers), p.headers...)
 		}
-		n := len(r.Key) + len(p.data) + recordOverhead
-		ps[i] = parcel{record: &kgo.Record{Topic: string(s.spec.topic), Key: []byte(r.Key), Value: p.data, Headers: headers}, size: n, count: p.count}
+		n := len(key) + len(p.data) + recordOverhead
+		ps[i] = &parcel{record: kgo.Record{Topic: string(s.spec.topic), Key: key, Value: p.data, Headers: headers}, stream: s, size: n, count: p.count}
 		size += n
 	}
 	return ps, size, nil
@@ -84,7 +89,7 @@ func (s *stream) parcels(r *bus.Record) (ps []parcel, size int, err error) {
 var errRenewing = errors.New("kafka: the topic is being opened anew")
 
 // send hands records for which there is room to the client; if it fails, the room is given back. It waits while the client is being replaced, if it may.
-func (s *stream) send(ps []parcel, wait bool) (err error) {
+func (s *stream) send(ps []*parcel, wait bool) (err error) {
 	defer func() {
 		if err != nil {
 			for i := range ps {
@@ -125,12 +130,10 @@ func (s *stream) lock(wait bool) error {
 	}
 }
 
-func (s *stream) produce(p parcel) {
-	s.client.Produce(context.Background(), p.record, func(_ *kgo.Record, err error) { s.settle(p, err) })
-}
+func (s *stream) produce(p *parcel) { s.client.Produce(context.Background(), &p.record, p.settle) }
 
-// settle is called when the fate of a record is known.
-func (s *stream) settle(p parcel, err error) {
+// settle keeps a record for the next client, or gives its room back.
+func (s *stream) settle(p *parcel, err error) {
 	if gone := errors.Is(err, kerr.UnknownTopicID); gone || err != nil && s.renewing.Load() {
 		s.againMu.Lock()
 		s.again = append(s.again, p)

@@ -12,7 +12,9 @@ type room struct {
 
 	mu    sync.Mutex
 	used  int
-	since time.Time     // the broker has taken something, or there was nothing to take
+	moves uint64        // rises when the broker takes something, and when there is something to take again
+	seen  uint64        // moves when waiting was asked last that found it changed
+	since time.Time     // when that was
 	full  time.Time     // something was refused
 	freed chan struct{} // closed when bytes are given back; nil: nobody waits
 }
@@ -33,7 +35,7 @@ func (r *room) fits(n int) bool { return r.used == 0 || r.used+n <= r.bound }
 
 func (r *room) add(n int) {
 	if r.used == 0 {
-		r.since = time.Now()
+		r.moves++
 	}
 	r.used += n
 }
@@ -68,7 +70,7 @@ func (r *room) give(n int, taken bool) {
 	defer r.mu.Unlock()
 	r.used -= n
 	if taken {
-		r.since = time.Now()
+		r.moves++
 	}
 	if r.freed != nil {
 		close(r.freed)
@@ -76,10 +78,14 @@ func (r *room) give(n int, taken bool) {
 	}
 }
 
-// waiting is how long the broker has taken nothing of what there is for it, and whether something was refused lately for want of room.
+// waiting is for how long the broker is known to have taken nothing of what there is for it, and whether something was refused lately for want of room. It is to
+// be asked again and again: nobody looks at a clock for each record.
 func (r *room) waiting(now time.Time) (d time.Duration, full bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.moves != r.seen {
+		r.seen, r.since = r.moves, now
+	}
 	if r.used > 0 {
 		d = now.Sub(r.since)
 	}
