@@ -98,6 +98,26 @@ func TestRecordsThatABrokerRefuses(t *testing.T) {
 	must(t, deliver(patient(t), b, alert("a", 3)))
 }
 
+// A client that a broker gives no number to, as one that has just started may, fails for good; what waits goes to the next one, in order.
+func TestAClientThatFails(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(1, topics()...))
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: kerr.UnknownServerError, Count: 2})
+	b, lines := logged(t, kafka.Options{Brokers: c.ListenAddrs()})
+	p := producer(t, b)
+	ctx := patient(t)
+	for rev := range int64(100) {
+		must(t, p.Produce(ctx, alert("a", rev+1)))
+	}
+	must(t, b.Deliver(ctx, alert("a", 101)))
+	if diff := cmp.Diff(map[string][]int64{"a": sequence(101)}, kept(t, c.ListenAddrs()[0], 101)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if d := b.Drops(); len(d) != 0 {
+		t.Errorf("drops %+v", d)
+	}
+	lines.check(t, kafka.BrokerSlow)
+}
+
 // What there is no time for at the end is counted.
 func TestWhatIsLeftAtTheEndIsCounted(t *testing.T) {
 	b, err := kafka.New(kafka.Options{Brokers: []string{unused(t)}, Drain: time.Millisecond}, kafka.Deps{Log: discard()})

@@ -91,6 +91,10 @@ func (b *Bus) refused(t bus.Topic, err error) {
 	b.note(Problem{TopicRefused, "The broker has refused records of " + string(t) + ", which are lost: let the user write to the topic, or correct the topic's limits"}, err)
 }
 
+func (b *Bus) untaken(t bus.Topic, err error) {
+	b.note(Problem{BrokerSlow, "The broker does not take records of " + string(t) + " now, and they wait: look at its log"}, err)
+}
+
 func (b *Bus) unread(t bus.Topic, err error) {
 	b.note(Problem{TopicRefused, "The broker does not let " + string(t) + " be read: let the user read the topic and join the group"}, err)
 }

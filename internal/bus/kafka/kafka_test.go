@@ -186,3 +186,42 @@ func (l *lines) check(t testing.TB, code string) {
 		t.Errorf("%s was logged %d times:\n%s", code, n, l.text.String())
 	}
 }
+
+// kept are the revisions of each incident that the broker has, in its order, as a client of its own reads them: until there are n, and there is no more.
+func kept(t testing.TB, addr string, n int) map[string][]int64 {
+	t.Helper()
+	c := client(t, addr, kgo.ConsumeTopics(string(bus.TopicAlerts)), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	ctx := patient(t)
+	out := map[string][]int64{}
+	for read := 0; ; {
+		wait := ctx
+		if read >= n { // what comes now is too much
+			var stop context.CancelFunc
+			wait, stop = context.WithTimeout(ctx, time.Second)
+			defer stop()
+		}
+		fetches := c.PollFetches(wait)
+		fetches.EachRecord(func(r *kgo.Record) {
+			a, err := bus.DecodeAlert(r.Value)
+			if err != nil || string(r.Key) != a.ID {
+				t.Errorf("key %q: %v", r.Key, err)
+				return
+			}
+			out[a.ID] = append(out[a.ID], a.Rev)
+			read++
+		})
+		switch {
+		case ctx.Err() != nil:
+			t.Fatalf("the broker has %d alerts of %d", read, n)
+		case wait.Err() != nil:
+			return out
+		}
+	}
+}
+
+func sequence(n int64) (out []int64) {
+	for i := range n {
+		out = append(out, i+1)
+	}
+	return out
+}

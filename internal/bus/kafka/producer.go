@@ -31,7 +31,8 @@ type stream struct {
 	mu       sync.RWMutex // held for writing while the client is made or replaced
 	client   *kgo.Client  // nil until there is something to produce
 	ended    bool
-	renewing atomic.Bool // the client's records go to the next one
+	renewing atomic.Bool  // the client's records go to the next one
+	renewed  atomic.Int64 // when that was last, in nanoseconds since 1970
 
 	againMu sync.Mutex
 	again   []*parcel
@@ -132,14 +133,15 @@ func (s *stream) lock(wait bool) error {
 
 func (s *stream) produce(p *parcel) { s.client.Produce(context.Background(), &p.record, p.settle) }
 
-// settle keeps a record for the next client, or gives its room back.
+// settle gives a record's room back, or keeps it for the next client.
 func (s *stream) settle(p *parcel, err error) {
-	if gone := errors.Is(err, kerr.UnknownTopicID); gone || err != nil && s.renewing.Load() {
+	if err != nil && (s.renewing.Load() || !final(err)) {
 		s.againMu.Lock()
 		s.again = append(s.again, p)
+		first := len(s.again) == 1 // all that follow fare the same
 		s.againMu.Unlock()
-		if gone { // all that follow fare the same
-			s.bus.wake()
+		if first && !s.renewing.Load() {
+			s.failed(err)
 		}
 		return
 	}
@@ -156,6 +158,30 @@ func (s *stream) settle(p *parcel, err error) {
 	}
 }
 
+// failed has the client replaced: at once, unless that was done a moment ago.
+func (s *stream) failed(err error) {
+	if !errors.Is(err, kerr.UnknownTopicID) {
+		s.bus.untaken(s.spec.topic, err)
+	}
+	if time.Since(time.Unix(0, s.renewed.Load())) > checkAgain {
+		s.bus.wake()
+	}
+}
+
+// final says whether an error is the last word on a record: the broker does not take it, or there is no time left. Every other is a matter of the client, which does
+// not get over it: its topic was made anew, or the broker, while it started, gave it no number as a producer.
+func final(err error) bool {
+	for _, last := range []error{
+		kgo.ErrClientClosed, kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp, kerr.PolicyViolation,
+		kerr.TopicAuthorizationFailed, kerr.ClusterAuthorizationFailed, kerr.InvalidTopicException,
+	} {
+		if errors.Is(err, last) {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *stream) open() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,10 +193,19 @@ func (s *stream) open() error {
 	return err
 }
 
-const renewWait = 5 * time.Second // for the fate of records whose client has been closed: it needs no broker
+const closeWait = 5 * time.Second // for the fate of records whose client has been closed: it needs no broker
 
-// renew goes on with a new client, whose topic is a new one under the same name: what waits goes to it, in order. A client stays with the topic that it
-// has seen first: with kerr.UnknownTopicID it refuses everything for another one.
+// close closes the client, and waits until all records that it had are settled or kept.
+func (s *stream) close() {
+	s.client.Close()
+	for deadline := time.Now().Add(closeWait); s.pending.Load() > int64(s.waiting()) && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// renew goes on with a new client, where the topic is a new one under the same name, or the client has failed: what waits goes to the new one, in order. A
+// client stays with the topic that it has seen first: with kerr.UnknownTopicID it refuses everything for another one. A record whose fate the old client did
+// not know may come twice, with the same id and rev.
 func (s *stream) renew() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,10 +213,8 @@ func (s *stream) renew() error {
 		return nil
 	}
 	s.renewing.Store(true)
-	s.client.Close()
-	for deadline := time.Now().Add(renewWait); s.pending.Load() > int64(s.waiting()) && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
+	s.renewed.Store(time.Now().UnixNano())
+	s.close()
 	s.renewing.Store(false)
 	client, err := kgo.NewClient(s.options()...)
 	if err != nil {
@@ -213,7 +246,7 @@ func (s *stream) end(ctx context.Context) {
 		return
 	}
 	_ = s.client.Flush(ctx) // what is left is counted when the client closes
-	s.client.Close()
+	s.close()
 	s.againMu.Lock()
 	again := s.again
 	s.again = nil
