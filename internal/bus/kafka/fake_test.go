@@ -108,7 +108,7 @@ func TestAClientThatFails(t *testing.T) {
 	for rev := range int64(100) {
 		must(t, p.Produce(ctx, alert("a", rev+1)))
 	}
-	must(t, b.Deliver(ctx, alert("a", 101)))
+	must(t, deliver(ctx, b, alert("a", 101)))
 	if diff := cmp.Diff(map[string][]int64{"a": sequence(101)}, kept(t, c.ListenAddrs()[0], 101)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
