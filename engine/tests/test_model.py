@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from engine.features import FEATURES, address, distinct, fold
-from engine.model import Learner, Scaler, Sight, log2, spread, to4
+from engine.model import LOG2, Learner, Scaler, Sight, spread, to4
 from river import anomaly
 
 from engine import model
@@ -46,12 +46,10 @@ def test_surprise_is_what_its_splits_contribute() -> None:
 
 
 def test_log2_is_the_same_everywhere() -> None:
-    for n in range(
-        1, 2 * model.WINDOW + 3
-    ):  # 2**(whole + 1/UNIT) is exact enough: no power is that near to a whole number
+    for n in range(1, 2 * model.WINDOW + 3):  # none is so near to a whole number that a library's last bit counts
         exact = math.log2(n) * model.UNIT
-        assert log2(n) <= exact < log2(n) + 1
-        assert n & (n - 1) == 0 or 1e-4 < exact - log2(n) < 1 - 1e-4
+        assert LOG2[n] <= exact < LOG2[n] + 1
+        assert n & (n - 1) == 0 or 1e-4 < exact - LOG2[n] < 1 - 1e-4
 
 
 def test_distinct_is_exact_for_few_and_good_for_many() -> None:

@@ -240,12 +240,14 @@ def main(**options: Any) -> None:
 
     FILE - is standard input. Exit status: 0 all judged, 1 failed, 2 wrong usage, 3 the stream was damaged or cut off.
     """
-    from .kafka import follow  # which needs what is above
-
     if bool(options["file"]) == bool(options["brokers"]):
         raise click.UsageError("FILE or --brokers, one of them")
     try:
-        sys.exit((run if options["file"] else follow)(SimpleNamespace(**options)))
+        if options["brokers"]:
+            from .kafka import follow  # which needs what is above
+
+            sys.exit(follow(SimpleNamespace(**options)))
+        sys.exit(run(SimpleNamespace(**options)))
     except BrokenPipeError:  # nobody reads on; the state stays as it was saved last
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except (OSError, ValueError) as error:

@@ -7,7 +7,6 @@ mean over the trees of log2 of how much emptier a point's cell is than if the wi
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ SAMPLE, MEMORY = 2048, 131_072  # points in the scaler's sample, and those back 
 TAIL_BINS, RANK_BINS, PER_BIT, LEAST_BITS = 256, 4096, 64, -16  # of a feature's tail; of the ranks of evidence
 BLOCK, DAY = 600 * SECOND, 86_400 * SECOND  # an incident takes a block at least
 MAX_KEPT = 1 << 16  # scores of another model
+LOG2: Any = [math.floor(math.log2(n or 1) * UNIT) for n in range(2 * WINDOW + 3)]  # in UNITs, rounded down
 LINE = 0.8  # the score at which there is an alert
 
 
@@ -71,12 +71,6 @@ class Scaler:
         return {name: to4(float(x), UNIT) if self.count else 0.0 for name, x in zip(FEATURES, z, strict=True)}
 
 
-@lru_cache(None)
-def log2(n: int) -> int:
-    """The logarithm of n >= 1 in UNITs, rounded down."""
-    return math.floor(math.log2(n) * UNIT)
-
-
 def surprise(forest: Any, x: dict[str, float]) -> tuple[float, dict[str, float]]:
     """The surprise of a point in bits, from River's own nodes, and what the splits on each feature contribute to it.
 
@@ -85,11 +79,13 @@ def surprise(forest: Any, x: dict[str, float]) -> tuple[float, dict[str, float]]
     total, fewest, share = 0, 0.1 * forest.window_size, UNIT * len(forest.trees)
     credit = dict.fromkeys(FEATURES, 0)
     for node in forest.trees:
-        depth, total = 0, total + log2(2 * forest.window_size + 2) - log2(2 * node.r_mass + 1)
+        depth, here = 0, LOG2[2 * node.r_mass + 1]
+        total += LOG2[2 * forest.window_size + 2] - here
         while depth < forest.height and node.r_mass >= fewest:  # a walk ends where River's does
-            depth, split, before = depth + 1, node.feature, node.r_mass
+            depth, split, before = depth + 1, node.feature, here
             node = node.children[x[split] >= node.threshold]
-            credit[split] += log2(2 * before + 1) - log2(2 * node.r_mass + 1) - UNIT
+            here = LOG2[2 * node.r_mass + 1]
+            credit[split] += before - here - UNIT
     return (total + sum(credit.values())) / share, {name: bits / share for name, bits in credit.items()}
 
 
