@@ -17,7 +17,7 @@ SLOT, SECOND = 40_000, 1_000_000  # microseconds
 HALF = 10  # seconds: the window is the half of it that runs and the one before, 10 to 20 s
 EXACT, BITS = 192, 8192  # distinct values in a half from which on they are not counted exactly; bits to count them with
 LEAST, MOST = 3, 512  # packets without which a second says nothing; addresses of a role judged in it, by their hashes
-MAX_HELD = 1 << 16  # addresses of a role in a half, and distinct values of one
+MAX_HELD = 1 << 16  # addresses of a role in a half, and peers of one
 WORD = (1 << 64) - 1
 FEATURES = {  # name: unit, the largest value that is told apart, whether it spreads over decades; in River's order
     "byte_rate": ("bytes/s", 1.25e9, True),
@@ -127,11 +127,11 @@ class Windows:
             self.now, self.number = {}, second.half
         for i in np.flatnonzero(new + through).tolist():
             if len(self.now) < MAX_HELD or known[i] in self.now:
-                half = self.now.setdefault(known[i], Half())
+                half = self.now.get(known[i]) or self.now.setdefault(known[i], Half())
                 half.opened += int(new[i])
                 half.completed += int(through[i])
         for *ends, _, port, proto in second.opened:
-            if (half := self.now.get(ends[self.role])) and max(len(half.peers), len(half.ports)) < MAX_HELD:
+            if (half := self.now.get(ends[self.role])) and len(half.peers) < MAX_HELD:
                 half.peers.add(address(ends[1 - self.role])[1])
                 half.ports.add(door(port, proto))
         moved = [(*address(known[i]), i) for i in np.flatnonzero(out + back >= LEAST).tolist()]
