@@ -26,17 +26,20 @@ import (
 func unfilled() map[string]string {
 	const overload = "only when the analysis is behind its packets; internal/pipeline"
 	return map[string]string{
-		"/api/v1/series drops":                  "only an interface loses packets; internal/pipeline, TestTheSeriesHasLosses",
-		"/api/v1/stats interfaces.dropped":      "likewise; internal/capture, TestLiveDropsAddUp",
-		"/api/v1/stats detector.releases":       "after half an hour of an anomaly; internal/detect",
-		"/api/v1/stats connections.unstored":    overload,
-		"/api/v1/stats alerts.dropped":          "only when the database fails; cmd/netlyra, TestTerminateWithALockedDatabase",
-		"/api/v1/stats detector.actual_per_day": "what is learned raises nothing in its first hours; internal/bench",
-		"/api/v1/stats detector.learned_alerts": "likewise",
-		"/api/v1/stats drops.count":             overload,
-		"/api/v1/health sandbox.capabilities":   "only a program that watches an interface keeps one; cmd/netlyra, TestSandbox",
-		"/api/v1/health sandbox.missing":        "only where the kernel has not all of it; internal/sandbox, TestStatusSaysWhatIsMissing",
-		"/api/v1/exceptions next":               "there are 500 exceptions at most: they are one page, in the form of every list",
+		"/api/v1/series drops":                     "only an interface loses packets; internal/pipeline, TestTheSeriesHasLosses",
+		"/api/v1/stats interfaces.dropped":         "likewise; internal/capture, TestLiveDropsAddUp",
+		"/api/v1/stats detector.releases":          "after half an hour of an anomaly; internal/detect",
+		"/api/v1/stats connections.unstored":       overload,
+		"/api/v1/stats alerts.dropped":             "only when the database fails; cmd/netlyra, TestTerminateWithALockedDatabase",
+		"/api/v1/stats detector.actual_per_day":    "what is learned raises nothing in its first hours; internal/bench",
+		"/api/v1/stats detector.learned_alerts":    "likewise",
+		"/api/v1/stats drops.count":                overload,
+		"/api/v1/health sandbox.capabilities":      "only a program that watches an interface keeps one; cmd/netlyra, TestSandbox",
+		"/api/v1/health sandbox.missing":           "only where the kernel has not all of it; internal/sandbox, TestStatusSaysWhatIsMissing",
+		"/api/v1/sensors next":                     "all sensors are one page, in the form of every list",
+		"/api/v1/sensors items.lost":               "only an interface loses packets; internal/role, TestSignsOfAFleet",
+		"/api/v1/sensors items.interfaces.dropped": "likewise; internal/capture, TestLiveDropsAddUp",
+		"/api/v1/exceptions next":                  "there are 500 exceptions at most: they are one page, in the form of every list",
 	}
 }
 
@@ -56,6 +59,7 @@ func TestEveryPromisedFieldIsFilled(t *testing.T) {
 		var st models.Stats
 		p.get("api/v1/stats", &st)
 		cover(p, doc, seen, "/api/v1/stats", "api/v1/stats")
+		cover(p, doc, seen, "/api/v1/sensors", "api/v1/sensors")
 		return len(st.Interfaces) == 1 && st.Interfaces[0].Link == "ended"
 	})
 	p.get("api/v1/health", &health)
@@ -122,6 +126,7 @@ func TestEveryPromisedFieldIsFilled(t *testing.T) {
 	live.await("live connections with rates and an incident", func() bool {
 		cover(live, doc, seen, "/api/v1/connections", "api/v1/connections?live=true&limit=500")
 		cover(live, doc, seen, "/api/v1/health", "api/v1/health")
+		cover(live, doc, seen, "/api/v1/sensors", "api/v1/sensors")
 		return seen["/api/v1/connections items.rate_up"] && seen["/api/v1/connections items.rate_down"] && seen["/api/v1/connections total"]
 	})
 	time.Sleep(3 * time.Second) // of the sample's time: the columns are those of several messages
