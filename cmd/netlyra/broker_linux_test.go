@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"regexp"
@@ -149,12 +148,20 @@ func TestPublishedToKafka(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	expected := sumsOfSlots(t, emitted)
-	last := lastSlot(t, emitted)
+	last := expected[len(expected)-1].slot
+	decoder, err := bus.NewSlotDecoder()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var slots bytes.Buffer
+	var record bus.SlotRecord
 	readTopic(t, b, bus.TopicSlots, func(r bus.Record) bool {
 		e, _ := r.Value.(bus.Encoded)
 		slots.Write(e.Data)
-		return e.Kind == bus.SlotConnections && lastSlot(t, string(e.Data)) == last
+		if err := decoder.Decode(e.Data, &record); err != nil {
+			t.Fatal(err)
+		}
+		return record.Slot == last && record.Part+1 == record.Parts
 	})
 	if d := cmp.Diff(untilEmpty(expected), untilEmpty(sumsOfSlots(t, slots.String())), cmp.AllowUnexported(sums{})); d != "" {
 		t.Errorf("slots (-want +got)\n%.2000s", d)
@@ -217,26 +224,6 @@ func untilEmpty(all []sums) []sums {
 		all = all[:len(all)-1]
 	}
 	return all
-}
-
-// lastSlot is the number of the last slot of a stream.
-func lastSlot(t *testing.T, stream string) (n int64) {
-	t.Helper()
-	r, err := bus.NewSlotReader(strings.NewReader(stream))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	for {
-		s, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return n
-		}
-		if err != nil {
-			return n // a part of a slot
-		}
-		n = s.N
-	}
 }
 
 // The broker may be absent when a sensor starts, and end while it runs: detection, storage and the page go on, health says what is wrong, and what was stored

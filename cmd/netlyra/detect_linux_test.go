@@ -2,19 +2,17 @@ package main
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"maps"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 
 	"netlyra/internal/bus"
 	"netlyra/internal/bus/kafka/kafkatest"
 	"netlyra/internal/detect"
+	"netlyra/internal/models"
 )
 
 // worker is a running `netlyra detect`.
@@ -57,30 +55,13 @@ func attacked(t *testing.T, seed int, families string) string {
 // unfinished are the last revisions of the alerts of a stream that may go on: nothing is closed because it ends.
 func unfinished(t *testing.T, stream string, o detect.Options) lastOf {
 	t.Helper()
-	r, err := bus.NewSlotReader(strings.NewReader(stream))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	j, err := detect.NewJudge(o)
-	if err != nil {
-		t.Fatal(err)
-	}
 	all := lastOf{}
-	var acc detect.Accumulator
-	for {
-		s, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return all
+	judge(t, stream, o, func(alerts []models.Alert) {
+		for i := range alerts {
+			all.add(&alerts[i])
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		acc.Take(&s.Parts[0])
-		for _, a := range j.Slot(s.N, []*detect.Accumulator{&acc}, s.Received, s.Lost) {
-			all.add(&a)
-		}
-	}
+	})
+	return all
 }
 
 // Three sensors leave detection to others. One detector, and three of which one is killed while they judge and another is added, say what each sensor would have said

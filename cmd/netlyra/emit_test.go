@@ -181,35 +181,49 @@ func recordedSlots(t testing.TB, file string, workers int) (slots []models.Senso
 // judged are the last revisions of the alerts that a detector gives that knows nothing but a stream of slots.
 func judged(t *testing.T, stream string, o detect.Options) map[string]models.Alert {
 	t.Helper()
-	r, err := bus.NewSlotReader(strings.NewReader(stream))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	j, err := detect.NewJudge(o)
-	if err != nil {
-		t.Fatal(err)
-	}
 	final := map[string]models.Alert{}
 	keep := func(alerts []models.Alert) {
 		for _, a := range alerts {
 			final[a.ID] = a
 		}
 	}
+	keep(judge(t, stream, o, keep).Finish())
+	return final
+}
+
+// judge gives the revisions that a detector has of each slot of a stream to keep. Nothing is closed yet because the stream has ended.
+func judge(t *testing.T, stream string, o detect.Options, keep func([]models.Alert)) *detect.Judge {
+	t.Helper()
+	j, err := detect.NewJudge(o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var acc detect.Accumulator
+	eachSlot(t, stream, func(s *models.SensorSlot) {
+		acc.Take(&s.Parts[0])
+		keep(j.Slot(s.N, []*detect.Accumulator{&acc}, s.Received, s.Lost))
+	})
+	return j
+}
+
+// eachSlot gives each slot of a stream to do; it is valid until that returns.
+func eachSlot(t *testing.T, stream string, do func(*models.SensorSlot)) {
+	t.Helper()
+	r, err := bus.NewSlotReader(strings.NewReader(stream))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
 	for {
 		s, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		acc.Take(&s.Parts[0])
-		keep(j.Slot(s.N, []*detect.Accumulator{&acc}, s.Received, s.Lost))
+		do(s)
 	}
-	keep(j.Finish())
-	return final
 }
 
 // A detector elsewhere that reads the slots gives the same alerts as the one in the process.
@@ -470,19 +484,7 @@ func sumsOfPackets(t *testing.T, lines string) (all []sums) {
 
 func sumsOfSlots(t *testing.T, stream string) (all []sums) {
 	t.Helper()
-	r, err := bus.NewSlotReader(strings.NewReader(stream))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	for {
-		slot, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	eachSlot(t, stream, func(slot *models.SensorSlot) {
 		p := &slot.Parts[0]
 		s := sums{slot: slot.N, epoch: slot.Epoch, arp: len(p.ARP)}
 		for i := range p.Conns {
@@ -502,5 +504,6 @@ func sumsOfSlots(t *testing.T, stream string) (all []sums) {
 			}
 		}
 		all = append(all, s)
-	}
+	})
+	return all
 }
