@@ -264,8 +264,12 @@ type Bus interface {
 	Producer() (Producer, error)
 	// Consumer joins a group. A group that nobody has joined before starts with the oldest record that is kept.
 	Consumer(group string, topics ...Topic) (Consumer, error)
+	// Tail reads what is produced from about now on, for who needs the present only: without a group, so that every caller sees every record. Commit does nothing.
+	Tail(topics ...Topic) (Consumer, error)
 	// Drops lists what was lost, by topic and reason; topics and reasons without losses are left out.
 	Drops() []models.Drop
 	// Close ends the bus: nothing is accepted any more. Consumers of a Memory go on to read what it still holds.
 	Close() error
+	// Done is closed when Close has been called.
+	Done() <-chan struct{}
 }

@@ -31,6 +31,8 @@ type Memory struct {
 	mu     sync.Mutex
 	topics map[Topic]*topicLog
 	closed bool
+	done   chan struct{} // closed with it
+	tails  int           // that were made
 
 	losses Losses
 }
@@ -53,6 +55,7 @@ func (p *partition) end() int64 { return p.base + int64(len(p.records)) }
 
 // group is a group's view of one topic.
 type group struct {
+	tail      bool              // it sees what is there, and keeps nothing
 	members   []*memoryConsumer // in the order they joined
 	position  []int64           // by partition: what Poll returns next
 	committed []int64           // by partition
@@ -62,7 +65,7 @@ type group struct {
 func NewMemory(o MemoryOptions) *Memory {
 	o.BufferBytes = cmp.Or(o.BufferBytes, 64<<20)
 	o.Partitions = cmp.Or(o.Partitions, 1)
-	m := &Memory{opts: o, topics: map[Topic]*topicLog{}}
+	m := &Memory{opts: o, topics: map[Topic]*topicLog{}, done: make(chan struct{})}
 	for _, t := range Topics() {
 		m.topics[t] = &topicLog{
 			parts:  make([]partition, o.Partitions),
@@ -87,6 +90,18 @@ func (m *Memory) Producer() (Producer, error) {
 func (m *Memory) Consumer(name string, topics ...Topic) (Consumer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.join(name, topics, false)
+}
+
+// Tail implements Bus. It holds no producer up: what has been trimmed before it was read is not seen.
+func (m *Memory) Tail(topics ...Topic) (Consumer, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tails++
+	return m.join(fmt.Sprint("\x00tail ", m.tails), topics, true) // no group has such a name
+}
+
+func (m *Memory) join(name string, topics []Topic, tail bool) (Consumer, error) {
 	if m.closed {
 		return nil, ErrClosed
 	}
@@ -96,7 +111,7 @@ func (m *Memory) Consumer(name string, topics ...Topic) (Consumer, error) {
 		}
 	}
 	c := &memoryConsumer{
-		bus: m, group: name, topics: slices.Clone(topics),
+		bus: m, group: name, topics: slices.Clone(topics), tail: tail,
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	for _, t := range topics {
@@ -117,12 +132,16 @@ func (m *Memory) Close() error {
 		return nil
 	}
 	m.closed = true
+	close(m.done)
 	for t := range maps.Values(m.topics) {
 		t.wakeProducers()
 		t.wakeConsumers()
 	}
 	return nil
 }
+
+// Done implements Bus.
+func (m *Memory) Done() <-chan struct{} { return m.done }
 
 // add appends r if there is room. The caller holds the lock.
 func (m *Memory) add(r Record) bool {
@@ -164,9 +183,13 @@ func (t *topicLog) wakeConsumers() {
 func (t *topicLog) join(c *memoryConsumer) {
 	g := t.groups[c.group]
 	if g == nil {
-		g = &group{position: make([]int64, len(t.parts)), committed: make([]int64, len(t.parts))}
+		g = &group{tail: c.tail, position: make([]int64, len(t.parts)), committed: make([]int64, len(t.parts))}
 		for i := range t.parts {
-			g.position[i], g.committed[i] = t.parts[i].base, t.parts[i].base
+			from := t.parts[i].base
+			if c.tail {
+				from = t.parts[i].end()
+			}
+			g.position[i], g.committed[i] = from, from
 		}
 		t.groups[c.group] = g
 	}
@@ -179,6 +202,9 @@ func (t *topicLog) leave(c *memoryConsumer) {
 	t.reassign(g, func() {
 		g.members = slices.DeleteFunc(g.members, func(m *memoryConsumer) bool { return m == c })
 	})
+	if c.tail {
+		delete(t.groups, c.group)
+	}
 }
 
 // reassign changes a group's members. A partition that gets another owner is read again from what was committed.
@@ -211,7 +237,9 @@ func (t *topicLog) trim() {
 		p := &t.parts[i]
 		low := p.end()
 		for g := range maps.Values(t.groups) {
-			low = min(low, g.committed[i])
+			if !g.tail {
+				low = min(low, g.committed[i])
+			}
 		}
 		n := int(low - p.base)
 		for _, r := range p.records[:n] {
@@ -299,6 +327,7 @@ type memoryConsumer struct {
 	bus    *Memory
 	group  string
 	topics []Topic
+	tail   bool
 	wake   chan struct{} // a token when there may be something to read
 	done   chan struct{}
 	closed bool // under bus.mu
@@ -350,6 +379,7 @@ func (t *topicLog) read(c *memoryConsumer, to []Record) []Record {
 			continue
 		}
 		p := &t.parts[i]
+		g.position[i] = max(g.position[i], p.base)
 		n := min(p.end()-g.position[i], int64(pollRecords-len(to)))
 		from := g.position[i] - p.base
 		to = append(to, p.records[from:from+n]...)
@@ -367,6 +397,9 @@ func (c *memoryConsumer) Commit(ctx context.Context) error {
 	}
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if c.tail {
+		return nil
 	}
 	for _, name := range c.topics {
 		t := c.bus.topics[name]

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,7 @@ func Run(t *testing.T, h Harness) {
 		{"each key in order", testOrder},
 		{"every group sees every record", testGroups},
 		{"members share a group", testMembers},
+		{"a tail sees what is new", testTail},
 		{"uncommitted records come again", testRedelivery},
 		{"commit covers what was polled and no more", testCommit},
 		{"poll waits", testPollWaits},
@@ -328,6 +330,49 @@ func testGroups(t *testing.T, h Harness) {
 	}
 }
 
+// testTail: who reads the tail sees nothing that was there before, and then everything in order, whoever else reads; it commits nothing, and holds nobody up when it has ended.
+func testTail(t *testing.T, h Harness) {
+	b, ctx := open(t, h), patient(t)
+	const before = 50
+	p := producer(t, b)
+	produce(ctx, t, p, "s", 0, before)
+	poll(ctx, t, consumer(t, b, "first", bus.TopicAlerts), before) // they are there
+	tail := func() bus.Consumer {
+		c, err := b.Tail(bus.TopicAlerts)
+		must(t, err)
+		return c
+	}
+	one, two := tail(), tail()
+	var last atomic.Int64
+	stop := make(chan struct{})
+	var producing sync.WaitGroup
+	producing.Go(func() {
+		for n := int64(before); ctx.Err() == nil; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+				must(t, p.Produce(ctx, numbered("s", n)))
+				last.Store(n)
+				time.Sleep(time.Millisecond)
+			}
+		}
+	})
+	for i, c := range []bus.Consumer{one, two} {
+		got := numbers(t, poll(ctx, t, c, 20))
+		if got[0] < before || !slices.Equal(got, sequence(got[0], got[0]+int64(len(got)))) {
+			t.Errorf("tail %d: %v", i, got)
+		}
+		must(t, c.Commit(ctx))
+		must(t, c.Close())
+	}
+	close(stop)
+	producing.Wait()
+	if n := int64(len(poll(ctx, t, consumer(t, b, "g", bus.TopicAlerts), before))); n == 0 || last.Load() < before {
+		t.Error("a group that joins later has nothing to read")
+	}
+}
+
 // testMembers: two members of a group read everything between them. While members join and leave a record may come
 // twice, but never does a key's record come for the first time after a later one.
 func testMembers(t *testing.T, h Harness) {
@@ -549,8 +594,14 @@ func testBusClose(t *testing.T, h Harness) {
 		waiting <- err
 	}()
 	produce(ctx, t, p, "s", 0, 10)
+	select {
+	case <-b.Done():
+		t.Error("done before the end")
+	default:
+	}
 	must(t, b.Close())
 	must(t, b.Close())
+	<-b.Done()
 	if err := <-waiting; !errors.Is(err, bus.ErrClosed) {
 		t.Errorf("the waiting poll: %v, want %v", err, bus.ErrClosed)
 	}

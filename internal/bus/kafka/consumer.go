@@ -22,10 +22,11 @@ const (
 	leaveWithin     = 2 * time.Second        // a broker that does not answer finds out by the session's time-out
 )
 
-// consumer is a member of a group.
+// consumer is a member of a group, or reads what is new.
 type consumer struct {
 	bus     *Bus
 	options []kgo.Opt
+	tail    bool            // there is no group
 	ctx     context.Context // ends with Close, or with the bus
 	stop    context.CancelFunc
 
@@ -36,14 +37,32 @@ type consumer struct {
 
 // Consumer joins a group, as soon as there is a broker. Partitions go to other members only between two calls of Poll.
 func (b *Bus) Consumer(group string, topics ...bus.Topic) (bus.Consumer, error) {
-	c, err := b.join(group, topics)
+	c, err := b.join(topics, grouped(group, b.options.Session))
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-func (b *Bus) join(group string, topics []bus.Topic, more ...kgo.Opt) (*consumer, error) {
+// Tail implements bus.Bus.
+func (b *Bus) Tail(topics ...bus.Topic) (bus.Consumer, error) {
+	c, err := b.join(topics, []kgo.Opt{kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd())})
+	if err != nil {
+		return nil, err
+	}
+	c.tail = true
+	return c, nil
+}
+
+// grouped are the options of a member of a group.
+func grouped(group string, session time.Duration) []kgo.Opt {
+	return []kgo.Opt{
+		kgo.ConsumerGroup(group), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.BlockRebalanceOnPoll(),
+		kgo.DisableAutoCommit(), kgo.SessionTimeout(session), kgo.HeartbeatInterval(session / 3), kgo.RebalanceTimeout(rebalanceWithin),
+	}
+}
+
+func (b *Bus) join(topics []bus.Topic, more []kgo.Opt) (*consumer, error) {
 	names := make([]string, len(topics))
 	for i, t := range topics {
 		if !slices.Contains(bus.Topics(), t) {
@@ -51,12 +70,7 @@ func (b *Bus) join(group string, topics []bus.Topic, more ...kgo.Opt) (*consumer
 		}
 		names[i] = string(t)
 	}
-	opts := append(slices.Clone(b.common),
-		kgo.ConsumerGroup(group), kgo.ConsumeTopics(names...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
-		kgo.FetchMaxWait(fetchWait), kgo.SessionTimeout(b.options.Session), kgo.HeartbeatInterval(b.options.Session/3), kgo.RebalanceTimeout(rebalanceWithin),
-	)
-	c := &consumer{bus: b, options: append(opts, more...)}
+	c := &consumer{bus: b, options: slices.Concat(b.common, []kgo.Opt{kgo.ConsumeTopics(names...), kgo.FetchMaxWait(fetchWait)}, more)}
 	c.ctx, c.stop = context.WithCancel(b.ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -198,10 +212,15 @@ func (c *consumer) Commit(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if c.tail {
+			return nil
+		}
 		err := c.client.CommitUncommittedOffsets(wait)
 		switch {
 		case err == nil, errors.Is(err, kerr.IllegalGeneration), errors.Is(err, kerr.UnknownMemberID), errors.Is(err, kerr.FencedInstanceID):
 			return nil
+		case wait.Err() == nil:
+			c.bus.uncommitted(err)
 		}
 		select {
 		case <-wait.Done():

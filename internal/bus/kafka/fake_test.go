@@ -8,11 +8,13 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +43,7 @@ func TestTopicsAreMade(t *testing.T) {
 	for topic, want := range map[bus.Topic]map[string]string{
 		bus.TopicPackets: {"cleanup.policy": "delete", "retention.ms": "60000"},
 		bus.TopicAlerts:  {"cleanup.policy": "compact,delete", "retention.ms": "2592000000"},
-		bus.TopicState:   {"cleanup.policy": "compact", "max.message.bytes": "16777216"},
+		bus.TopicState:   {"cleanup.policy": "compact", "max.message.bytes": "67108864"},
 	} {
 		eventually(t, string(topic)+" is not there", func() bool { return c.TopicInfo(string(topic)) != nil })
 		info := c.TopicInfo(string(topic))
@@ -96,6 +98,45 @@ func TestRecordsThatABrokerRefuses(t *testing.T) {
 	lines.check(t, kafka.TopicRefused)
 	refusal.Remove()
 	must(t, deliver(patient(t), b, alert("a", 3)))
+}
+
+// What cannot be read of the newest records is an error: a key that is missing would look like one that has none.
+func TestNewestRecordsThatCannotBeRead(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(2, topics()...))
+	b, _ := logged(t, kafka.Options{Brokers: c.ListenAddrs()})
+	for i := range 8 {
+		must(t, deliver(patient(t), b, state(fmt.Sprint("sensor-", i), "1")))
+	}
+	refusal := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: string(bus.TopicState), Err: kerr.TopicAuthorizationFailed, Count: -1})
+	if records, err := b.Newest(patient(t), bus.TopicState); !errors.Is(err, kerr.TopicAuthorizationFailed) {
+		t.Errorf("%d records, %v", len(records), err)
+	}
+	refusal.Remove()
+	if records, err := b.Newest(patient(t), bus.TopicState); err != nil || len(records) != 8 {
+		t.Errorf("%d records, %v", len(records), err)
+	}
+}
+
+// A group that may not commit reads on as soon as it may; until then it is said why it does not.
+func TestAGroupThatMayNotCommit(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(1, topics()...))
+	b, lines := logged(t, kafka.Options{Brokers: c.ListenAddrs()})
+	must(t, deliver(patient(t), b, alert("a", 1)))
+	reader := consumer(t, b, "console", bus.TopicAlerts)
+	if _, err := reader.Poll(patient(t)); err != nil {
+		t.Fatal(err)
+	}
+	refusal := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.GroupAuthorizationFailed, Count: -1})
+	committed := make(chan error, 1)
+	go func() { committed <- reader.Commit(patient(t)) }()
+	eventually(t, "nothing is said", func() bool {
+		return slices.ContainsFunc(b.Health(), func(p kafka.Problem) bool {
+			return p.Code == kafka.TopicRefused && strings.Contains(p.Message, "GROUP_AUTHORIZATION_FAILED")
+		})
+	})
+	refusal.Remove()
+	must(t, <-committed)
+	lines.check(t, kafka.TopicRefused)
 }
 
 // A client that a broker gives no number to, as one that has just started may, fails for good; what waits goes to the next one, in order.

@@ -99,6 +99,10 @@ func (b *Bus) unread(t bus.Topic, err error) {
 	b.note(Problem{TopicRefused, "The broker does not let " + string(t) + " be read: let the user read the topic and join the group"}, err)
 }
 
+func (b *Bus) uncommitted(err error) {
+	b.note(Problem{TopicRefused, "The broker does not keep how far this program has read, so nothing more is read: let the user commit offsets of the group"}, err)
+}
+
 func (b *Bus) malformed(t bus.Topic, err error) {
 	b.note(Problem{RecordsMalformed, "Records of " + string(t) + " cannot be read and are put into " + string(bus.TopicDLQ) + ": find out what writes them"}, err)
 }

@@ -235,6 +235,9 @@ func (b *Bus) Producer() (bus.Producer, error) {
 	return p, nil
 }
 
+// Done implements bus.Bus.
+func (b *Bus) Done() <-chan struct{} { return b.ctx.Done() }
+
 // Drops lists what was lost, by topic and reason: of what was produced and of what was read.
 func (b *Bus) Drops() []models.Drop { return b.losses.Drops() }
 

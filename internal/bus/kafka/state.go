@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -24,19 +25,19 @@ type Handover struct {
 	// falls into this partition, ordered by key. It returns the offset to begin with, or Committed. An error makes the member join anew. It is called by a
 	// goroutine of the bus while records of other partitions may be processed; ctx ends when the group takes the partition away again.
 	Assigned func(ctx context.Context, partition int32, checkpoints []bus.Record) (from int64, err error)
-	// Revoked is called when a partition is another member's, or nobody's: between two calls of Poll, after which there is nothing of it any more.
-	Revoked func(partition int32)
+	// Revoked is called when partitions are another member's, or nobody's: between two calls of Poll, after which there is nothing of them any more.
+	Revoked func(partitions []int32)
 }
 
 // Member joins a group that shares the partitions of one topic, as Consumer does, and takes part in handing them over. What a member has done of a partition is
 // in the checkpoints that it puts into TopicState; Commit is for who watches the group.
 func (b *Bus) Member(group string, t bus.Topic, h Handover) (bus.Consumer, error) {
 	revoked := func(_ context.Context, _ *kgo.Client, ps map[string][]int32) {
-		for _, p := range ps[string(t)] {
-			h.Revoked(p)
+		if own := ps[string(t)]; len(own) > 0 {
+			h.Revoked(own)
 		}
 	}
-	c, err := b.join(group, []bus.Topic{t},
+	c, err := b.join([]bus.Topic{t}, append(grouped(group, b.options.Session),
 		kgo.OnPartitionsRevoked(revoked), kgo.OnPartitionsLost(revoked),
 		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, from map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 			err := b.assign(ctx, t, from[string(t)], h)
@@ -44,7 +45,7 @@ func (b *Bus) Member(group string, t bus.Topic, h Handover) (bus.Consumer, error
 				b.unread(bus.TopicState, err)
 			}
 			return from, err
-		}))
+		})))
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +103,8 @@ func (b *Bus) partitions(ctx context.Context, t bus.Topic) (int, error) {
 }
 
 // Newest reads the newest record of each key of a topic, ordered by key: all that a compacted topic keeps in the end. It reads the whole topic as it is when
-// it is called. Keys whose newest record is a tombstone are left out, as is what cannot be read.
+// it is called. Keys whose newest record is a tombstone are left out, as is what cannot be read. A partition that cannot be read to its end is an error: what
+// were missing would look like a key that has no record.
 func (b *Bus) Newest(ctx context.Context, t bus.Topic) ([]bus.Record, error) {
 	n, err := b.partitions(ctx, t)
 	if err != nil {
@@ -116,32 +118,24 @@ func (b *Bus) Newest(ctx context.Context, t bus.Topic) ([]bus.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	from, left := map[int32]kgo.Offset{}, 0
+	from := map[int32]kgo.Offset{}
 	for p := range int32(n) {
 		if begin[p] < end[p] {
 			from[p] = kgo.NewOffset().At(begin[p])
-			left++
+		} else {
+			delete(end, p)
 		}
 	}
 	newest := map[string]bus.Record{}
-	if left > 0 {
-		client, err := kgo.NewClient(append(slices.Clone(b.common), kgo.FetchMaxWait(fetchWait),
+	if len(from) > 0 {
+		client, err := kgo.NewClient(append(slices.Clone(b.common), kgo.FetchMaxWait(fetchWait), kgo.KeepControlRecords(), // the last one may be one
 			kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{string(t): from}))...)
 		if err != nil {
 			return nil, fmt.Errorf("kafka: %w", err)
 		}
 		defer client.Close()
-		for left > 0 {
-			fetches := client.PollFetches(ctx)
-			if err := fetches.Err0(); err != nil {
-				return nil, fmt.Errorf("kafka: read %s: %w", t, err)
-			}
-			fetches.EachRecord(func(r *kgo.Record) {
-				b.keepNewest(newest, r)
-				if r.Offset == end[r.Partition]-1 {
-					left--
-				}
-			})
+		if err := b.readTo(ctx, client, end, newest); err != nil {
+			return nil, fmt.Errorf("kafka: read %s: %w", t, err)
 		}
 	}
 	out := make([]bus.Record, 0, len(newest))
@@ -150,6 +144,32 @@ func (b *Bus) Newest(ctx context.Context, t bus.Topic) ([]bus.Record, error) {
 	}
 	slices.SortFunc(out, func(a, b bus.Record) int { return cmp.Compare(a.Key, b.Key) })
 	return out, nil
+}
+
+const newestWithin = 15 * time.Second // for the next records of a partition that is not at its end
+
+// readTo reads the partitions of end up to there. It takes out of end those that are read.
+func (b *Bus) readTo(ctx context.Context, client *kgo.Client, end map[int32]int64, newest map[string]bus.Record) error {
+	for len(end) > 0 {
+		wait, cancel := context.WithTimeout(ctx, newestWithin)
+		fetches := client.PollFetches(wait)
+		cancel()
+		if errors.Is(fetches.Err0(), context.DeadlineExceeded) && ctx.Err() == nil {
+			return fmt.Errorf("nothing comes within %v of partitions %v: is their leader there?", newestWithin, slices.Sorted(maps.Keys(end)))
+		}
+		if err := fetches.Err(); err != nil {
+			return err
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if !r.Attrs.IsControl() {
+				b.keepNewest(newest, r)
+			}
+			if last, open := end[r.Partition]; open && r.Offset >= last-1 {
+				delete(end, r.Partition)
+			}
+		})
+	}
+	return nil
 }
 
 // keepNewest puts a record in the place of the one before it.

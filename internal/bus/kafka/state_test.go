@@ -76,7 +76,7 @@ func testHandover(t *testing.T, addr string) {
 			}
 			return kafka.Committed, nil
 		},
-		Revoked: func(int32) {},
+		Revoked: func([]int32) {},
 	})
 	must(t, err)
 	for n := 0; n < each*len(sensors); {
@@ -116,10 +116,12 @@ func testHandover(t *testing.T, addr string) {
 			begins[p] = from
 			return from, nil
 		},
-		Revoked: func(p int32) {
+		Revoked: func(ps []int32) {
 			mu.Lock()
 			defer mu.Unlock()
-			revoked[p] = true
+			for _, p := range ps {
+				revoked[p] = true
+			}
 		},
 	})
 	must(t, err)

@@ -29,8 +29,8 @@ const (
 
 	schemaVersion = 1
 	maxBatch      = 1_000_012 // what a broker takes by default
-	maxState      = 16 << 20
-	maxDLQ        = 2 << 20 // a record as it was, with headers
+	maxState      = 64 << 20  // a detector's whose tables are full is 27 MB
+	maxDLQ        = 2 << 20   // a record as it was, with headers
 	day           = 24 * time.Hour
 )
 
