@@ -28,8 +28,14 @@ type Entry struct {
 // Checkpoints keeps the last checkpoint of each sensor.
 type Checkpoints interface {
 	// Save returns when a checkpoint is kept. It does not keep b itself.
+	// It is ErrCheckpoint where this one will never be kept; the one before it is.
 	Save(ctx context.Context, sensor string, b []byte) error
+	// Forget takes a sensor's checkpoint out.
+	Forget(ctx context.Context, sensor string) error
 }
+
+// ErrCheckpoint is the error of a checkpoint that is more than what keeps it takes.
+var ErrCheckpoint = errors.New("a checkpoint that is not taken")
 
 // AlertSink takes new revisions of incidents.
 type AlertSink interface {
@@ -66,6 +72,7 @@ type RemoteCounts struct {
 	Newer       uint64 // of a later version of the format
 	Second      uint64 // of an earlier start of the sensor than the one that is followed: there are two of one name
 	Refused     uint64 // of more sensors than are followed
+	Forgotten   uint64 // silent for long when another needed the room, in sensors
 }
 
 // RemoteDetector turns the slots of all sensors of a partition into alerts. It goes on from their last checkpoints: what is judged
@@ -84,18 +91,19 @@ type RemoteDetector struct {
 	at      int64 // offset of the record behind the last one read
 	failed  error // of Take: a slot may have been judged whose alerts are not kept
 	counts  counters
-	lines   struct{ unusable, started, missing, second, unread, refused *telemetry.Limiter }
+	lines   struct{ unusable, started, missing, second, unread, refused, forgotten, unkept *telemetry.Limiter }
 }
 
 // counters are RemoteCounts that any goroutine may read.
 type counters struct {
-	slots, checkpoints, restarts, missing, cut, repeated, damaged, newer, second, refused atomic.Uint64
+	slots, checkpoints, restarts, missing, cut, repeated, damaged, newer, second, refused, forgotten atomic.Uint64
 }
 
 const (
 	checkpointSlots = 7500
 	maxStreams      = 256
-	refreshFactor   = 64 // checkpoints' distance in records after which that of a silent sensor is written anew: a successor begins at the oldest
+	silentRecords   = 6 * 3600 * 25 // of a partition without one of a sensor: what one other gives in the six hours for which slots are kept
+	refreshFactor   = 64            // checkpoints' distance in records after which that of a silent sensor is written anew: a successor begins at the oldest
 )
 
 // NewRemoteDetector makes a detector of a partition. The error is one of the options.
@@ -116,7 +124,7 @@ func NewRemoteDetector(o RemoteOptions, deps RemoteDeps) (*RemoteDetector, error
 		return nil, fmt.Errorf("detector: %w", err)
 	}
 	d := &RemoteDetector{options: o, deps: deps, decoder: decoder, codec: codec, streams: map[string]*stream{}}
-	for _, l := range [...]**telemetry.Limiter{&d.lines.unusable, &d.lines.started, &d.lines.missing, &d.lines.second, &d.lines.unread, &d.lines.refused} {
+	for _, l := range [...]**telemetry.Limiter{&d.lines.unusable, &d.lines.started, &d.lines.missing, &d.lines.second, &d.lines.unread, &d.lines.refused, &d.lines.forgotten, &d.lines.unkept} {
 		*l = telemetry.NewLimiter(time.Minute)
 	}
 	return d, nil
@@ -128,6 +136,7 @@ func (d *RemoteDetector) Counts() RemoteCounts {
 	return RemoteCounts{
 		Slots: c.slots.Load(), Checkpoints: c.checkpoints.Load(), Restarts: c.restarts.Load(), Missing: c.missing.Load(), Cut: c.cut.Load(),
 		Repeated: c.repeated.Load(), Damaged: c.damaged.Load(), Newer: c.newer.Load(), Second: c.second.Load(), Refused: c.refused.Load(),
+		Forgotten: c.forgotten.Load(),
 	}
 }
 
@@ -141,12 +150,13 @@ func (d *RemoteDetector) States() map[string]models.DetectorStats {
 }
 
 // Begin takes the sensors of the partition over from their last checkpoints, given by sensor. It returns the offset of the first record to be taken;
-// where that is not kept any more, or was never there, the oldest record is. A checkpoint that cannot be used is reported, and its sensor learned anew.
+// where that is not kept any more, or was never there, the oldest record is. A checkpoint that cannot be used is reported, and its sensor learned anew; an
+// empty one is none. Of more sensors than are followed, those are that were heard last.
 func (d *RemoteDetector) Begin(ctx context.Context, latest map[string][]byte) (from int64, err error) {
 	from = math.MaxInt64
 	for _, sensor := range slices.Sorted(maps.Keys(latest)) {
-		if len(d.streams) == d.options.Sensors {
-			break
+		if len(latest[sensor]) == 0 {
+			continue
 		}
 		s, err := d.stream(sensor)
 		if err != nil {
@@ -156,6 +166,11 @@ func (d *RemoteDetector) Begin(ctx context.Context, latest map[string][]byte) (f
 		if err := s.restore(d.codec, latest[sensor]); err != nil {
 			d.lines.unusable.Log(ctx, d.deps.Log, slog.LevelError, "a checkpoint cannot be used, the sensor is learned anew", slog.String("sensor", sensor), slog.Any("error", err))
 		}
+		if len(d.streams) > d.options.Sensors {
+			delete(d.streams, d.longestSilent())
+		}
+	}
+	for _, s := range d.streams {
 		from = min(from, s.saved)
 	}
 	if len(d.streams) == 0 {
@@ -195,33 +210,31 @@ func (d *RemoteDetector) Take(ctx context.Context, e Entry) error {
 func (d *RemoteDetector) take(ctx context.Context, e *Entry) error {
 	if e.Offset < d.at { // the topic has been made anew
 		for _, s := range d.streams {
-			s.place.next, s.done.next, s.saved = 0, 0, 0
+			s.place.next, s.place.heard, s.saved = 0, 0, 0
+			s.done.next, s.done.heard = 0, 0
 		}
 	}
 	d.at = e.Offset + 1
 	s := d.streams[e.Sensor]
-	if s == nil {
-		if len(d.streams) == d.options.Sensors {
-			d.counts.refused.Add(1)
-			d.lines.refused.Log(ctx, d.deps.Log, slog.LevelError, "a partition has more sensors than are followed", slog.String("sensor", e.Sensor), slog.Int("followed", d.options.Sensors))
-			return nil
-		}
-		var err error
-		if s, err = d.stream(e.Sensor); err != nil {
-			return err
-		}
-		d.streams[e.Sensor] = s
-		s.done.next = e.Offset
-		if err := d.save(ctx, s); err != nil { // or a successor, who knows those of others only, might begin behind it
-			return err
-		}
-	}
-	if e.Offset < s.done.next {
+	if s != nil && e.Offset < s.done.next {
 		return nil // judged before this checkpoint, and read for the sake of another sensor
 	}
-	slot, err := s.read(ctx, e)
-	if slot == nil || err != nil {
-		return err
+	err := d.decoder.Decode(e.Record, &d.record)
+	if err == nil && d.record.Sensor != e.Sensor {
+		err = fmt.Errorf("%w: a record of sensor %.64q under the key of another", bus.ErrMalformed, d.record.Sensor)
+	}
+	if err != nil {
+		return d.reject(ctx, e, err)
+	}
+	if s == nil {
+		if s, err = d.follow(ctx, e); s == nil || err != nil {
+			return err
+		}
+	}
+	s.place.heard = e.Offset
+	slot := s.read(ctx)
+	if slot == nil {
+		return nil
 	}
 	if err := s.detector.Slot(ctx, slot); err != nil {
 		return err
@@ -236,6 +249,38 @@ func (d *RemoteDetector) take(ctx context.Context, e *Entry) error {
 		return err
 	}
 	return d.refresh(ctx)
+}
+
+// follow begins to follow a sensor. Where there are too many, it takes the place of one that has been silent for long; nil: there is none.
+func (d *RemoteDetector) follow(ctx context.Context, e *Entry) (*stream, error) {
+	if len(d.streams) == d.options.Sensors {
+		sensor := d.longestSilent()
+		if e.Offset-d.streams[sensor].place.heard <= silentRecords {
+			d.counts.refused.Add(1)
+			d.lines.refused.Log(ctx, d.deps.Log, slog.LevelError, "a partition has more sensors than are followed", slog.String("sensor", e.Sensor), slog.Int("followed", d.options.Sensors))
+			return nil, nil //nolint:nilnil // it is left
+		}
+		delete(d.streams, sensor)
+		d.counts.forgotten.Add(1)
+		d.lines.forgotten.Log(ctx, d.deps.Log, slog.LevelWarn, "a sensor that has been silent for long is forgotten: another needs its place", slog.String("sensor", sensor), slog.String("other", e.Sensor))
+		if err := d.deps.Checkpoints.Forget(ctx, sensor); err != nil {
+			return nil, err
+		}
+	}
+	s, err := d.stream(e.Sensor)
+	if err != nil {
+		return nil, err
+	}
+	d.streams[e.Sensor] = s
+	s.done.next, s.done.heard = e.Offset, e.Offset
+	return s, d.save(ctx, s) // or a successor, who knows those of others only, might begin behind it
+}
+
+// longestSilent is the sensor whose last record is the oldest.
+func (d *RemoteDetector) longestSilent() string {
+	return slices.MinFunc(slices.Sorted(maps.Keys(d.streams)), func(a, b string) int {
+		return cmp.Compare(d.streams[a].place.heard, d.streams[b].place.heard)
+	})
 }
 
 // refresh writes the checkpoints of sensors that have been silent for long.
@@ -259,10 +304,15 @@ func (d *RemoteDetector) save(ctx context.Context, s *stream) error {
 	if err := d.deps.Alerts.Flush(ctx); err != nil {
 		return err
 	}
-	if err := d.deps.Checkpoints.Save(ctx, s.sensor, d.codec.encode(&s.done, s.detector.judge.Checkpoint)); err != nil {
+	s.slots = 0
+	switch err := d.deps.Checkpoints.Save(ctx, s.sensor, d.codec.encode(&s.done, s.detector.judge.Checkpoint)); {
+	case errors.Is(err, ErrCheckpoint): // a successor goes on from the one before
+		d.lines.unkept.Log(ctx, d.deps.Log, slog.LevelError, "the broker does not take a checkpoint: let netlyra.state have records of 64 MB", slog.String("sensor", s.sensor))
+		return nil
+	case err != nil:
 		return err
 	}
-	s.slots, s.saved = 0, s.done.next
+	s.saved = s.done.next
 	d.counts.checkpoints.Add(1)
 	return nil
 }
@@ -305,28 +355,21 @@ func (s *stream) restore(c *takeoverCodec, b []byte) error {
 	return nil
 }
 
-// read decodes the next record. The slot that it completes is valid until the next call; nil: it completes none.
-func (s *stream) read(ctx context.Context, e *Entry) (*models.SensorSlot, error) {
+// read takes the record that has been decoded. The slot that it completes is valid until the next call; nil: it completes none.
+func (s *stream) read(ctx context.Context) *models.SensorSlot {
 	rec := &s.of.record
-	err := s.of.decoder.Decode(e.Record, rec)
-	if err == nil && rec.Sensor != s.sensor {
-		err = fmt.Errorf("%w: a record of sensor %.64q under the key of another", bus.ErrMalformed, rec.Sensor)
-	}
-	if err != nil {
-		return nil, s.reject(ctx, e, err)
-	}
 	if !s.follows(ctx, rec) {
-		return nil, nil //nolint:nilnil // it is left
+		return nil
 	}
 	slot, err := s.assembler.Add(rec)
 	if s.open++; err != nil {
 		s.cut()
-		return nil, nil //nolint:nilnil,nilerr // the beginning of its slot is missing: it is left, and counted
+		return nil // the beginning of its slot is missing: it is left, and counted
 	}
 	if slot != nil {
 		s.open = 0
 	}
-	return slot, nil
+	return slot
 }
 
 // follows says whether a record is to be judged. It notices what is missing before it.
@@ -369,15 +412,15 @@ func (s *stream) cut() {
 }
 
 // reject counts a record that cannot be read, and hands it on. It is missing then.
-func (s *stream) reject(ctx context.Context, e *Entry, reason error) error {
-	n := &s.of.counts.damaged
+func (d *RemoteDetector) reject(ctx context.Context, e *Entry, reason error) error {
+	n := &d.counts.damaged
 	if errors.Is(reason, bus.ErrVersion) {
-		n = &s.of.counts.newer
+		n = &d.counts.newer
 	}
 	n.Add(1)
-	s.of.lines.unread.Log(ctx, s.of.deps.Log, slog.LevelError, "a record cannot be read, it is left", slog.String("sensor", s.sensor), slog.Int64("offset", e.Offset), slog.Any("error", reason))
-	if s.of.deps.Rejected == nil || errors.Is(reason, bus.ErrVersion) {
+	d.lines.unread.Log(ctx, d.deps.Log, slog.LevelError, "a record cannot be read, it is left", slog.String("sensor", e.Sensor), slog.Int64("offset", e.Offset), slog.Any("error", reason))
+	if d.deps.Rejected == nil || errors.Is(reason, bus.ErrVersion) {
 		return nil
 	}
-	return s.of.deps.Rejected(ctx, *e, reason)
+	return d.deps.Rejected(ctx, *e, reason)
 }

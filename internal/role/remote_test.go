@@ -72,6 +72,7 @@ type partition struct {
 	history map[string][][]byte // checkpoints of each sensor
 	older   int                 // a zombie may have written its checkpoint up to so many places late
 	rejects []string
+	refuses bool // to take checkpoints
 
 	most  int // detectors that are killed
 	steps int // until whoever uses this is killed; below 0: nobody is
@@ -117,11 +118,19 @@ func (p *partition) Save(_ context.Context, sensor string, b []byte) error {
 	if err := p.step(); err != nil {
 		return err
 	}
+	if p.refuses {
+		return ErrCheckpoint
+	}
 	if len(p.sent) > 0 {
 		p.t.Error("a checkpoint is written before the alerts in front of it are kept")
 	}
 	p.history[sensor] = append(p.history[sensor], bytes.Clone(b))
 	return p.step() // or it is killed when it has been kept
+}
+
+func (p *partition) Forget(_ context.Context, sensor string) error {
+	p.history[sensor] = append(p.history[sensor], nil)
+	return p.step()
 }
 
 func (p *partition) Send(_ context.Context, alerts []models.Alert) error {
@@ -566,6 +575,106 @@ func TestMoreSensorsThanAreFollowed(t *testing.T) {
 	}
 }
 
+// Who has been silent for long makes room for another, and its checkpoint is taken out; who is silent for a moment does not. A successor follows those that were heard last.
+func TestASensorThatIsSilentForLongMakesRoom(t *testing.T) {
+	first := sampleSlots(t)[:1]
+	p := newPartition(t, 1, nil)
+	d := p.detector(50)
+	p.begin(d)
+	take := func(sensor string, offset int64) {
+		t.Helper()
+		for _, r := range records(t, sensor, 1, first) {
+			if err := d.Take(t.Context(), Entry{Sensor: sensor, Offset: offset, Record: r}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	followed := func() string { return strings.Join(slices.Sorted(maps.Keys(d.States())), " ") }
+	for i := range int64(8) {
+		take(fmt.Sprint("s", i), 100+10*i)
+	}
+	take("s0", 10_000)
+	take("late", 10_010)
+	if got := followed(); got != "s0 s1 s2 s3 s4 s5 s6 s7" {
+		t.Errorf("followed are %s", got)
+	}
+	take("s1", 1_000_000)
+	take("later", 1_000_010)
+	if got := followed(); got != "later s0 s1 s3 s4 s5 s6 s7" || d.Counts().Forgotten != 1 {
+		t.Errorf("followed are %s, %+v", got, d.Counts())
+	}
+	if err := d.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	successor := func(want string) {
+		t.Helper()
+		d = p.detector(50)
+		p.begin(d)
+		if got := followed(); got != want {
+			t.Errorf("a successor follows %s, want %s", got, want)
+		}
+	}
+	successor("later s0 s1 s3 s4 s5 s6 s7")
+	p.history["s2"] = p.history["s2"][:1] // there are nine
+	successor("later s0 s1 s3 s4 s5 s6 s7")
+	delete(p.history, "later")
+	successor("s0 s1 s2 s3 s4 s5 s6 s7")
+}
+
+// A record that cannot be read makes no sensor, whatever its key is.
+func TestWhatCannotBeReadMakesNoSensor(t *testing.T) {
+	p := newPartition(t, 1, []Entry{{Sensor: "made up", Record: []byte("no record")}, {Sensor: "other", Record: records(t, "one", 1, sampleSlots(t)[:1])[0]}})
+	counts, _ := p.run(50, 0)
+	if counts.Damaged != 2 || len(p.rejects) != 2 || len(p.history) != 0 || counts.Checkpoints != 0 {
+		t.Errorf("%+v, rejected %q, checkpoints of %v", counts, p.rejects, slices.Collect(maps.Keys(p.history)))
+	}
+}
+
+// Where a checkpoint is not taken, the detector goes on, and a successor from the one before.
+func TestACheckpointThatIsNotTaken(t *testing.T) {
+	p := newPartition(t, 1, eventful(t))
+	d := p.detector(20)
+	p.begin(d)
+	half := len(p.entries) / 2
+	for _, e := range p.entries[:half] {
+		if err := d.Take(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := map[string]int{}
+	for sensor, all := range p.history {
+		before[sensor] = len(all)
+	}
+	written := d.Counts().Checkpoints
+	p.refuses = true
+	for _, e := range p.entries[half:] {
+		if err := d.Take(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := d.Counts().Checkpoints; n != written {
+		t.Errorf("%d checkpoints counted that were not taken", n-written)
+	}
+	for sensor, all := range p.history {
+		if len(all) != before[sensor] && before[sensor] != 0 {
+			t.Errorf("%s has %d checkpoints", sensor, len(all))
+		}
+	}
+	p.refuses = false
+	p.run(20, 0)
+	if from := p.from[len(p.from)-1]; from >= int64(half) {
+		t.Errorf("the successor begins at %d, behind %d", from, half)
+	}
+	whole := newPartition(t, 1, slices.Clone(p.entries))
+	whole.run(20, 0)
+	if d := diff.Diff(revisions(t, whole.kept), revisions(t, p.kept)); d != "" {
+		t.Error(d)
+	}
+}
+
 // A checkpoint that cannot be used is left: the sensor is learned anew from the oldest record.
 func TestACheckpointThatCannotBeUsed(t *testing.T) {
 	all := records(t, "a", 1, sampleSlots(t))
@@ -587,7 +696,7 @@ func TestACheckpointThatCannotBeUsed(t *testing.T) {
 	}
 	for name, b := range map[string][]byte{
 		"nothing": nil, "cut": whole[:len(whole)-9], "something else": []byte(strings.Repeat("x", 1000)), "another magic": packed("something else"),
-		"another version": packed(takeoverMagic + "\xff"), "only a header": packed(takeoverMagic + "\x01"),
+		"another version": packed(takeoverMagic + "\xff"), "only a header": packed(takeoverMagic + "\x02"),
 		"no judge": c.encode(&at, func(b []byte) []byte { return b }), "a damaged judge": c.encode(&at, func(b []byte) []byte { return append(b, "NetLyra checkpoint\n and more"...) }),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -609,6 +718,7 @@ type nowhere struct{}
 
 func (nowhere) Send(context.Context, []models.Alert) error { return nil }
 func (nowhere) Flush(context.Context) error                { return nil }
+func (nowhere) Forget(context.Context, string) error       { return nil }
 func (nowhere) Save(context.Context, string, []byte) error { return nil }
 
 // BenchmarkRemoteDetector: what a record costs from its bytes to its alerts, with few rows and with many; a pass has one checkpoint, at its beginning.

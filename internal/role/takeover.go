@@ -15,18 +15,19 @@ import (
 // (little-endian), the boots that have been left (their number, 1 byte, then 8 bytes each), and the judge's checkpoint.
 const (
 	takeoverMagic   = "NLyr"
-	takeoverVersion = 1
+	takeoverVersion = 2
 	maxLeft         = 16
 )
 
 // place is where in its log, and in its sensor's stream, a detector stands between two slots.
 type place struct {
-	next int64    // offset of the first record that has not been judged
-	any  bool     // boot and seq are those of a record
-	boot uint64   // of the sensor's start that is followed
-	seq  uint64   // of the next record
-	last int64    // slot judged last
-	left []uint64 // earlier starts of the sensor, the latest last
+	next  int64    // offset of the first record that has not been judged
+	heard int64    // offset of the sensor's last record
+	any   bool     // boot and seq are those of a record
+	boot  uint64   // of the sensor's start that is followed
+	seq   uint64   // of the next record
+	last  int64    // slot judged last
+	left  []uint64 // earlier starts of the sensor, the latest last
 }
 
 // A checkpoint that cannot be used is one of these, or one of the detector's errors.
@@ -61,6 +62,7 @@ func (c *takeoverCodec) encode(p *place, judge func([]byte) []byte) []byte {
 	le := binary.LittleEndian
 	b := append(append(c.plain[:0], takeoverMagic...), takeoverVersion)
 	b = le.AppendUint64(b, uint64(p.next))
+	b = le.AppendUint64(b, uint64(p.heard))
 	b = append(b, 0)
 	if p.any {
 		b[len(b)-1] = 1
@@ -84,7 +86,7 @@ func (c *takeoverCodec) decode(b []byte) (p place, judge []byte, err error) {
 	if err != nil {
 		return p, nil, fmt.Errorf("%w: %w", errTakeoverDamaged, err)
 	}
-	const numbers = 8 + 1 + 3*8
+	const numbers = 2*8 + 1 + 3*8
 	at := len(takeoverMagic)
 	if len(plain) < at+1 || string(plain[:at]) != takeoverMagic {
 		return p, nil, fmt.Errorf("%w: it does not begin like one", errTakeoverDamaged)
@@ -93,13 +95,16 @@ func (c *takeoverCodec) decode(b []byte) (p place, judge []byte, err error) {
 		return p, nil, fmt.Errorf("%w: its format is %d, this one's is %d", errTakeoverOther, v, takeoverVersion)
 	}
 	plain = plain[at+1:]
-	if len(plain) < numbers+1 || plain[8] > 1 || plain[numbers] > maxLeft || len(plain) < numbers+1+8*int(plain[numbers]) {
+	if len(plain) < numbers+1 || plain[16] > 1 || plain[numbers] > maxLeft || len(plain) < numbers+1+8*int(plain[numbers]) {
 		return p, nil, fmt.Errorf("%w: what it says cannot be", errTakeoverDamaged)
 	}
 	le := binary.LittleEndian
-	p = place{next: int64(le.Uint64(plain)), any: plain[8] == 1, boot: le.Uint64(plain[9:]), seq: le.Uint64(plain[17:]), last: int64(le.Uint64(plain[25:]))}
-	if p.next < 0 {
-		return p, nil, fmt.Errorf("%w: offset %d", errTakeoverDamaged, p.next)
+	p = place{
+		next: int64(le.Uint64(plain)), heard: int64(le.Uint64(plain[8:])), any: plain[16] == 1,
+		boot: le.Uint64(plain[17:]), seq: le.Uint64(plain[25:]), last: int64(le.Uint64(plain[33:])),
+	}
+	if p.next < 0 || p.heard < 0 {
+		return p, nil, fmt.Errorf("%w: offsets %d, %d", errTakeoverDamaged, p.next, p.heard)
 	}
 	left := int(plain[numbers])
 	plain = plain[numbers+1:]

@@ -52,7 +52,7 @@ type Worker struct {
 const (
 	signEvery = time.Second
 	pollWait  = 250 * time.Millisecond // for records, before signs of life are given all the same
-	giveUp    = 2 * time.Second        // for the last checkpoints of a partition that is another's
+	giveUp    = 2 * time.Second        // for the last checkpoints of a partition that is another's; after one that has taken so long, the others have none
 )
 
 // NewWorker joins the group, as soon as there is a broker.
@@ -147,8 +147,19 @@ func (w *Worker) assigned(ctx context.Context, partition int32, checkpoints []bu
 	return from, nil
 }
 
-// revoked leaves a partition to others, with what has been judged of it.
-func (w *Worker) revoked(partition int32) {
+// revoked leaves partitions to others, with what has been judged of them. It takes giveUp for those that the broker does not take, however many they are.
+func (w *Worker) revoked(partitions []int32) {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	for _, p := range partitions {
+		if !w.giveUp(ctx, p) {
+			stop()
+		}
+	}
+}
+
+// giveUp leaves a partition to others. It returns false if its last checkpoints were not written.
+func (w *Worker) giveUp(ctx context.Context, partition int32) bool {
 	w.mu.Lock()
 	d := w.partitions[partition]
 	delete(w.partitions, partition)
@@ -157,16 +168,17 @@ func (w *Worker) revoked(partition int32) {
 	}
 	w.mu.Unlock()
 	if d == nil {
-		return
+		return true
 	}
-	ctx, stop := context.WithTimeout(context.Background(), giveUp)
+	limited, stop := context.WithTimeout(ctx, giveUp)
 	defer stop()
 	attrs := []slog.Attr{slog.Int("partition", int(partition))}
-	if err := d.End(ctx); err != nil { // a successor judges more again
+	if err := d.End(limited); err != nil { // a successor judges more again
 		w.deps.Log.LogAttrs(ctx, slog.LevelWarn, "partition given up without its last checkpoints", append(attrs, slog.Any("error", err))...)
-		return
+		return !errors.Is(err, context.DeadlineExceeded)
 	}
 	w.deps.Log.LogAttrs(ctx, slog.LevelInfo, "partition given up", attrs...)
+	return true
 }
 
 // leave gives all partitions up, and leaves the group.
@@ -174,9 +186,7 @@ func (w *Worker) leave(ctx context.Context) error {
 	w.mu.Lock()
 	all := slices.Collect(maps.Keys(w.partitions))
 	w.mu.Unlock()
-	for _, p := range all {
-		w.revoked(p)
-	}
+	w.revoked(all)
 	if err := w.member.Close(); err != nil {
 		return fmt.Errorf("detect: %w", err)
 	}
@@ -218,7 +228,8 @@ func (s alertsTo) Send(ctx context.Context, alerts []models.Alert) error {
 		a := alerts[i]
 		records[i] = bus.Record{Topic: bus.TopicAlerts, Key: a.ID, Value: bus.Alert{Alert: &a}}
 	}
-	return s.w.deliver(ctx, records)
+	_, err := s.w.deliver(ctx, records)
+	return err
 }
 
 func (alertsTo) Flush(context.Context) error { return nil }
@@ -227,13 +238,23 @@ func (alertsTo) Flush(context.Context) error { return nil }
 type checkpointsTo struct{ w *Worker }
 
 func (c checkpointsTo) Save(ctx context.Context, sensor string, b []byte) error {
-	return c.w.deliver(ctx, []bus.Record{{Topic: bus.TopicState, Key: sensor, Value: bus.Blob(bytes.Clone(b))}})
+	lost, err := c.w.deliver(ctx, []bus.Record{{Topic: bus.TopicState, Key: sensor, Value: bus.Blob(bytes.Clone(b))}})
+	if err == nil && lost > 0 {
+		err = ErrCheckpoint
+	}
+	return err
+}
+
+// Forget takes a sensor's checkpoint out.
+func (c checkpointsTo) Forget(ctx context.Context, sensor string) error {
+	_, err := c.w.deliver(ctx, []bus.Record{{Topic: bus.TopicState, Key: sensor, Value: bus.Blob(nil)}})
+	return err
 }
 
 const againAfter = 2 * time.Second // for what the broker has refused, as it does while the user may not write to the topic
 
 // deliver returns when the broker has all records, but for those that it will never take: they are counted, and the rest goes on without them.
-func (w *Worker) deliver(ctx context.Context, records []bus.Record) error {
+func (w *Worker) deliver(ctx context.Context, records []bus.Record) (lost int, _ error) {
 	for {
 		var again []bus.Record
 		for i, err := range w.deps.Broker.Deliver(ctx, records) {
@@ -241,8 +262,9 @@ func (w *Worker) deliver(ctx context.Context, records []bus.Record) error {
 			case err == nil:
 				continue
 			case ctx.Err() != nil, errors.Is(err, bus.ErrClosed):
-				return err
+				return lost, err
 			case errors.Is(err, bus.ErrRecord):
+				lost++
 				w.lost.Inc()
 			default:
 				again = append(again, records[i])
@@ -250,12 +272,12 @@ func (w *Worker) deliver(ctx context.Context, records []bus.Record) error {
 			w.refused.Log(ctx, w.deps.Log, slog.LevelError, "the broker refuses a record", slog.String("topic", string(records[i].Topic)), slog.String("key", records[i].Key), slog.Any("error", err))
 		}
 		if records = again; len(records) == 0 {
-			return nil
+			return lost, nil
 		}
 		select {
 		case <-time.After(againAfter):
 		case <-ctx.Done():
-			return ctx.Err()
+			return lost, ctx.Err()
 		}
 	}
 }
@@ -275,6 +297,7 @@ func (c *RemoteCounts) add(o RemoteCounts) {
 		{&c.Newer, o.Newer},
 		{&c.Second, o.Second},
 		{&c.Refused, o.Refused},
+		{&c.Forgotten, o.Forgotten},
 	} {
 		*f.to += f.n
 	}
@@ -300,6 +323,7 @@ func (w *Worker) Collect(ch chan<- prometheus.Metric) {
 	for kind, n := range map[string]uint64{
 		"slots": c.Slots, "checkpoints": c.Checkpoints, "restarts": c.Restarts, "missing": c.Missing, "cut": c.Cut, "repeated": c.Repeated, "damaged": c.Damaged,
 		"newer_version": c.Newer, "second_sensor": c.Second, "refused_sensor": c.Refused,
+		"forgotten_sensor": c.Forgotten,
 	} {
 		ch <- prometheus.MustNewConstMetric(w.stats, prometheus.CounterValue, float64(n), kind)
 	}
