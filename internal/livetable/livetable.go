@@ -83,8 +83,8 @@ func (t *Table) Update(cs []models.Connection, now int64) {
 	}
 }
 
-// Expire takes out the connections that must have ended by capture time now: where there are too many at once, not every end is reported.
-func (t *Table) Expire(now int64) {
+// Expire takes out the connections of a sensor that must have ended by its capture time now: where there are too many at once, not every end is reported.
+func (t *Table) Expire(sensor string, now int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.generation++
@@ -92,6 +92,9 @@ func (t *Table) Expire(now int64) {
 	for e := t.rows.Back(); e != nil; e = next {
 		next = e.Prev()
 		r := rowOf(e)
+		if r.conn.Sensor != sensor {
+			continue
+		}
 		if silent := now - int64(r.conn.LastTS); silent > longestSilence(r.conn) || silent < -ahead {
 			t.remove(e)
 		} else if silent > ratePeriod && r.conn.RateUp+r.conn.RateDown > 0 {
@@ -106,13 +109,17 @@ func (t *Table) Expire(now int64) {
 	}
 }
 
-// Clear takes out everything: the capture is over.
-func (t *Table) Clear() {
+// Clear takes out all connections of a sensor: its capture is over, or it is not heard any more.
+func (t *Table) Clear(sensor string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.generation++
-	for t.rows.Len() > 0 {
-		t.remove(t.rows.Back())
+	var next *list.Element
+	for e := t.rows.Back(); e != nil; e = next {
+		next = e.Prev()
+		if rowOf(e).conn.Sensor == sensor {
+			t.remove(e)
+		}
 	}
 }
 

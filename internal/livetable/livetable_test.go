@@ -74,11 +74,16 @@ func TestWhatMustHaveEndedLeaves(t *testing.T) {
 		{ID: 2, Proto: "TCP", State: "established", LastTS: 1000 * second},
 		{ID: 3, Proto: "TCP", State: "established", LastTS: 9000 * second},
 	}, 9000*second)
-	l.Expire(1100 * second)
+	l.Expire("other", 9000*second)
+	l.Clear("other")
+	if cs := l.Since(0).Rows; len(cs) != 3 {
+		t.Errorf("another sensor's clock: %+v", cs)
+	}
+	l.Expire("", 1100*second)
 	if cs := l.Since(0).Rows; len(cs) != 1 || cs[0].ID != 2 {
 		t.Errorf("%+v", cs)
 	}
-	l.Clear()
+	l.Clear("")
 	if cs := l.Since(0).Rows; len(cs) != 0 {
 		t.Errorf("%+v", cs)
 	}
@@ -94,7 +99,7 @@ func TestSlowAndFastReadersEndUpWithTheSame(t *testing.T) {
 		for step := uint64(1); step < 400; step++ {
 			l.Update(randomUpdate(r, step, truth), int64(step))
 			if r.IntN(100) == 0 {
-				l.Clear()
+				l.Clear("")
 				clear(truth)
 			}
 			for i, m := range readers {
@@ -168,7 +173,7 @@ func TestRatesAreThoseOfTheLastSecond(t *testing.T) {
 		t.Errorf("4,000 and 2,000 bytes within two seconds are %v bytes/s", got)
 	}
 	generation := v.Since(0).Generation
-	v.Expire(at + 4*second)
+	v.Expire("", at+4*second)
 	if got := rates(1); got != [2]float64{} {
 		t.Errorf("after two silent seconds it moves %v bytes/s", got)
 	}

@@ -92,7 +92,9 @@ func NewConsole(ctx context.Context, o ConsoleOptions, deps ConsoleDeps) (_ *Con
 			return nil, err
 		}
 	}
-	if c.alerts, err = deps.Bus.Consumer(o.Group+"alerts", bus.TopicAlerts); err != nil {
+	if deps.External != nil {
+		c.alerts = deps.External.alerts
+	} else if c.alerts, err = deps.Bus.Consumer(o.Group+"alerts", bus.TopicAlerts); err != nil {
 		return nil, err
 	}
 	// Alerts are committed before all else, and wait for nothing that waits for room.
@@ -103,7 +105,7 @@ func NewConsole(ctx context.Context, o ConsoleOptions, deps ConsoleDeps) (_ *Con
 	if c.server, err = api.New(o.API); err != nil {
 		return nil, err
 	}
-	c.keeper = newKeeper(deps.Store, c.server.PublishAlert, deps.Log, c.ending, deps.External != nil || deps.Fleet != nil)
+	c.keeper = newKeeper(deps.Store, c.server.PublishAlert, deps.Log, c.ending, deps.Bus.Done(), deps.External != nil || deps.Fleet != nil)
 	if err := c.keeper.register(o.API.Registry); err != nil {
 		return nil, errors.Join(err, c.server.Close())
 	}
@@ -130,28 +132,28 @@ func (c *Console) Readers() []Part {
 	return []Part{
 		PartFunc(func(ctx context.Context) error {
 			defer close(c.stored)
-			if c.deps.External == nil {
-				return c.keeper.run(ctx, c.alerts)
+			if c.deps.External != nil { // whose alerts are on another bus
+				open, stop := c.untilClosed(ctx)
+				defer stop()
+				defer context.AfterFunc(open, func() { _ = c.alerts.Close() })()
 			}
-			defer context.AfterFunc(c.untilClosed(ctx), func() { _ = c.deps.External.alerts.Close() })()
-			return c.keeper.run(ctx, c.deps.External.alerts)
+			return c.keeper.run(ctx, c.alerts)
 		}),
 		PartFunc(c.read),
 	}
 }
 
-// untilClosed is a context that ends when the bus of this process has been closed, on which there are no alerts where others detect.
-func (c *Console) untilClosed(ctx context.Context) context.Context {
+// untilClosed is a context that ends when the bus has been closed.
+func (c *Console) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
 	open, stop := context.WithCancel(ctx)
 	go func() {
 		defer stop()
-		for {
-			if _, err := c.alerts.Poll(open); err != nil {
-				return
-			}
+		select {
+		case <-c.deps.Bus.Done():
+		case <-open.Done():
 		}
 	}()
-	return open
+	return open, stop
 }
 
 // Stored is closed when all alerts that there will be are stored, or given up.
@@ -176,13 +178,17 @@ func (c *Console) decided(ctx context.Context) error {
 
 // read stores and shows connections, hosts and seconds until the bus is closed and empty.
 func (c *Console) read(ctx context.Context) error {
+	open, stop := c.untilClosed(ctx)
+	defer stop()
 	for {
 		records, err := c.rest.Poll(ctx)
 		for i := range records {
-			c.take(ctx, &records[i])
+			c.take(&records[i])
 		}
-		if err == nil && c.deps.Fleet != nil { // what is committed does not come again
-			err = c.deps.Store.Settle(ctx)
+		if err == nil && c.deps.Fleet != nil { // what is committed does not come again; what is not stored at the end does
+			if err = c.deps.Store.Settle(open); err == nil {
+				err = c.deps.Fleet.CutOff(open)
+			}
 		}
 		if err == nil {
 			err = c.rest.Commit(ctx)
@@ -196,15 +202,13 @@ func (c *Console) read(ctx context.Context) error {
 	}
 }
 
-func (c *Console) take(ctx context.Context, r *bus.Record) {
+func (c *Console) take(r *bus.Record) {
 	switch v := r.Value.(type) {
 	case bus.Connections:
 		if c.deps.Fleet != nil {
-			v = c.deps.Fleet.Own(ctx, r.Key, v)
-			v.Ended = false                                           // of one of many
-			v.Now = min(v.Now, models.Micros(time.Now().UnixMicro())) // one with a wrong clock expires nothing of others
+			v = c.deps.Fleet.Own(r.Key, v)
 		}
-		c.show(&v)
+		c.show(r.Key, &v)
 		c.store(v.Changed)
 	case bus.Hosts:
 		c.deps.Store.OfferHosts(v.Hosts)
@@ -217,21 +221,21 @@ func (c *Console) take(ctx context.Context, r *bus.Record) {
 	}
 }
 
-// show changes what pages see. Its clock is that of the same records: what other topics tell may be of another time.
-func (c *Console) show(v *bus.Connections) {
+// show changes what pages see. Its clock is that of the same sensor's records: what other topics, or sensors, tell may be of another time.
+func (c *Console) show(sensor string, v *bus.Connections) {
 	now := int64(v.Now)
 	c.table.Update(v.Changed, now)
 	c.table.Update(v.Moving, now)
-	since := now - c.expired
+	expired := &c.expired
 	if c.deps.Fleet != nil {
-		since = max(since, 0) // clocks of several sensors are not the same
+		expired = c.deps.Fleet.expired(sensor)
 	}
-	switch {
+	switch since := now - *expired; {
 	case v.Ended:
-		c.table.Clear()
+		c.table.Clear(sensor)
 	case since >= 1_000_000, since < 0: // or the clock was set back
-		c.table.Expire(now)
-		c.expired = now
+		c.table.Expire(sensor, now)
+		*expired = now
 	case len(v.Changed)+len(v.Moving) == 0:
 		return
 	}
@@ -248,12 +252,24 @@ const (
 func (c *Console) store(cs []models.Connection) {
 	for len(cs) > 0 {
 		n := min(len(cs), roomRows)
-		for c.options.Wait && c.deps.Store.Room() < n && !c.ending() {
+		for c.options.Wait && c.deps.Store.Room() < n && !c.over() {
 			time.Sleep(roomPause)
 		}
 		c.deps.Store.OfferConnections(cs[:n])
 		cs = cs[n:]
 	}
+}
+
+// over says whether nothing waits for the database any more: the program has been asked to end or, of a fleet, the bus has been closed because some part has failed.
+func (c *Console) over() bool {
+	if c.deps.Fleet != nil {
+		select {
+		case <-c.deps.Bus.Done():
+			return true
+		default:
+		}
+	}
+	return c.ending()
 }
 
 // ending says whether the program has been asked to end.

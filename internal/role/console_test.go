@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -92,15 +93,15 @@ func TestAConsoleThatIsBehindShowsWhatMoves(t *testing.T) {
 		t.Errorf("the one that is silent: %v, %v bytes/s", ok, got.RateUp)
 	}
 	before := (present{c}).Generation()
-	c.take(t.Context(), &bus.Record{Key: "s", Value: bus.Connections{Now: models.Micros(last + 400*second)}}) // nothing moves, but time passes
+	c.take(&bus.Record{Key: "s", Value: bus.Connections{Now: models.Micros(last + 400*second)}}) // nothing moves, but time passes
 	if all := c.table.Since(0).Rows; len(all) != 0 || (present{c}).Generation() == before {
 		t.Errorf("%d connections after six silent minutes", len(all))
 	}
-	c.take(t.Context(), &bus.Record{Key: "s", Value: bus.Connections{Now: models.Micros(last), Moving: []models.Connection{conn(3, last, 1)}}}) // the clock was set back
+	c.take(&bus.Record{Key: "s", Value: bus.Connections{Now: models.Micros(last), Moving: []models.Connection{conn(3, last, 1)}}}) // the clock was set back
 	if _, ok := c.table.Find(3); !ok {
 		t.Error("the clock was set back, and what moves then is not shown")
 	}
-	c.take(t.Context(), &bus.Record{Key: "s", Value: bus.Connections{Now: models.Micros(last), Ended: true}})
+	c.take(&bus.Record{Key: "s", Value: bus.Connections{Now: models.Micros(last), Ended: true}})
 	if all := c.table.Since(0).Rows; len(all) != 0 {
 		t.Errorf("%d connections after the end", len(all))
 	}
@@ -113,6 +114,103 @@ func TestAConsoleThatIsBehindShowsWhatMoves(t *testing.T) {
 		t.Errorf("%+v stored, %v; want the one that has changed", counts, err)
 	}
 	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A console of a fleet ends though its database cannot be written: what it has not stored comes again.
+func TestAConsoleOfAFleetEndsWithItsDatabaseLocked(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds: run without -short")
+	}
+	path := filepath.Join(t.TempDir(), "netlyra.db")
+	s, _ := runStore(t, path)
+	log := slog.New(slog.DiscardHandler)
+	fleet, err := NewFleet(t.Context(), FleetDeps{Store: s, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bus.NewMemory(bus.MemoryOptions{})
+	c, err := NewConsole(t.Context(), ConsoleOptions{API: api.Options{Listen: "127.0.0.1:0", WSListen: "off", Registry: prometheus.NewRegistry()}, Wait: true}, ConsoleDeps{
+		Store: s, Decided: NewSignal(), Bus: b, Fleet: fleet, Changed: NewSignal(), Log: log,
+		Drops: func() []models.Drop { return nil }, Health: func() []api.Reason { return nil }, Ending: make(chan struct{}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	producer, err := b.Producer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := lockDatabase(t, path)
+	defer release()
+	many := make([]models.Connection, 40_000) // more than the database's queue has room for
+	for i := range many {
+		many[i] = models.Connection{ID: int64(i + 1), Sensor: "s", Proto: "TCP"}
+	}
+	if err := producer.Produce(t.Context(), bus.Record{Topic: bus.TopicConnections, Key: "s", Value: bus.Connections{Boot: 1, Now: 1, Changed: many}}); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() { read <- c.read(t.Context()) }()
+	until(t, "reading", func() bool { return len(c.table.Since(0).Rows) > 0 })
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-read:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("it waits for the database for ever")
+	}
+}
+
+// A sensor whose file has ended goes on to give signs of life.
+func TestASensorStaysWhenItsFileHasEnded(t *testing.T) {
+	b := bus.NewMemory(bus.MemoryOptions{})
+	producer, err := b.Producer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := b.Consumer("c", bus.TopicSensors, bus.TopicConnections)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sensor, err := NewSensor(SensorOptions{Name: "s", Source: "sample", File: true, Stay: true},
+		SensorDeps{Sources: []pipeline.Source{openSample(t)}, Bus: producer, Topics: ConsoleTopics(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- sensor.Run(ctx) }()
+	for ended, signs := false, 0; signs < 2; {
+		records, err := consumer.Poll(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records {
+			switch v := r.Value.(type) {
+			case bus.Connections:
+				ended = ended || v.Ended
+			case bus.Sensor:
+				if ended && len(v.Series) == 0 {
+					signs++
+					if len(v.Interfaces) != 1 || v.Interfaces[0].Link != "ended" || v.Packets == 0 {
+						t.Errorf("%+v", v)
+					}
+				}
+			}
+		}
+		if err := consumer.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	if err := <-ran; err != nil {
 		t.Error(err)
 	}
 }

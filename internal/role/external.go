@@ -53,7 +53,7 @@ func NewExternal(o ExternalOptions, deps ExternalDeps) (*External, error) {
 	}
 	e := &External{options: o, deps: deps, heard: deps.Now()}
 	var err error
-	if e.signs, err = deps.Broker.Consumer("netlyra-signs-"+o.Sensor, bus.TopicSensors); err != nil {
+	if e.signs, err = deps.Broker.Tail(bus.TopicSensors); err != nil {
 		return nil, err
 	}
 	alerts, err := deps.Broker.Consumer("netlyra-alerts-"+o.Sensor, bus.TopicAlerts)

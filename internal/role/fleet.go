@@ -16,6 +16,7 @@ import (
 	"netlyra/internal/bus"
 	"netlyra/internal/livetable"
 	"netlyra/internal/models"
+	"netlyra/internal/telemetry"
 )
 
 // FleetDeps are what a Fleet needs.
@@ -39,6 +40,7 @@ type Fleet struct {
 	started    time.Time
 	table      *livetable.Table // the console's, of connections that move
 	generation atomic.Uint64
+	failing    *telemetry.Limiter // the line about connections that stay open
 
 	mu      sync.Mutex
 	sensors map[string]*member
@@ -46,6 +48,8 @@ type Fleet struct {
 	ended   map[origin]int64 // of those that have ended lately, which the broker may deliver again
 	order   []origin         // of ended, the oldest first
 	last    int64            // the highest number that was given
+	starts  map[string]int64 // by sensor: the start whose connections are numbered here; others are cut off
+	cuts    map[string]int64 // by sensor: the start all others of which are to be cut off
 	refused uint64           // signs of life of sensors for which there was no room
 }
 
@@ -58,25 +62,27 @@ type origin struct {
 
 // member is one sensor.
 type member struct {
-	state    bus.Sensor
-	seen     time.Time // when it was heard last
-	rate     models.SeriesPoint
-	seconds  float64 // that rate is the sum of
-	before   uint64  // the start of which it told before this one
-	twice    time.Time
-	judge    models.DetectorStats
-	judged   time.Time // when its detector was heard last
-	silent   bool      // that has been logged
-	numbered int64     // the start whose connections are numbered here; others are cut off
+	state   bus.Sensor
+	seen    time.Time // when it was heard last
+	rate    models.SeriesPoint
+	seconds float64  // that rate is the sum of
+	before  []uint64 // the starts of which it told before this one, the latest last
+	twice   time.Time
+	judge   models.DetectorStats
+	judged  time.Time // when its detector was heard last
+	silent  bool      // that has been logged
+	expired int64     // capture time up to which the table has been gone over
 }
 
 const (
 	maxSensors = 4096
 	maxOrigins = 1 << 19 // open connections whose numbers are known; of those beyond, a connection comes as another one
 	maxEnded   = 1 << 16 // connections that have ended: several times what a broker may deliver again
+	maxStarts  = 8       // of one sensor that are told from new ones
 	twiceFor   = time.Minute
-	maxDrops   = 64 // reasons, and interfaces, that are kept of one sensor, and reasons in all
-	tellNames  = 5  // names in one sentence
+	forgetTime = 24 * time.Hour // without a sign of life, after which a sensor is none any more
+	maxDrops   = 64             // reasons, and interfaces, that are kept of one sensor, and reasons in all
+	tellNames  = 5              // names in one sentence
 )
 
 // NewFleet knows the connections that the database has open.
@@ -84,7 +90,10 @@ func NewFleet(ctx context.Context, deps FleetDeps) (*Fleet, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	f := &Fleet{deps: deps, started: deps.Now(), table: livetable.New(), sensors: map[string]*member{}, ids: map[origin]int64{}, ended: map[origin]int64{}}
+	f := &Fleet{
+		deps: deps, started: deps.Now(), table: livetable.New(), sensors: map[string]*member{}, ids: map[origin]int64{}, ended: map[origin]int64{},
+		starts: map[string]int64{}, cuts: map[string]int64{}, failing: telemetry.NewLimiter(time.Minute),
+	}
 	f.generation.Store(1)
 	var err error
 	if f.last, err = deps.Store.MaxConnectionID(ctx); err != nil {
@@ -101,6 +110,12 @@ func NewFleet(ctx context.Context, deps FleetDeps) (*Fleet, error) {
 			f.ids[key] = c.ID
 		} else {
 			f.end(key, c.ID)
+		}
+		f.starts[c.Sensor] = c.Boot // of the latest
+	}
+	for key := range f.ids {
+		if f.starts[key.sensor] != key.boot { // the console has ended before it could cut them off
+			f.cuts[key.sensor] = f.starts[key.sensor]
 		}
 	}
 	return f, nil
@@ -120,11 +135,11 @@ func (f *Fleet) end(key origin, id int64) {
 }
 
 // Own gives the connections of a sensor their numbers here.
-func (f *Fleet) Own(ctx context.Context, sensor string, v bus.Connections) bus.Connections {
+func (f *Fleet) Own(sensor string, v bus.Connections) bus.Connections {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	boot := int64(v.Boot)
-	f.renumber(ctx, sensor, boot)
+	f.renumber(sensor, boot)
 	for _, cs := range [][]models.Connection{v.Changed, v.Moving} {
 		for i := range cs {
 			c := &cs[i]
@@ -150,22 +165,57 @@ func (f *Fleet) Own(ctx context.Context, sensor string, v bus.Connections) bus.C
 }
 
 // renumber notices that a sensor has started anew: nobody tells the ends of the connections that were open.
-func (f *Fleet) renumber(ctx context.Context, sensor string, boot int64) {
+func (f *Fleet) renumber(sensor string, boot int64) {
 	m := f.sensors[sensor]
-	if m == nil || m.numbered == boot {
+	before, known := f.starts[sensor]
+	if m == nil && !known || known && before == boot { // who gives no sign of life may be anybody
 		return
 	}
-	before := m.numbered
-	m.numbered = boot
-	if before == 0 || f.deps.Now().Sub(m.twice) < twiceFor { // two of one name end nothing of each other's
+	f.starts[sensor] = boot
+	if !known || m != nil && f.deps.Now().Sub(m.twice) < twiceFor { // two of one name end nothing of each other's
 		return
 	}
-	maps.DeleteFunc(f.ids, func(o origin, _ int64) bool { return o.sensor == sensor && o.boot != boot })
-	go func() { // the writer may have to wait for the disk
+	f.forget(sensor, boot)
+}
+
+// forget gives up the connections of a sensor's starts but for one.
+func (f *Fleet) forget(sensor string, but int64) {
+	maps.DeleteFunc(f.ids, func(o origin, _ int64) bool { return o.sensor == sensor && o.boot != but })
+	f.cuts[sensor] = but
+}
+
+// CutOff ends in the database what is open of sensors' earlier starts. It waits for the writer; what the database does not take is tried again with the next
+// call. The error is that of ctx.
+func (f *Fleet) CutOff(ctx context.Context) error {
+	f.mu.Lock()
+	cuts := maps.Clone(f.cuts)
+	f.mu.Unlock()
+	for _, sensor := range slices.Sorted(maps.Keys(cuts)) {
+		boot := cuts[sensor]
 		if err := f.deps.Store.CutOff(ctx, sensor, boot); err != nil {
-			f.deps.Log.LogAttrs(ctx, slog.LevelWarn, "connections of a sensor's last start stay open", slog.String("sensor", sensor), slog.Any("error", err))
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			f.failing.Log(ctx, f.deps.Log, slog.LevelWarn, "connections of a sensor's last start stay open", slog.String("sensor", sensor), slog.Any("error", err))
+			continue
 		}
-	}()
+		f.mu.Lock()
+		if f.cuts[sensor] == boot {
+			delete(f.cuts, sensor)
+		}
+		f.mu.Unlock()
+	}
+	return nil
+}
+
+// expired is the capture time up to which the table has been gone over for a sensor. Only the console's reader may use it.
+func (f *Fleet) expired(sensor string) *int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.sensors[sensor]; m != nil {
+		return &m.expired
+	}
+	return new(int64) // it has given no sign of life yet
 }
 
 // makeRoom forgets the quarter of the numbers that is oldest, when there are too many.
@@ -188,6 +238,9 @@ func (f *Fleet) Hear(name string, s bus.Sensor) {
 	defer f.mu.Unlock()
 	m := f.sensors[name]
 	if m == nil {
+		if s.Role != bus.RoleSensor {
+			return // a detector goes on to tell of sensors that are gone
+		}
 		if len(f.sensors) >= maxSensors {
 			f.refused++
 			return
@@ -203,13 +256,14 @@ func (f *Fleet) Hear(name string, s bus.Sensor) {
 		return
 	}
 	if s.Boot != m.state.Boot && m.state.Boot != 0 {
-		if s.Boot == m.before { // and before that another one: both are there
+		if slices.Contains(m.before, s.Boot) { // and after that another one: both are there
 			if now.Sub(m.twice) > twiceFor {
 				f.deps.Log.LogAttrs(context.Background(), slog.LevelError, "two sensors have one name: give each its own with --sensor", slog.String("sensor", name))
 			}
 			m.twice = now
 		}
-		m.before = m.state.Boot
+		m.before = append(slices.DeleteFunc(m.before, func(b uint64) bool { return b == s.Boot || b == m.state.Boot }), m.state.Boot)
+		m.before = m.before[max(0, len(m.before)-maxStarts):]
 	}
 	m.state, m.seen = s, now
 	if s.Detector.Name != "" {
@@ -245,6 +299,14 @@ func (f *Fleet) tell(ctx context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for name, m := range f.sensors {
+		if now.Sub(m.seen) > forgetTime {
+			delete(f.sensors, name)
+			delete(f.starts, name)
+			f.forget(name, 0) // which no start has
+			f.generation.Add(1)
+			f.deps.Log.LogAttrs(ctx, slog.LevelWarn, "a sensor that is silent for long is forgotten", slog.String("sensor", name))
+			continue
+		}
 		silent := now.Sub(m.seen) > silentAfter
 		if silent == m.silent {
 			continue
@@ -252,6 +314,7 @@ func (f *Fleet) tell(ctx context.Context) {
 		m.silent = silent
 		f.generation.Add(1)
 		if silent {
+			f.table.Clear(name)
 			f.deps.Log.LogAttrs(ctx, slog.LevelWarn, "sensor is silent", slog.String("sensor", name), slog.Duration("since", now.Sub(m.seen).Round(time.Second)))
 		} else {
 			f.deps.Log.LogAttrs(ctx, slog.LevelInfo, "sensor is heard again", slog.String("sensor", name))
@@ -310,8 +373,12 @@ func (f *Fleet) Stats() models.Stats {
 		ByProto: map[string]models.Volume{}, Malformed: map[string]uint64{}, Drops: []models.Drop{}, Interfaces: []models.Interface{}, LatencyMS: []models.StageLatency{},
 	}
 	sensors := f.Sensors()
+	heard := 0
 	for i := range sensors {
 		one := &sensors[i]
+		if one.Status != models.SensorSilent {
+			heard++
+		}
 		s.Packets += one.Packets
 		s.Bytes += one.Bytes
 		s.PacketRate += one.PacketRate
@@ -321,9 +388,10 @@ func (f *Fleet) Stats() models.Stats {
 		s.ClockTS, s.LastPacketTS = max(s.ClockTS, one.ClockTS), max(s.LastPacketTS, one.ClockTS)
 		if one.Detector != "" {
 			s.Detector.Name = "fleet"
-			s.Detector.Learning += one.Learning / float64(len(sensors))
+			s.Detector.Learning += one.Learning
 		}
 	}
+	s.Detector.Learning /= float64(max(heard, 1))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s.Drops = f.drops()

@@ -58,7 +58,7 @@ func TestConnectionsOfAFleetHaveNumbersOfTheirOwn(t *testing.T) {
 	f := fleet()
 	id := func(sensor string, boot uint64, number int64, end models.ConnEnd) int64 {
 		t.Helper()
-		v := f.Own(t.Context(), sensor, bus.Connections{Boot: boot, Changed: []models.Connection{{ID: number, Sensor: sensor, End: end}}})
+		v := f.Own(sensor, bus.Connections{Boot: boot, Changed: []models.Connection{{ID: number, Sensor: sensor, End: end}}})
 		c := v.Changed[0]
 		if c.Origin != number || c.Boot != int64(boot) {
 			t.Errorf("%+v", c)
@@ -87,6 +87,28 @@ func TestConnectionsOfAFleetHaveNumbersOfTheirOwn(t *testing.T) {
 	}
 	if got := id("c", 3, 1, models.ConnOpen); got <= later {
 		t.Errorf("a new connection has the number %d", got)
+	}
+}
+
+// What a sensor had open when it started anew is cut off, though the console was away meanwhile, and however often a start is made up.
+func TestOpenConnectionsAreCutOffAfterARestartOfTheConsole(t *testing.T) {
+	db := &origins{stored: []models.Connection{
+		{ID: 1, Sensor: "a", Boot: 1, Origin: 1}, {ID: 2, Sensor: "b", Boot: 7, Origin: 1}, {ID: 3, Sensor: "b", Boot: 8, Origin: 1}, {ID: 4, Sensor: "c", Boot: 9, Origin: 1},
+	}}
+	f, err := NewFleet(t.Context(), FleetDeps{Store: db, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Own("a", bus.Connections{Boot: 2, Changed: []models.Connection{{ID: 1}}})
+	f.Own("c", bus.Connections{Boot: 9, Changed: []models.Connection{{ID: 1}}})
+	for boot := range uint64(1000) {
+		f.Own("made up", bus.Connections{Boot: boot})
+	}
+	if err := f.CutOff(t.Context()); err != nil || db.cuts() != "a 2, b 8" {
+		t.Errorf("cut off %q, %v", db.cuts(), err)
+	}
+	if err := f.CutOff(t.Context()); err != nil || db.cuts() != "a 2, b 8" {
+		t.Errorf("cut off again: %q, %v", db.cuts(), err)
 	}
 }
 
@@ -126,10 +148,12 @@ func TestSignsOfAFleet(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 
-	f.Own(t.Context(), "a", bus.Connections{Boot: 1, Changed: []models.Connection{{ID: 1}}})
+	f.Own("a", bus.Connections{Boot: 1, Changed: []models.Connection{{ID: 1}}})
 	sign("a", 2)
-	f.Own(t.Context(), "a", bus.Connections{Boot: 2, Changed: []models.Connection{{ID: 1}}})
-	until(t, "end of what was open", func() bool { return db.cuts() == "a 2" })
+	f.Own("a", bus.Connections{Boot: 2, Changed: []models.Connection{{ID: 1}}})
+	if err := f.CutOff(t.Context()); err != nil || db.cuts() != "a 2" {
+		t.Errorf("cut off %q, %v", db.cuts(), err)
+	}
 	if got := statuses(); got != "a ok, b ok" {
 		t.Errorf("a restart: %s", got)
 	}
@@ -139,13 +163,16 @@ func TestSignsOfAFleet(t *testing.T) {
 	if got := statuses(); got != "a ok, b twice" {
 		t.Error(got)
 	}
-	f.Own(t.Context(), "b", bus.Connections{Boot: 1, Changed: []models.Connection{{ID: 1}}})
-	f.Own(t.Context(), "b", bus.Connections{Boot: 2, Changed: []models.Connection{{ID: 1}}})
+	f.Own("b", bus.Connections{Boot: 1, Changed: []models.Connection{{ID: 1}}})
+	f.Own("b", bus.Connections{Boot: 2, Changed: []models.Connection{{ID: 1}}})
 	if h := f.Health(); len(h) != 1 || h[0].Code != "sensor_twice" || !strings.Contains(h[0].Message, "b") {
 		t.Errorf("%+v", h)
 	}
 	if n := strings.Count(log.String(), "two sensors have one name"); n != 1 {
 		t.Errorf("%d lines: %s", n, &log)
+	}
+	if err := f.CutOff(t.Context()); err != nil {
+		t.Error(err)
 	}
 	now = now.Add(61 * time.Second)
 	sign("a", 2)
@@ -155,6 +182,23 @@ func TestSignsOfAFleet(t *testing.T) {
 	}
 	if h := f.Health(); len(h) != 1 || h[0].Code != "sensor_silent" || !strings.Contains(h[0].Message, ": b.") || !strings.Contains(log.String(), "sensor is silent") {
 		t.Errorf("%+v, %s", h, &log)
+	}
+	now = now.Add(24 * time.Hour)
+	sign("a", 2)
+	f.Hear("b", bus.Sensor{Role: bus.RoleDetector, TS: models.Micros(now.UnixMicro())}) // who judges it does not know that it is gone
+	f.tell(t.Context())
+	if err := f.CutOff(t.Context()); err != nil || statuses() != "a ok" || db.cuts() != "a 2, b 0" {
+		t.Errorf("after a day: %s; cut off %q, %v", statuses(), db.cuts(), err)
+	}
+	f.Hear("made up", bus.Sensor{Role: bus.RoleEngine, TS: models.Micros(now.UnixMicro())})
+	if statuses() != "a ok" {
+		t.Errorf("a detector's word makes a sensor: %s", statuses())
+	}
+	for _, boot := range []uint64{11, 12, 13, 11, 12, 13} {
+		sign("three", boot)
+	}
+	if got := statuses(); got != "a ok, three twice" {
+		t.Error(got)
 	}
 	for i := range 2 * maxSensors {
 		sign(fmt.Sprint("spoofed ", i), 1)

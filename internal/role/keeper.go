@@ -24,8 +24,9 @@ type keeper struct {
 	show    func(*models.Alert)
 	log     *slog.Logger
 	ending  func() bool                // the program has been asked to end
+	closed  <-chan struct{}            // with the bus
 	unsaved *telemetry.Limiter         // the line about alerts that are not stored
-	again   bool                       // what is not committed comes again with the next start
+	again   bool                       // what is not committed comes again with the next start: nothing more is taken while some is not stored
 	failed  bool                       // the last attempt to store
 	pending map[string]pending         // not stored yet, by id
 	logged  map[string]models.Severity // of open incidents: the severity that the log has for them
@@ -37,9 +38,9 @@ type keeper struct {
 	wrote   prometheus.Histogram   // times to store
 }
 
-func newKeeper(s *store.Store, show func(*models.Alert), log *slog.Logger, ending func() bool, again bool) *keeper {
+func newKeeper(s *store.Store, show func(*models.Alert), log *slog.Logger, ending func() bool, closed <-chan struct{}, again bool) *keeper {
 	k := &keeper{
-		store: s, show: show, log: log, ending: ending, again: again,
+		store: s, show: show, log: log, ending: ending, closed: closed, again: again,
 		unsaved: telemetry.NewLimiter(time.Minute), pending: map[string]pending{}, logged: map[string]models.Severity{}, unseen: map[string]bool{},
 		raised: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "netlyra_alerts_total", Help: "Incidents raised, hidden ones included, by category and the severity at first.",
@@ -92,8 +93,10 @@ func (k *keeper) run(ctx context.Context, consumer bus.Consumer) error {
 		switch {
 		case errors.Is(err, bus.ErrClosed), errors.Is(err, context.Canceled):
 			k.save(ctx, nil)
-			for _, p := range k.pending {
-				k.lost.Add(p.revisions)
+			if !k.again {
+				for _, p := range k.pending {
+					k.lost.Add(p.revisions)
+				}
 			}
 			return nil
 		case err != nil:
@@ -105,7 +108,16 @@ func (k *keeper) run(ctx context.Context, consumer bus.Consumer) error {
 // poll waits for alerts, but not for ever while some wait to be stored.
 func (k *keeper) poll(ctx context.Context, consumer bus.Consumer) ([]*models.Alert, error) {
 	wait := ctx
-	if len(k.pending) > 0 {
+	if len(k.pending) > 0 && k.again {
+		retry := time.NewTimer(retryEvery)
+		defer retry.Stop()
+		select {
+		case <-retry.C:
+			return nil, nil
+		case <-k.closed:
+		case <-ctx.Done():
+		}
+	} else if len(k.pending) > 0 {
 		var stop context.CancelFunc
 		wait, stop = context.WithTimeout(ctx, retryEvery)
 		defer stop()

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,18 +36,7 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 	if _, err := s.AddException(ctx, models.Exception{Host: "192.0.2.1", Reason: "r"}, models.Actor{}); err != nil {
 		t.Fatal(err)
 	}
-	other, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(5000)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = other.Close() }()
-	lock, err := other.Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := lock.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
-		t.Fatal(err)
-	}
+	release := lockDatabase(t, path)
 
 	var shown atomic.Uint64
 	b := bus.NewMemory(bus.MemoryOptions{})
@@ -58,7 +48,7 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := newKeeper(s, func(*models.Alert) { shown.Add(1) }, slog.New(slog.DiscardHandler), func() bool { return false }, false)
+	k := newKeeper(s, func(*models.Alert) { shown.Add(1) }, slog.New(slog.DiscardHandler), func() bool { return false }, b.Done(), false)
 	produce := func(host string, revs ...int64) {
 		t.Helper()
 		for _, rev := range revs {
@@ -76,9 +66,7 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 	if n := k.stored.Load() + k.hidden.Load(); n != 0 {
 		t.Errorf("%d revisions are said to be stored in a locked database", n)
 	}
-	if err := errors.Join(lock.Close(), other.Close()); err != nil { // the end of the connection is the end of its transaction
-		t.Fatal(err)
-	}
+	release()
 	until(t, "account", func() bool { return k.hidden.Load() == 3 && k.stored.Load() == 2 })
 	produce("192.0.2.1", 4)
 	produce("192.0.2.2", 3)
@@ -123,6 +111,77 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 	}
 }
 
+// What comes again with the next start is not taken while what was taken before is not stored: nothing is lost, and the keeper ends though the database stays locked.
+func TestKeeperTakesNoMoreThanItCanStore(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds: run without -short")
+	}
+	path := filepath.Join(t.TempDir(), "netlyra.db")
+	s, ctx := runStore(t, path)
+	b := bus.NewMemory(bus.MemoryOptions{})
+	producer, err := b.Producer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := b.Consumer("store", bus.TopicAlerts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown atomic.Uint64
+	k := newKeeper(s, func(*models.Alert) { shown.Add(1) }, slog.New(slog.DiscardHandler), func() bool { return false }, b.Done(), true)
+	produce := func(from, to int) {
+		t.Helper()
+		for i := range to - from {
+			a := &models.Alert{ID: fmt.Sprint(from + i), Rev: 1, TS: 1, SrcIP: "192.0.2.1", DstIP: "192.0.2.9", State: models.AlertOpen, Category: models.CategoryFlood, Severity: models.SeverityHigh}
+			if err := producer.Produce(ctx, bus.Record{Topic: bus.TopicAlerts, Key: a.ID, Value: bus.Alert{Alert: a}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	release := lockDatabase(t, path)
+	produce(0, 1000)
+	kept := make(chan error, 1)
+	go func() { kept <- k.run(ctx, consumer) }()
+	until(t, "showing of what is not stored", func() bool { return shown.Load() > 0 })
+	time.Sleep(saveWait + retryEvery + time.Second) // for what it may not do
+	if n := shown.Load(); n == 1000 {
+		t.Error("all alerts are taken though none can be stored")
+	}
+	release()
+	until(t, "storing of all", func() bool { return k.stored.Load() == 1000 })
+	release = lockDatabase(t, path)
+	produce(1000, 1010)
+	until(t, "showing of what is not stored", func() bool { return shown.Load() > 1000 })
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-kept; err != nil || k.lost.Load() != 0 {
+		t.Errorf("%v, %d alerts lost", err, k.lost.Load())
+	}
+	release()
+}
+
+// lockDatabase keeps everybody else from writing a database until release is called.
+func lockDatabase(t *testing.T, path string) (release func()) {
+	t.Helper()
+	other, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := other.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	return sync.OnceFunc(func() {
+		if err := errors.Join(lock.Close(), other.Close()); err != nil { // the end of the connection is the end of its transaction
+			t.Error(err)
+		}
+	})
+}
+
 // A scan that goes on rises in severity: each rise is a line, and every line of an alert has its addresses.
 func TestEscalationsAreLogged(t *testing.T) {
 	var out bytes.Buffer
@@ -130,7 +189,7 @@ func TestEscalationsAreLogged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := newKeeper(nil, nil, log, nil, false)
+	k := newKeeper(nil, nil, log, nil, nil, false)
 	a := models.Alert{ID: "1", Rev: 1, SrcIP: "192.0.2.1", DstIP: "192.0.2.2", DstPort: 22, Proto: "TCP", State: models.AlertOpen, Severity: models.SeverityMedium}
 	for _, s := range []models.Severity{"medium", "medium", "high", "medium", "high", "critical", "critical"} {
 		a.Severity = s
@@ -178,7 +237,7 @@ func until(t *testing.T, what string, ok func() bool) {
 func TestWhatAPersonShowsStaysShown(t *testing.T) {
 	s, ctx := runStore(t, filepath.Join(t.TempDir(), "netlyra.db"))
 	shown := 0
-	k := newKeeper(s, func(*models.Alert) { shown++ }, slog.New(slog.DiscardHandler), func() bool { return false }, false)
+	k := newKeeper(s, func(*models.Alert) { shown++ }, slog.New(slog.DiscardHandler), func() bool { return false }, nil, false)
 	rev := func(id string, n int64) *models.Alert {
 		return &models.Alert{ID: id, Rev: n, TS: 1, SrcIP: "192.0.2.1", DstIP: "192.0.2.9", State: models.AlertOpen, Category: models.CategoryFlood, Severity: models.SeverityHigh}
 	}

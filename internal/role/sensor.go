@@ -150,9 +150,25 @@ func (s *Sensor) Run(ctx context.Context) error {
 		s.deps.Log.LogAttrs(ctx, slog.LevelInfo, "the file has ended; serving on", source)
 	}
 	if err == nil || errors.As(err, new(*capture.DamageError)) {
-		<-ctx.Done()
+		s.stay(ctx)
 	}
 	return err
+}
+
+// stay gives signs of life until ctx ends: the source has ended, the sensor has not.
+func (s *Sensor) stay(ctx context.Context) {
+	tick := time.NewTicker(signEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if s.produces(bus.TopicSensors) {
+				s.deps.Bus.TryProduce(bus.Record{Topic: bus.TopicSensors, Key: s.options.Name, Value: s.state(int64(s.Stats().ClockTS), nil)})
+			}
+		}
+	}
 }
 
 // Stats is what the sensor has counted. It may be called from any goroutine, and is cheap.
