@@ -12,6 +12,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 libs=$root/data/kafka/libs
 node=${2:-$root/data/kafka/node}
 port=${KAFKA_PORT:-9092}
+case $node in *,*) echo "kafka.sh: the folder $node has a comma, which Kafka takes for the end of a name: take another" >&2; exit 1 ;; esac
 
 need() {
 	command -v "$1" >/dev/null || { echo "kafka.sh: no $1: apt-get install $2" >&2; exit 1; }

@@ -149,6 +149,34 @@ def test_two_sensors_an_engine_that_is_killed_and_a_broker_that_is_away(
         assert headers["topic"] == "netlyra.slots" and headers["reason"] and headers["offset"].isdecimal()
 
 
+def test_a_topic_that_is_made_anew(brokers: str, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+
+    def alerts() -> Revisions:
+        return revisions(value for _, value, _ in everything(brokers, "netlyra.alerts"))
+
+    def judged(values: list[bytes]) -> bytes:
+        before = alerts()
+        publish(brokers, "netlyra.slots", "anew", values)
+        with subprocess.Popen([COMMAND, *BUDGET, "--brokers", brokers, "--state", state], stderr=-1) as engine:
+            until(lambda: len(alerts() - before) > 0)
+            engine.send_signal(signal.SIGTERM)
+            assert engine.stderr
+            said = engine.stderr.read()
+            assert engine.wait(30) == 0
+            return said
+
+    first, second = (list(records(office(150, odd=ODD, seed=seed), sensor="anew")) for seed in (6, 7))
+    assert b"made anew" not in judged(first)
+    admin: Any = AdminClient({"bootstrap.servers": brokers})
+    for result in admin.delete_topics(["netlyra.slots"]).values():
+        result.result(60)
+    until(lambda: "netlyra.slots" not in admin.list_topics().topics)
+    for result in admin.create_topics([NewTopic("netlyra.slots", 2, 1)]).values():
+        result.result(60)
+    assert b"made anew" in judged(second[: len(first) - 1])  # no record has the offset that the state waits for
+
+
 def test_packets(brokers: str, tmp_path: Path) -> None:
     lines = packets(office(150, odd=ODD), sensor="p")
     file = tmp_path / "packets"

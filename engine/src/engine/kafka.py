@@ -23,6 +23,7 @@ from .producer import say, when
 
 GROUP = "netlyra-engine"
 SESSION, LIFE, CHECKPOINT = 6000, 1, 10  # milliseconds; seconds between two signs of life, and two checkpoints
+SENSORS = 1024  # that are judged at most
 DRAIN = 10  # seconds that alerts may still take when it is stopped
 JSON = {"content-type": "application/json"}
 
@@ -38,17 +39,15 @@ class Engine:
     """Reads a topic in the consumer group of all engines, with a judge for each sensor."""
 
     def __init__(self, brokers: str, kind: str, judge: Callable[[], Judge], feeds: dict[str, Feed]) -> None:
-        common: dict[str, Any] = {"bootstrap.servers": brokers, "client.id": GROUP, "error_cb": self.problem}
-        common["log_level"] = 0  # problem tells it
+        common: dict[str, Any] = {"bootstrap.servers": brokers, "client.id": GROUP}
+        common |= {"error_cb": self.problem, "log_level": 0}
         forever = {"enable.idempotence": True, "message.timeout.ms": 0, "linger.ms": 5, "compression.type": "zstd"}
         group = {"group.id": GROUP, "session.timeout.ms": SESSION, "enable.auto.commit": False}
         self.producer = client.Producer(common | forever)
         self.consumer = client.Consumer(common | group | {"auto.offset.reset": "earliest"})
         self.topic, self.judge, self.feeds, self.told = f"netlyra.{kind}", judge, feeds, ""
-        self.offsets, self.stopped = (
-            dict[int, int](),
-            list[float](),
-        )  # of the partitions' next records; when it was stopped
+        self.offsets: dict[int, int] = {}  # of the partitions' next records
+        self.stopped: list[float] = []  # when it was stopped
         self.save: Callable[[dict[str, Feed]], None] = lambda feeds: None
 
     def run(self) -> None:
@@ -75,10 +74,12 @@ class Engine:
         """Takes a record of a sensor, unless the state has it already. What is none goes to netlyra.dlq."""
         partition, offset = message.partition(), message.offset()
         sensor = (message.key() or b"").decode(errors="replace")
+        if offset < self.offsets.get(partition, 0):
+            self.anew(partition)
         self.offsets[partition] = offset + 1
-        if sensor not in self.feeds:
-            self.feeds[sensor] = Feed(self.judge(), partition)
-        feed = self.feeds[sensor]
+        if (feed := self.feeds.get(sensor)) is None and len(self.feeds) == SENSORS:
+            return self.once(f"more than {SENSORS} sensors: {sensor} is left")
+        feed = feed or Feed(self.judge(), partition)
         if offset < feed.next:
             return
         feed.partition, feed.next = partition, offset + 1
@@ -87,11 +88,18 @@ class Engine:
             for slot in self.slots(feed.consumer, message.value() or b""):
                 for alert in feed.judge.take(slot):
                     self.alert(alert)
+            self.feeds[sensor] = feed  # a record that is none makes no sensor
         except (Unreadable, *MALFORMED) as error:
             feed.consumer.malformed += 1
             place = {"topic": self.topic, "partition": str(partition), "offset": str(offset)}
             headers = {"content-type": "application/octet-stream", "schema": "netlyra.dlq/1", "reason": str(error)}
             self.write("netlyra.dlq", message.key(), message.value(), headers | place)
+
+    def anew(self, partition: int) -> None:
+        """Goes on with the first record of a topic that was removed and made again."""
+        say("WARN", f"{self.topic} was made anew: partition {partition} is read from its beginning")
+        for feed in (each for each in self.feeds.values() if each.partition == partition):
+            feed.next = 0
 
     def slots(self, consumer: Consumer, value: bytes) -> Any:
         """The slots that a record completes."""
@@ -118,14 +126,12 @@ class Engine:
 
     def write(self, topic: str, key: Any, value: Any, headers: dict[str, str]) -> None:
         """Hands a record to the client library, which tries for as long as it takes."""
-        while True:
+        while not self.late():
             try:
                 self.producer.produce(topic, value, key, headers=list(headers.items()), on_delivery=self.delivered)
                 return
             except BufferError:  # the broker is slower, or away
                 self.producer.poll(0.2)
-                if self.late():
-                    return
 
     def delivered(self, error: Any, message: Any) -> None:
         """Ends the engine if a record is refused: it would be missing."""
@@ -134,9 +140,13 @@ class Engine:
 
     def problem(self, error: Any) -> None:
         """Tells what is wrong with the broker, once. The client library goes on trying."""
-        if error.str() != self.told:
-            self.told = error.str()
-            say("WARN", f"{self.told}; trying on")
+        self.once(f"{error.str()}; trying on")
+
+    def once(self, text: str) -> None:
+        """Tells something that goes on, once."""
+        if text != self.told:
+            self.told = text
+            say("WARN", text)
 
     def late(self) -> bool:
         """Whether it was stopped so long ago that what is not acknowledged is left for the next start."""
@@ -166,6 +176,7 @@ class Engine:
         for p in partitions:
             known = [feed.next for feed in self.feeds.values() if feed.partition == p.partition]
             p.offset = min(known, default=p.offset)
+            self.offsets |= {p.partition: p.offset} if known else {}  # a record before it is one of another topic
         consumer.assign(partitions)
         say("INFO", f"{self.topic}: partitions {[p.partition for p in partitions]}")
 
