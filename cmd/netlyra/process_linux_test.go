@@ -38,6 +38,13 @@ var built struct {
 }
 
 func TestMain(m *testing.M) {
+	if database := os.Getenv(senderDatabase); database != "" {
+		if err := sendAlerts(context.Background(), database, os.Getenv(senderBroker)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	status := m.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)

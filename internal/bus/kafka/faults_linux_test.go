@@ -2,14 +2,21 @@ package kafka_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
 
 	"netlyra/internal/bus"
 	"netlyra/internal/bus/kafka"
@@ -195,6 +202,117 @@ func TestFaultsOfABroker(t *testing.T) {
 			tt.run(t)
 		})
 	}
+}
+
+// A link that is slow, and then one that breaks again and again: every alert arrives, once, in order.
+func TestABrokerBehindABadLink(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a Kafka: run without -short")
+	}
+	link := freeAddr(t)
+	broker := kafkatest.Start(t, "advertised.listeners=PLAINTEXT://"+link)
+	nothing := zerolog.Nop()
+	proxy := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), nothing), "kafka", link, broker.Addr)
+	must(t, proxy.Start())
+	defer proxy.Stop()
+	b, _ := logged(t, kafka.Options{Brokers: []string{link}})
+	p := producer(t, b)
+	toxic := func(name, text string) (remove func()) {
+		t.Helper()
+		_, err := proxy.Toxics.AddToxicJson(strings.NewReader(text))
+		must(t, err)
+		return func() { must(t, proxy.Toxics.RemoveToxic(context.Background(), name)) }
+	}
+	rev := int64(0)
+	produce := func(n int) {
+		t.Helper()
+		for range n {
+			rev++
+			must(t, p.Produce(patient(t), alert("a", rev)))
+		}
+	}
+	heal := toxic("slow", `{"name":"slow","type":"latency","stream":"downstream","attributes":{"latency":400,"jitter":200}}`)
+	produce(500)
+	must(t, deliver(patient(t), b, alert("slow", 1)))
+	heal()
+	for range 10 {
+		heal := toxic("reset", `{"name":"reset","type":"reset_peer","stream":"upstream","attributes":{"timeout":50}}`)
+		for range 10 {
+			produce(10)
+			time.Sleep(30 * time.Millisecond)
+		}
+		heal()
+		produce(50)
+	}
+	must(t, deliver(patient(t), b, alert("reset", 1)))
+	got := kept(t, broker.Addr, int(rev)+2)
+	if diff := cmp.Diff(sequence(rev), got["a"]); diff != "" || rev != 2000 {
+		t.Errorf("%d alerts (-want +got):\n%s", rev, diff)
+	}
+	if d := b.Drops(); len(d) != 0 {
+		t.Errorf("drops %+v", d)
+	}
+	eventually(t, "it is still said that something is wrong", func() bool { return !has(b, kafka.BrokerUnreachable) })
+}
+
+// The broker's disk is full, and the broker ends: what it has acknowledged is there when there is room again, and what waited arrives.
+func TestABrokerWhoseDiskIsFull(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a Kafka: run without -short")
+	}
+	if os.Getuid() != 0 {
+		const remedy = "a small disk for Kafka is mounted by root: run as root"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(remedy)
+		}
+		t.Skip(remedy)
+	}
+	disk := filepath.Join(t.TempDir(), "disk")
+	must(t, os.Mkdir(disk, 0o700))
+	must(t, syscall.Mount("none", disk, "tmpfs", 0, "size=64m"))
+	t.Cleanup(func() { must(t, syscall.Unmount(disk, syscall.MNT_DETACH)) })
+	broker := kafkatest.Start(t, "log.dirs="+filepath.Join(disk, "log"))
+	b, _ := logged(t, kafka.Options{Brokers: []string{broker.Addr}, Partitions: 1})
+	rev := int64(0)
+	for ; rev < 100; rev++ {
+		must(t, deliver(patient(t), b, alert("a", rev+1)))
+	}
+	filler := filepath.Join(disk, "filler")
+	f, err := os.Create(filler)
+	must(t, err)
+	for block := make([]byte, 4096); err == nil; {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	must(t, f.Close())
+	p := producer(t, b)
+	for eventually := time.Now().Add(patience); !has(b, kafka.BrokerUnreachable) && !has(b, kafka.BrokerSlow); rev++ {
+		must(t, p.Produce(patient(t), alert("a", rev+1)))
+		if time.Sleep(10 * time.Millisecond); time.Now().After(eventually) {
+			t.Fatalf("the broker goes on on a full disk, health %v", b.Health())
+		}
+	}
+	must(t, os.Remove(filler))
+	must(t, broker.Kill())
+	must(t, broker.Restart())
+	must(t, deliver(patient(t), b, alert("after", 1)))
+	if diff := cmp.Diff(sequence(rev), kept(t, broker.Addr, int(rev)+1)["a"]); diff != "" {
+		t.Errorf("%d alerts (-want +got):\n%s", rev, diff)
+	}
+	if d := b.Drops(); len(d) != 0 {
+		t.Errorf("drops %+v", d)
+	}
+}
+
+// freeAddr is an address of loopback that nobody listens to.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer func() { must(t, l.Close()) }()
+	return l.Addr().String()
 }
 
 func TestWrongCredentialsAtABroker(t *testing.T) {
