@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -99,6 +101,45 @@ func (b *Bus) create(ctx context.Context, topics []bus.Topic) (found []Problem) 
 			why += ": " + *topic.ErrorMessage
 		}
 		missing(bus.Topic(topic.Topic), why)
+	}
+	return found
+}
+
+// shared looks whether other programs are in groups that are to have this one only. One that was killed is in its group until its session ends, and is none.
+func (b *Bus) shared(ctx context.Context, now time.Time) (found []Problem) {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	own := map[string]int{}
+	b.mu.Lock()
+	for c := range b.consumers {
+		if c.alone != "" {
+			own[c.alone]++
+		}
+	}
+	b.mu.Unlock()
+	if len(own) == 0 {
+		return nil
+	}
+	req := kmsg.NewPtrDescribeGroupsRequest()
+	req.Groups = slices.Sorted(maps.Keys(own))
+	for _, shard := range b.admin.RequestSharded(ctx, req) {
+		resp, ok := shard.Resp.(*kmsg.DescribeGroupsResponse)
+		if !ok {
+			continue // who may not ask is not told
+		}
+		for i := range resp.Groups {
+			g := &resp.Groups[i]
+			if len(g.Members) <= own[g.Group] {
+				delete(b.crowded, g.Group)
+				continue
+			}
+			if _, known := b.crowded[g.Group]; !known {
+				b.crowded[g.Group] = now
+			}
+			if now.Sub(b.crowded[g.Group]) > 2*b.options.Session {
+				found = append(found, Problem{GroupShared, fmt.Sprintf("Another program reads as %s too, so that each has a part of the records: give each a name of its own.", g.Group)})
+			}
+		}
 	}
 	return found
 }

@@ -27,6 +27,7 @@ type consumer struct {
 	bus     *Bus
 	options []kgo.Opt
 	tail    bool            // there is no group
+	alone   string          // the group, that is to have no other member; "": none, or one that may
 	ctx     context.Context // ends with Close, or with the bus
 	stop    context.CancelFunc
 
@@ -41,6 +42,7 @@ func (b *Bus) Consumer(group string, topics ...bus.Topic) (bus.Consumer, error) 
 	if err != nil {
 		return nil, err
 	}
+	c.alone = group
 	return c, nil
 }
 

@@ -139,6 +139,24 @@ func TestAGroupThatMayNotCommit(t *testing.T) {
 	lines.check(t, kafka.TopicRefused)
 }
 
+// Two programs that read as one are told so, until one of them has gone.
+func TestTwoProgramsInAGroup(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for two sessions of a group: run without -short")
+	}
+	c := fake(t, kfake.SeedTopics(4, topics()...))
+	options := kafka.Options{Brokers: c.ListenAddrs()}
+	one, lines := logged(t, options)
+	consumer(t, one, "console", bus.TopicAlerts)
+	two := open(t, options)
+	must(t, deliver(patient(t), one, alert("a", 1)))
+	other := consumer(t, two, "console", bus.TopicAlerts)
+	eventually(t, "nothing is said", func() bool { return has(one, kafka.GroupShared) && has(two, kafka.GroupShared) })
+	must(t, other.Close())
+	eventually(t, "it is still said", func() bool { return !has(one, kafka.GroupShared) })
+	lines.check(t, kafka.GroupShared)
+}
+
 // A client that a broker gives no number to, as one that has just started may, fails for good; what waits goes to the next one, in order.
 func TestAClientThatFails(t *testing.T) {
 	c := fake(t, kfake.SeedTopics(1, topics()...))

@@ -37,6 +37,7 @@ const (
 	TopicRefused      = "topic_refused"      // the user may not write or read a topic, or the topic does not take a record
 	RecordsMalformed  = "records_malformed"  // what others have written cannot be read
 	RecordsNewer      = "records_newer"      // what others have written is of a newer version
+	GroupShared       = "group_shared"       // another program reads as this one, so that each has a part of the records
 )
 
 const (
@@ -179,7 +180,7 @@ func (b *Bus) find(ctx context.Context) []Problem {
 	if len(found) > 0 && found[0].Code != TopicMissing && found[0].Code != TopicRefused {
 		return append(found, b.buffers(false)...)
 	}
-	return append(found, b.buffers(true)...)
+	return slices.Concat(found, b.buffers(true), b.shared(ctx, time.Now()))
 }
 
 // buffers looks at what waits for the broker, which may answer or not.

@@ -96,7 +96,8 @@ type Bus struct {
 	health  health
 	ctx     context.Context // ends with Close
 	stop    context.CancelFunc
-	look    chan struct{} // a token: Run is to look at the broker now
+	look    chan struct{}        // a token: Run is to look at the broker now
+	crowded map[string]time.Time // groups that have had other members since; Run's
 
 	mu        sync.Mutex
 	closed    bool
@@ -120,7 +121,7 @@ func New(o Options, deps Deps) (*Bus, error) {
 	if o.Topics == nil {
 		o.Topics = bus.Topics()
 	}
-	b := &Bus{options: o, log: deps.Log, streams: map[bus.Topic]*stream{}, consumers: map[*consumer]struct{}{}, ids: map[bus.Topic][16]byte{}, look: make(chan struct{}, 1)}
+	b := &Bus{options: o, log: deps.Log, streams: map[bus.Topic]*stream{}, consumers: map[*consumer]struct{}{}, ids: map[bus.Topic][16]byte{}, look: make(chan struct{}, 1), crowded: map[string]time.Time{}}
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	var err error
 	if b.common, err = o.common(); err != nil {
