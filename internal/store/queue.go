@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"math"
 	"slices"
 	"sync"
 
@@ -333,21 +334,24 @@ func mergeHost(a, b models.Host) models.Host {
 	a.MAC = cmp.Or(b.MAC, a.MAC)
 	a.FirstTS = min(a.FirstTS, b.FirstTS)
 	a.LastTS = max(a.LastTS, b.LastTS)
-	a.PacketsSent += b.PacketsSent
-	a.PacketsRecv += b.PacketsRecv
-	a.BytesSent += b.BytesSent
-	a.BytesRecv += b.BytesRecv
+	a.PacketsSent = sum(a.PacketsSent, b.PacketsSent)
+	a.PacketsRecv = sum(a.PacketsRecv, b.PacketsRecv)
+	a.BytesSent = sum(a.BytesSent, b.BytesSent)
+	a.BytesRecv = sum(a.BytesRecv, b.BytesRecv)
 	return a
 }
 
 // mergePoint merges as the statement of the table series_points does.
 func mergePoint(a, b models.SeriesPoint) models.SeriesPoint {
-	a.Packets += b.Packets
-	a.Bytes += b.Bytes
-	a.TCPBytes += b.TCPBytes
-	a.UDPBytes += b.UDPBytes
-	a.OtherBytes += b.OtherBytes
-	a.Connections += b.Connections
-	a.Drops += b.Drops
+	a.Packets = sum(a.Packets, b.Packets)
+	a.Bytes = sum(a.Bytes, b.Bytes)
+	a.TCPBytes = sum(a.TCPBytes, b.TCPBytes)
+	a.UDPBytes = sum(a.UDPBytes, b.UDPBytes)
+	a.OtherBytes = sum(a.OtherBytes, b.OtherBytes)
+	a.Connections = sum(a.Connections, b.Connections)
+	a.Drops = sum(a.Drops, b.Drops)
 	return a
 }
+
+// sum stops at the end of the numbers, as the statements do at that of SQLite's.
+func sum(a, b uint64) uint64 { return a + min(b, math.MaxUint64-a) }

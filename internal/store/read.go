@@ -134,8 +134,11 @@ func (s *Store) Alerts(ctx context.Context, q models.AlertQuery) (models.Page[mo
 // severityRank orders severities as models.Severities does.
 const severityRank = "CASE severity WHEN 'low' THEN 0 WHEN 'medium' THEN 1 WHEN 'high' THEN 2 ELSE 3 END"
 
-// connectionBytes is what a connection has sent both ways; a sum that no integer holds would be another type.
-const connectionBytes = "min(bytes_up, 4611686018427387903) + min(bytes_down, 4611686018427387903)"
+// connectionBytes and hostBytes are what went both ways; a sum that no integer holds would be another type.
+const (
+	connectionBytes = "min(bytes_up, 4611686018427387903) + min(bytes_down, 4611686018427387903)"
+	hostBytes       = "min(bytes_sent, 4611686018427387903) + min(bytes_recv, 4611686018427387903)"
+)
 
 // Connections reads a page of connections, newest first unless q asks for another order. Those that are still open are as of their
 // last flush.
@@ -168,7 +171,7 @@ func (s *Store) Hosts(ctx context.Context, q models.HostQuery) (models.Page[mode
 	f.since("last_ts", q.Since)
 	orders := map[models.Sort]order{
 		models.SortNewest:  {keys: []string{"last_ts", "ip", "rowid"}},
-		models.SortBytes:   {keys: []string{"bytes_sent + bytes_recv", "ip", "rowid"}},
+		models.SortBytes:   {keys: []string{hostBytes, "ip", "rowid"}},
 		models.SortAddress: {keys: []string{"ip", "rowid"}, ascending: true},
 	}
 	l := list{table: "hosts", filter: f}
@@ -208,8 +211,10 @@ func (s *Store) Series(ctx context.Context, q models.SeriesQuery) ([]models.Seri
 	}
 	points := []models.SeriesPoint{}
 	err := s.query(ctx, func(db *gorm.DB) error {
-		return db.Raw(`SELECT ?1 AS step, ts - ts % ?1 AS ts, sum(packets) AS packets, sum(bytes) AS bytes, sum(tcp_bytes) AS tcp_bytes,
-			sum(udp_bytes) AS udp_bytes, sum(other_bytes) AS other_bytes, sum(connections) AS connections, sum(drops) AS drops
+		// sum() fails where no integer holds the sum; total() counts in floating point, and the cast stops at an integer's end.
+		return db.Raw(`SELECT ?1 AS step, ts - ts % ?1 AS ts, CAST(total(packets) AS INTEGER) AS packets, CAST(total(bytes) AS INTEGER) AS bytes,
+			CAST(total(tcp_bytes) AS INTEGER) AS tcp_bytes, CAST(total(udp_bytes) AS INTEGER) AS udp_bytes, CAST(total(other_bytes) AS INTEGER) AS other_bytes,
+			CAST(total(connections) AS INTEGER) AS connections, CAST(total(drops) AS INTEGER) AS drops
 			FROM series_points WHERE step = ?2 AND ts >= ?3 AND ts < ?4 AND (sensor = ?6 OR ?6 = '') GROUP BY ts - ts % ?1 ORDER BY 2 LIMIT ?5`,
 			q.Step, source, ceil(max(q.From, 0), q.Step), ceil(max(q.To, 0), q.Step), maxPoints, q.Sensor).Scan(&points).Error
 	})

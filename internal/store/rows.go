@@ -67,7 +67,7 @@ type mergeRule struct {
 	key   []string          // the primary key
 	keep  []string          // columns that stay as they are
 	set   map[string]string // columns with an expression of their own
-	add   bool              // the other columns are sums; otherwise they are replaced
+	add   bool              // the other columns are sums, which stop at an integer's end; otherwise they are replaced
 	where string            // condition for merging at all
 }
 
@@ -90,7 +90,7 @@ func newTable(model any, cache *sync.Map, m mergeRule) (table, error) {
 		case own:
 			sets = append(sets, col+" = "+expr)
 		case m.add:
-			sets = append(sets, fmt.Sprintf("%s = %s.%s + excluded.%s", col, t.name, col, col))
+			sets = append(sets, fmt.Sprintf("%s = min(%s.%s + excluded.%s, %d)", col, t.name, col, col, math.MaxInt64))
 		default:
 			sets = append(sets, fmt.Sprintf("%s = excluded.%s", col, col))
 		}

@@ -2,12 +2,14 @@ package store
 
 import (
 	"database/sql"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/pressly/goose/v3"
 
 	"netlyra/internal/models"
@@ -87,5 +89,55 @@ func TestHostsOfBeforeGetTheirSensor(t *testing.T) {
 	points, err := s.Series(t.Context(), models.SeriesQuery{From: 0, To: 120, Step: 60, Sensor: "hall"})
 	if err != nil || !slices.EqualFunc(points, []models.SeriesPoint{{Step: 60, TS: 60, Packets: 1}}, func(a, b models.SeriesPoint) bool { return a.TS == b.TS && a.Packets == b.Packets }) {
 		t.Errorf("%+v, %v", points, err)
+	}
+}
+
+// Counters at their end, as a sensor that is wrong sends them and as a database of before may have them: sums stay at the end, and nothing is lost or
+// unreadable for it.
+func TestCountersAtTheirEnd(t *testing.T) {
+	s := open(t, Options{GroupCommit: time.Millisecond})
+	stop := run(t, s)
+	const end = math.MaxInt64 // of a column
+	for range 3 {             // in one flush and in several
+		for _, sensor := range []string{"a", "b"} {
+			p := models.SeriesPoint{Sensor: sensor, TS: 60, Packets: math.MaxUint64, Bytes: end - 1, TCPBytes: end, UDPBytes: 1 << 62, OtherBytes: 1, Connections: end, Drops: end}
+			s.OfferSeries([]models.SeriesPoint{p, p})
+			s.OfferHosts([]models.Host{{Sensor: sensor, IP: "192.0.2.1", LastTS: 1, PacketsSent: math.MaxUint64, BytesSent: end, BytesRecv: end - 1}})
+		}
+		s.OfferHosts([]models.Host{{Sensor: "c", IP: "192.0.2.2", LastTS: 1, BytesSent: 7}})
+		must(t, s.Settle(t.Context()))
+	}
+	stop()
+	if drops := s.Drops(); len(drops) != 0 {
+		t.Errorf("lost: %+v", drops)
+	}
+	for _, q := range []models.SeriesQuery{{To: 120, Step: 1}, {To: 120, Step: 10}, {To: 120, Step: 60}, {To: 7200, Step: 3600}, {To: 120, Step: 60, Sensor: "a"}} {
+		points, err := s.Series(t.Context(), q)
+		if err != nil || len(points) != 1 {
+			t.Fatalf("%+v: %+v, %v", q, points, err)
+		}
+		sensors := uint64(2)
+		if q.Sensor != "" {
+			sensors = 1
+		}
+		p := points[0]
+		if p.Packets != end || p.Bytes != end || p.UDPBytes != end || p.OtherBytes != 6*sensors || p.Drops != end {
+			t.Errorf("%+v: %+v", q, p)
+		}
+	}
+	var order []string
+	for q := (models.HostQuery{Sort: models.SortBytes, Limit: 1}); ; {
+		p, err := s.Hosts(t.Context(), q)
+		must(t, err)
+		order = append(order, p.Items[0].IP)
+		if q.Cursor = p.Next; q.Cursor == "" {
+			break
+		}
+	}
+	if diff := cmp.Diff([]string{"192.0.2.1", "192.0.2.1", "192.0.2.2"}, order); diff != "" {
+		t.Errorf("hosts by bytes (-want +got):\n%s", diff)
+	}
+	if h := s.Health(); !h.Healthy {
+		t.Errorf("health %+v", h)
 	}
 }
