@@ -167,6 +167,8 @@ func TestMistakes(t *testing.T) {
 			[]string{"--workers many", "--max-connections 9", "--alert-age soon", "30d", "--ring-mb lots", "NETLYRA_RING_MB", "NETLYRA_NOSUCH", "--log-level loud", "debug, info", "--loop"},
 		},
 		{"unknown flags", "", []string{"run", "--nosuch", "1", "--workers", "0", "--other=2"}, []string{"--nosuch", "--other", "--workers 0"}},
+		{"a sensor's name that is no key", "", []string{"run", "--sensor", "a\x07"}, []string{"--sensor", "control characters"}},
+		{"a sensor's name of other bytes", "", []string{"run", "--sensor", "a\xff"}, []string{"--sensor", "UTF-8"}},
 		{"negative", "", []string{"run", "--alert-age", "-1h", "--ring-mb", "-5"}, []string{"--alert-age -1h: must be positive", "--ring-mb -5"}},
 		{"no value", "", []string{"run", "--workers", "--loop"}, []string{"--workers needs a value"}},
 		{"no address", "", []string{"run", "--listen", "999.1.1.1:80", "--ws-listen", "a_b c:1"}, []string{"--listen 999.1.1.1:80", "neither an address nor a name", "--ws-listen"}},

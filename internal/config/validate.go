@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 func (d *Detection) check(c *checker) {
@@ -23,8 +25,8 @@ func (d *Detection) check(c *checker) {
 	if d.MaxConnections < 1024 || d.MaxConnections > 1<<24 {
 		c.bad("max-connections", d.MaxConnections, "must be 1024 to %d", 1<<24)
 	}
-	if d.Sensor == "" || len(d.Sensor) > 64 || strings.ContainsAny(d.Sensor, " \t\r\n\"") {
-		c.bad("sensor", strconv.Quote(d.Sensor), "must be 1 to 64 characters without blanks or quotes")
+	if d.Sensor == "" || len(d.Sensor) > 64 || !utf8.ValidString(d.Sensor) || strings.ContainsAny(d.Sensor, " \"") || strings.ContainsFunc(d.Sensor, unicode.IsControl) {
+		c.bad("sensor", strconv.Quote(d.Sensor), "must be 1 to 64 bytes of UTF-8 without blanks, quotes or control characters")
 	}
 	if d.Filter != "" && d.FilterBPF != "" {
 		c.conflict("filter", "filter-bpf", func(flag string) {
