@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -241,7 +242,7 @@ func TestADetectorOfEmittedSlots(t *testing.T) {
 				stdout, _, _ := netlyra(t, append([]string{"analyze", "--format", "jsonl"}, args...)...)
 				want := map[string]models.Alert{}
 				for line := range strings.Lines(stdout) {
-					a, err := bus.DecodeAlert([]byte(line))
+					a, err := bus.DecodeAlert([]byte(line), time.Now())
 					if err != nil {
 						t.Fatal(err)
 					}

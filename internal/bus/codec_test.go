@@ -203,7 +203,7 @@ func exampleAlerts(t *testing.T) map[string][]byte {
 func TestExampleAlertsRoundTrip(t *testing.T) {
 	for name, b := range exampleAlerts(t) {
 		t.Run(name, func(t *testing.T) {
-			a, err := DecodeAlert(b)
+			a, err := DecodeAlert(b, endOfTime())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -344,12 +344,12 @@ func TestDecodeAlertRefuses(t *testing.T) {
 			if b == string(good) {
 				t.Fatalf("%s is not in %s", tt.old, good)
 			}
-			if _, err := DecodeAlert([]byte(b)); !errors.Is(err, tt.err) {
+			if _, err := DecodeAlert([]byte(b), endOfTime()); !errors.Is(err, tt.err) {
 				t.Errorf("error %v, want %v", err, tt.err)
 			}
 		})
 	}
-	if _, err := DecodeAlert([]byte(strings.Replace(string(good), `{`, `{"v":1,"new":[1],`, 1))); err != nil {
+	if _, err := DecodeAlert([]byte(strings.Replace(string(good), `{`, `{"v":1,"new":[1],`, 1)), endOfTime()); err != nil {
 		t.Errorf("version 1 with an unknown member: %v", err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"slices"
 	"strconv"
 	"time"
 	"unicode/utf16"
@@ -400,16 +399,25 @@ func (d *decoder) flags() (f models.TCPFlags, err error) {
 	if err != nil {
 		return 0, err
 	}
+	f, ok := parseFlags(s)
+	if !ok {
+		return 0, d.fail("tcp_flags", notFlags)
+	}
+	return f, nil
+}
+
+// parseFlags reads TCP flags with commas between them; anything else is not ok.
+func parseFlags(s []byte) (f models.TCPFlags, ok bool) {
 	for len(s) > 0 {
 		name, rest, more := bytes.Cut(s, []byte{','})
 		bit := flagBit(name)
 		if bit == 0 || more && len(rest) == 0 {
-			return 0, d.fail("tcp_flags", "is not a list of TCP flags")
+			return 0, false
 		}
 		f |= bit
 		s = rest
 	}
-	return f, nil
+	return f, true
 }
 
 func flagBit(name []byte) models.TCPFlags {
@@ -470,22 +478,31 @@ func (d *decoder) frag() (models.Frag, error) {
 	return 0, d.fail("frag", `is neither "first" nor "later"`)
 }
 
-func (d *decoder) mac(name string) (m models.MAC, err error) {
+func (d *decoder) mac(name string) (models.MAC, error) {
 	s, err := d.str(name)
 	if err != nil {
-		return m, err
+		return models.MAC{}, err
 	}
-	if len(s) != len("00:00:00:00:00:00") {
+	m, ok := parseMAC(s)
+	if !ok {
 		return m, d.fail(name, "is not a MAC address")
+	}
+	return m, nil
+}
+
+// parseMAC reads a hardware address with colons; anything else is not ok.
+func parseMAC[T string | []byte](s T) (m models.MAC, ok bool) {
+	if len(s) != len("00:00:00:00:00:00") {
+		return m, false
 	}
 	for i := range m {
 		hi, lo := hexValue(s[3*i]), hexValue(s[3*i+1])
 		if hi < 0 || lo < 0 || i < 5 && s[3*i+2] != ':' {
-			return models.MAC{}, d.fail(name, "is not a MAC address")
+			return models.MAC{}, false
 		}
 		m[i] = byte(hi<<4 | lo)
 	}
-	return m, nil
+	return m, true
 }
 
 func hexValue(c byte) int {
@@ -750,31 +767,4 @@ func (s *scanner) checkSkipped(name []byte, from int) error {
 		return s.fail(string(name), "is not JSON")
 	}
 	return nil
-}
-
-// DecodeAlert reads a record of TopicAlerts and checks it: another program may have written it. The error is ErrVersion
-// or ErrMalformed.
-func DecodeAlert(b []byte) (*models.Alert, error) {
-	var rec models.Alert
-	if _, err := decode(b, "alert", &rec); err != nil {
-		return nil, err
-	}
-	a := &rec
-	a.Triage, a.HiddenBy, a.DecidedAt, a.DecidedBy = "", "", 0, "" // the store's own
-	if err := firstFault("alert", []fault{
-		{a.ID == "", "id", "is missing"},
-		{len(a.ID) > maxName, "id", fmt.Sprintf("has more than %d bytes", maxName)},
-		{len(a.Sensor) > maxName, "sensor", fmt.Sprintf("has more than %d bytes", maxName)},
-		{a.SrcIP != "" && !isAddress(a.SrcIP), "src_ip", "is not an IP address"},
-		{a.DstIP != "" && !isAddress(a.DstIP), "dst_ip", "is not an IP address"},
-		{a.TS == 0, "ts", "is missing"},
-		{a.Rev < 0, "rev", "is negative"},
-		{!(a.Score >= 0 && a.Score <= 1), "score", "is not a number from 0 to 1"},
-		{!slices.Contains(models.Categories(), a.Category), "category", "is not in the list"},
-		{!slices.Contains(models.Severities(), a.Severity), "severity", "is not in the list"},
-		{a.State != models.AlertOpen && a.State != models.AlertClosed, "state", `is neither "open" nor "closed"`},
-	}); err != nil {
-		return nil, err
-	}
-	return a, nil
 }

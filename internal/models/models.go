@@ -61,7 +61,7 @@ func (m *Micros) UnmarshalJSON(b []byte) error {
 	}
 	t, err := time.Parse(`"`+time.RFC3339Nano+`"`, string(b))
 	if err != nil {
-		return fmt.Errorf("models: time %s is not RFC 3339: %w", b, err)
+		return fmt.Errorf("models: time %.64s is not RFC 3339: %w", b, err)
 	}
 	*m = Micros(t.UnixMicro())
 	return nil

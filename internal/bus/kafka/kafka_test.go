@@ -202,7 +202,7 @@ func kept(t testing.TB, addr string, n int) map[string][]int64 {
 		}
 		fetches := c.PollFetches(wait)
 		fetches.EachRecord(func(r *kgo.Record) {
-			a, err := bus.DecodeAlert(r.Value)
+			a, err := bus.DecodeAlert(r.Value, time.Now())
 			if err != nil || string(r.Key) != a.ID {
 				t.Errorf("key %q: %v", r.Key, err)
 				return

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -133,16 +134,16 @@ func value(r *kgo.Record) (bus.Value, error) {
 	case bus.TopicSlots:
 		return checked(bus.Encoded{Kind: bus.SlotKind(header(r, headerKind)), Data: r.Value}, t)
 	case bus.TopicAlerts:
-		a, err := bus.DecodeAlert(r.Value)
+		a, err := bus.DecodeAlert(r.Value, time.Now())
 		return bus.Alert{Alert: a}, err
 	case bus.TopicConnections:
-		_, c, err := bus.DecodeConnections(r.Value)
+		_, c, err := bus.DecodeConnections(r.Value, time.Now())
 		return c, err
 	case bus.TopicHosts:
-		_, h, err := bus.DecodeHosts(r.Value)
+		_, h, err := bus.DecodeHosts(r.Value, time.Now())
 		return h, err
 	case bus.TopicSensors:
-		_, s, err := bus.DecodeSensor(r.Value)
+		_, s, err := bus.DecodeSensor(r.Value, time.Now())
 		return s, err
 	case bus.TopicState:
 		return bus.Blob(r.Value), nil
