@@ -196,7 +196,7 @@ func (Rejected) Count() int { return 1 }
 // Record is one value on its way. The producer sets Topic, Key and Value; a consumer finds where it was as well.
 type Record struct {
 	Topic Topic
-	Key   string // the sensor's name; of an alert its id; of a Rejected that of the record
+	Key   string // the sensor's name; of an alert its id; of a Rejected that of the record. A broker's bus gives no record whose value says otherwise
 	Value Value
 
 	Partition int32 // set by Poll

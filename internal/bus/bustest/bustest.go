@@ -98,7 +98,7 @@ func patient(t *testing.T) context.Context {
 // numbered is a record that carries a number and nothing else.
 func numbered(key string, n int64) bus.Record {
 	return bus.Record{Topic: bus.TopicAlerts, Key: key, Value: bus.Alert{Alert: &models.Alert{
-		ID: "id", TS: 1, Rev: n, Sensor: key, Category: models.CategoryAnomaly, Severity: models.SeverityLow,
+		ID: key, TS: 1, Rev: n, Sensor: key, Category: models.CategoryAnomaly, Severity: models.SeverityLow,
 		State: models.AlertOpen,
 	}}}
 }

@@ -128,28 +128,52 @@ func value(r *kgo.Record) (bus.Value, error) {
 	if err := checkSchema(t, header(r, headerSchema)); err != nil {
 		return nil, err
 	}
-	switch t {
-	case bus.TopicPackets:
-		return checked(bus.Encoded{Data: r.Value}, t)
-	case bus.TopicSlots:
-		return checked(bus.Encoded{Kind: bus.SlotKind(header(r, headerKind)), Data: r.Value}, t)
-	case bus.TopicAlerts:
-		a, err := bus.DecodeAlert(r.Value, time.Now())
-		return bus.Alert{Alert: a}, err
-	case bus.TopicConnections:
-		_, c, err := bus.DecodeConnections(r.Value, time.Now())
-		return c, err
-	case bus.TopicHosts:
-		_, h, err := bus.DecodeHosts(r.Value, time.Now())
-		return h, err
-	case bus.TopicSensors:
-		_, s, err := bus.DecodeSensor(r.Value, time.Now())
-		return s, err
-	case bus.TopicState:
-		return bus.Blob(r.Value), nil
-	default:
+	if t == bus.TopicDLQ { // whatever could not be read, as it was
 		return rejected(r), nil
 	}
+	key, v, err := decoded(t, r)
+	if err != nil {
+		return nil, err
+	}
+	return v, checkKey(r.Key, key)
+}
+
+// decoded is what a record carries, and the key that it has to have: nothing where it does not say.
+func decoded(t bus.Topic, r *kgo.Record) (key string, v bus.Value, err error) {
+	now := time.Now()
+	switch t {
+	case bus.TopicPackets:
+		v, err = checked(bus.Encoded{Data: r.Value}, t)
+	case bus.TopicSlots:
+		v, err = checked(bus.Encoded{Kind: bus.SlotKind(header(r, headerKind)), Data: r.Value}, t)
+	case bus.TopicAlerts:
+		var a *models.Alert
+		if a, err = bus.DecodeAlert(r.Value, now); err == nil {
+			key, v = a.ID, bus.Alert{Alert: a}
+		}
+	case bus.TopicConnections:
+		key, v, err = of(bus.DecodeConnections(r.Value, now))
+	case bus.TopicHosts:
+		key, v, err = of(bus.DecodeHosts(r.Value, now))
+	case bus.TopicSensors:
+		key, v, err = of(bus.DecodeSensor(r.Value, now))
+	default:
+		v = bus.Blob(r.Value)
+	}
+	return key, v, err
+}
+
+func of[V bus.Value](sensor string, v V, err error) (string, bus.Value, error) { return sensor, v, err }
+
+// checkKey says whether a record's key is what the record says. Keys decide to whom records belong, and are written by whoever may write to the topic.
+func checkKey(key []byte, want string) error {
+	switch got := string(key); {
+	case !bus.IsName(got):
+		return fmt.Errorf("%w: its key is not a name of 1 to 255 bytes without control characters", bus.ErrMalformed)
+	case want != "" && got != want:
+		return fmt.Errorf("%w: its key is %q, and it is of %q", bus.ErrMalformed, got, want)
+	}
+	return nil
 }
 
 // checked says whether a record of packets or slots can be one; its reader decodes it.
@@ -170,9 +194,9 @@ func checkSchema(t bus.Topic, schema string) error {
 	version, err := strconv.ParseUint(number, 10, 32)
 	switch {
 	case name != s.schema || err != nil:
-		return fmt.Errorf("%w: its header %q is %q, not %q", bus.ErrMalformed, headerSchema, schema, s.schema+"/1")
+		return fmt.Errorf("%w: its header %q is %.64q, not %q", bus.ErrMalformed, headerSchema, schema, s.schema+"/1")
 	case version != schemaVersion:
-		return fmt.Errorf("%w: %s, this program knows %s/%d", bus.ErrVersion, schema, s.schema, schemaVersion)
+		return fmt.Errorf("%w: %.64q, this program knows %s/%d", bus.ErrVersion, schema, s.schema, schemaVersion)
 	}
 	return nil
 }
