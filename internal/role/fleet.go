@@ -251,8 +251,7 @@ func (f *Fleet) Hear(name string, s bus.Sensor) {
 	}
 	f.generation.Add(1)
 	if s.Role != bus.RoleSensor {
-		m.judge, m.judged = s.Detector, now
-		m.judge.Name = cmp.Or(m.judge.Name, string(s.Role))
+		m.judge, m.judged = models.DetectorStats{Name: cmp.Or(s.Detector.Name, string(s.Role)), Learning: s.Detector.Learning}, now
 		return
 	}
 	if s.Boot != m.state.Boot && m.state.Boot != 0 {
@@ -267,7 +266,7 @@ func (f *Fleet) Hear(name string, s bus.Sensor) {
 	}
 	m.state, m.seen = s, now
 	if s.Detector.Name != "" {
-		m.judge, m.judged = s.Detector, now
+		m.judge, m.judged = models.DetectorStats{Name: s.Detector.Name, Learning: s.Detector.Learning}, now
 	}
 	if n := len(s.Series); n > 0 {
 		m.rate, m.seconds = models.SeriesPoint{}, float64(n)
@@ -276,8 +275,30 @@ func (f *Fleet) Hear(name string, s bus.Sensor) {
 			m.rate.Bytes += s.Series[i].Bytes
 		}
 	}
-	m.state.Series = nil
-	m.state.Drops, m.state.Interfaces = m.state.Drops[:min(len(s.Drops), maxDrops)], m.state.Interfaces[:min(len(s.Interfaces), maxDrops)]
+	m.state.Series, m.state.Detector = nil, models.DetectorStats{}
+	// Copies, for an array goes on to hold what a slice of it has left out. Texts are bounded by the decoder, which copies each by itself.
+	m.state.Interfaces = slices.Clone(s.Interfaces[:min(len(s.Interfaces), maxDrops)])
+	var few leading
+	for i := range s.Drops {
+		few.add(&s.Drops[i])
+	}
+	m.state.Drops = few.drops
+}
+
+// leading are losses by stage and reason: the maxDrops kinds that come first, in order, whatever order they are added in.
+type leading struct{ drops []models.Drop }
+
+// add adds a loss to that of its kind.
+func (l *leading) add(d *models.Drop) {
+	at, known := slices.BinarySearchFunc(l.drops, d, func(a models.Drop, b *models.Drop) int {
+		return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Reason, b.Reason))
+	})
+	switch {
+	case known:
+		l.drops[at].Count += d.Count
+	case at < maxDrops: // one that is pushed out stays out: those before it do not leave
+		l.drops = slices.Insert(l.drops[:min(len(l.drops), maxDrops-1)], at, *d)
+	}
 }
 
 // Run logs sensors that fall silent, and those that are heard again.
@@ -401,22 +422,13 @@ func (f *Fleet) Stats() models.Stats {
 
 // drops are what the sensors have lost, added up.
 func (f *Fleet) drops() []models.Drop {
-	type kind struct{ stage, reason string }
-	sums := map[kind]models.Drop{}
-	for _, m := range f.sensors {
-		for _, d := range m.state.Drops {
-			k := kind{d.Stage, d.Reason}
-			sum, known := sums[k]
-			if !known && len(sums) == maxDrops {
-				continue
-			}
-			d.Count += sum.Count
-			sums[k] = d
+	sums := leading{[]models.Drop{}}
+	for _, name := range slices.Sorted(maps.Keys(f.sensors)) { // the first one says in what its kind is counted
+		for i := range f.sensors[name].state.Drops {
+			sums.add(&f.sensors[name].state.Drops[i])
 		}
 	}
-	return slices.SortedFunc(maps.Values(sums), func(a, b models.Drop) int {
-		return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Reason, b.Reason))
-	})
+	return sums.drops
 }
 
 // Generation rises whenever Stats may have changed.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -208,5 +209,45 @@ func TestSignsOfAFleet(t *testing.T) {
 	}
 	if h := f.Health(); len(h[0].Message) > 500 {
 		t.Error(h[0].Message)
+	}
+}
+
+// Of more reasons for losses than are kept those that come first by name are, each with its whole sum, and always the same ones. What a sensor says takes no more room than
+// what is kept of it.
+func TestReasonsOfAFleetAreTheSameOnes(t *testing.T) {
+	now := time.UnixMicro(1_000_000 * second)
+	f, err := NewFleet(t.Context(), FleetDeps{Store: &origins{}, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sensors, each = 40, 60
+	for i := range sensors { // the sensors' reasons overlap by half: reason-0000 to reason-1229
+		s := bus.Sensor{Role: bus.RoleSensor, Boot: 1, TS: models.Micros(now.UnixMicro()), Series: make([]models.SeriesPoint, 1000), Interfaces: make([]models.Interface, 1000)}
+		for n := range each {
+			s.Drops = append(s.Drops, models.Drop{Stage: "s", Reason: fmt.Sprintf("reason-%04d", i*each/2+n), Count: 1})
+		}
+		s.Drops = slices.Grow(s.Drops, 10_000)
+		s.Detector = models.DetectorStats{Name: "d", Learning: 0.5, Entities: map[string]uint64{"source": 1}}
+		f.Hear(fmt.Sprint("sensor ", i), s)
+	}
+	for range 20 {
+		drops := f.Stats().Drops
+		if len(drops) != maxDrops+1 { // and what the fleet has lost itself
+			t.Fatalf("%d reasons", len(drops))
+		}
+		for n, d := range drops[:maxDrops] {
+			want := uint64(2)
+			if n < each/2 {
+				want = 1
+			}
+			if d.Reason != fmt.Sprintf("reason-%04d", n) || d.Count != want {
+				t.Fatalf("reason %d: %+v", n, d)
+			}
+		}
+	}
+	for _, m := range f.sensors {
+		if cap(m.state.Drops) > 2*maxDrops || cap(m.state.Interfaces) > 2*maxDrops || m.state.Series != nil || m.state.Detector.Entities != nil || m.judge.Entities != nil {
+			t.Fatalf("kept: %d reasons, %d interfaces, %+v, %+v", cap(m.state.Drops), cap(m.state.Interfaces), m.state.Detector, m.judge)
+		}
 	}
 }
