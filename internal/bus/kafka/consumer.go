@@ -38,21 +38,19 @@ type consumer struct {
 
 // Consumer joins a group, as soon as there is a broker. Partitions go to other members only between two calls of Poll.
 func (b *Bus) Consumer(group string, topics ...bus.Topic) (bus.Consumer, error) {
-	c, err := b.join(topics, grouped(group, b.options.Session))
-	if err != nil {
+	c := &consumer{bus: b, alone: group}
+	if err := c.join(topics, grouped(group, b.options.Session)); err != nil {
 		return nil, err
 	}
-	c.alone = group
 	return c, nil
 }
 
 // Tail implements bus.Bus.
 func (b *Bus) Tail(topics ...bus.Topic) (bus.Consumer, error) {
-	c, err := b.join(topics, []kgo.Opt{kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd())})
-	if err != nil {
+	c := &consumer{bus: b, tail: true}
+	if err := c.join(topics, []kgo.Opt{kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd())}); err != nil {
 		return nil, err
 	}
-	c.tail = true
 	return c, nil
 }
 
@@ -64,27 +62,29 @@ func grouped(group string, session time.Duration) []kgo.Opt {
 	}
 }
 
-func (b *Bus) join(topics []bus.Topic, more []kgo.Opt) (*consumer, error) {
+// join opens the client, and makes the bus know it.
+func (c *consumer) join(topics []bus.Topic, more []kgo.Opt) error {
+	b := c.bus
 	names := make([]string, len(topics))
 	for i, t := range topics {
 		if !slices.Contains(bus.Topics(), t) {
-			return nil, fmt.Errorf("kafka: no topic %q: there are %v", t, bus.Topics())
+			return fmt.Errorf("kafka: no topic %q: there are %v", t, bus.Topics())
 		}
 		names[i] = string(t)
 	}
-	c := &consumer{bus: b, options: slices.Concat(b.common, []kgo.Opt{kgo.ConsumeTopics(names...), kgo.FetchMaxWait(fetchWait)}, more)}
+	c.options = slices.Concat(b.common, []kgo.Opt{kgo.ConsumeTopics(names...), kgo.FetchMaxWait(fetchWait)}, more)
 	c.ctx, c.stop = context.WithCancel(b.ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return nil, bus.ErrClosed
+		return bus.ErrClosed
 	}
 	var err error
 	if c.client, err = kgo.NewClient(c.options...); err != nil {
-		return nil, fmt.Errorf("kafka: %w", err)
+		return fmt.Errorf("kafka: %w", err)
 	}
 	b.consumers[c] = struct{}{}
-	return c, nil
+	return nil
 }
 
 // Poll implements bus.Consumer.

@@ -37,7 +37,8 @@ func (b *Bus) Member(group string, t bus.Topic, h Handover) (bus.Consumer, error
 			h.Revoked(own)
 		}
 	}
-	c, err := b.join([]bus.Topic{t}, append(grouped(group, b.options.Session),
+	c := &consumer{bus: b}
+	err := c.join([]bus.Topic{t}, append(grouped(group, b.options.Session),
 		kgo.OnPartitionsRevoked(revoked), kgo.OnPartitionsLost(revoked),
 		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, from map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 			err := b.assign(ctx, t, from[string(t)], h)
