@@ -132,14 +132,18 @@ func (d rowBlock) columns() []byte {
 	return append(b, "]}"...)
 }
 
-// rowSize is about how many bytes a row takes; names from packets may need escaping, six bytes for one at worst.
+// rowSize is about how many bytes a row takes; names from packets and of sensors may need escaping, six bytes for one at worst.
 func rowSize(c *models.Connection) int {
 	const numbers = 170
 	size := numbers + len(c.SrcIP) + len(c.DstIP) + len(c.State) + len(c.Proto) + len(c.Alert)
-	if !plain(c.SNI) {
-		return size + 6*len(c.SNI)
+	for _, name := range [...]string{c.SNI, c.Sensor} {
+		if plain(name) {
+			size += len(name)
+		} else {
+			size += 6 * len(name)
+		}
 	}
-	return size + len(c.SNI)
+	return size
 }
 
 // column is one field of the rows.
@@ -158,6 +162,7 @@ func columns() []column {
 	}
 	return []column{
 		{"id", func(b []byte, c C) []byte { return appendID(b, c.ID) }},
+		text("sensor", func(c C) string { return c.Sensor }),
 		text("src_ip", func(c C) string { return c.SrcIP }),
 		text("dst_ip", func(c C) string { return c.DstIP }),
 		number("src_port", func(c C) uint64 { return uint64(c.SrcPort) }),

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 func TestColumnsHoldTheRows(t *testing.T) {
 	a, b := exampleConnection(math.MaxInt64), exampleConnection(-5)
+	a.Sensor = "hall\u202e<b>"
 	a.BytesUp, a.PacketsDown, a.SNI = maxExact, maxExact+1, "\u2028<script>\"\\\x00é\xff"
 	b.Score, b.Proto, b.State, b.SNI = .8125, "47", "active", ""
 	b.Alert, b.RateUp, b.RateDown = "0f3a", 1234.4, math.Inf(1)
@@ -27,7 +29,7 @@ func TestColumnsHoldTheRows(t *testing.T) {
 	list := func(v ...any) []any { return v }
 	want := map[string]any{
 		"gen": 9., "full": false, "omitted": 3.,
-		"id": list("9223372036854775807", "-5"), "src_ip": list("192.0.2.7", "192.0.2.7"), "dst_ip": list("198.51.100.9", "198.51.100.9"),
+		"id": list("9223372036854775807", "-5"), "sensor": list("hall\u202e<b>", "s1"), "src_ip": list("192.0.2.7", "192.0.2.7"), "dst_ip": list("198.51.100.9", "198.51.100.9"),
 		"src_port": list(50000., 50000.), "dst_port": list(443., 443.), "proto": list("TCP", "47"), "state": list("established", "active"),
 		"sni": list("\u2028<script>\"\\\x00é\ufffd", ""), "first_ts_us": list(float64(t0), float64(t0)),
 		"last_ts_us": list(float64(t0+minute), float64(t0+minute)), "packets_up": list(10., 10.), "packets_down": list("9007199254740993", 20.),
@@ -66,7 +68,7 @@ func TestAMessageFitsIntoAClientsQueue(t *testing.T) {
 		c.PacketsUp, c.PacketsDown, c.BytesUp, c.BytesDown, c.Score = math.MaxUint64, math.MaxUint64, math.MaxUint64, math.MaxUint64, .123456
 		c.SNI = fmt.Sprintf("%0253d", i)
 		if i%2 == 0 {
-			c.SNI = c.SNI[:200] + "\x01\x02<>"
+			c.SNI, c.Sensor = c.SNI[:200]+"\x01\x02<>", strings.Repeat("<", 64)
 		}
 		ch.Rows = append(ch.Rows, &c)
 	}

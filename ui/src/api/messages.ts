@@ -55,7 +55,7 @@ function isNumber(v: unknown): v is number {
 }
 
 const columnNames = [
-  "id", "src_ip", "dst_ip", "src_port", "dst_port", "proto", "state", "sni", "first_ts_us", "last_ts_us", "packets_up",
+  "id", "sensor", "src_ip", "dst_ip", "src_port", "dst_port", "proto", "state", "sni", "first_ts_us", "last_ts_us", "packets_up",
   "packets_down", "bytes_up", "bytes_down", "alert", "rate_up", "rate_down", "score",
 ] as const satisfies readonly (keyof Columns)[];
 

@@ -587,6 +587,8 @@ export type Columns = {
   /** rows left out of this message because of its bound, single packets without an answer first; they come when they change again */
   readonly omitted: Count;
   readonly id: readonly (string)[];
+  /** that sees it */
+  readonly sensor: readonly (string)[];
   /** the initiator */
   readonly src_ip: readonly (string)[];
   readonly dst_ip: readonly (string)[];

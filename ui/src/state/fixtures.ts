@@ -26,6 +26,7 @@ export function alert(over: Partial<Alert> = {}): Alert {
 
 export interface RowValues {
   readonly id: string;
+  readonly sensor?: string;
   readonly bytes?: number | string;
   readonly packetsUp?: number;
   readonly packetsDown?: number;
@@ -39,7 +40,7 @@ export interface RowValues {
 export function columns(rows: readonly RowValues[], over: Partial<Columns> = {}): Columns {
   const all = <T>(v: T): T[] => rows.map(() => v);
   return {
-    gen: 1, full: false, omitted: 0, id: rows.map((r) => r.id), src_ip: all("192.0.2.1"), dst_ip: all("192.0.2.2"),
+    gen: 1, full: false, omitted: 0, id: rows.map((r) => r.id), sensor: rows.map((r) => r.sensor ?? "s"), src_ip: all("192.0.2.1"), dst_ip: all("192.0.2.2"),
     src_port: all(1000), dst_port: all(443), proto: all("TCP"), state: all("established" as const), sni: all(""),
     first_ts_us: all(0), last_ts_us: rows.map((r) => (r.last ?? 0) * 1000), packets_up: rows.map((r) => r.packetsUp ?? 1), packets_down: rows.map((r) => r.packetsDown ?? 1),
     bytes_up: rows.map((r) => r.bytes ?? 0), bytes_down: all(0), alert: rows.map((r) => r.alert ?? ""), rate_up: rows.map((r) => r.rateUp ?? 0),
