@@ -12,6 +12,7 @@ import { chromium } from "playwright-core";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 export const program = `${root}netlyra`;
+export const kafka = `${root}tools/kafka.sh`;
 export const demoCapture = `${root}demo/sample.pcap.zst`;
 
 const browserPath = process.env.CHROMIUM ?? "/usr/bin/chromium";
@@ -21,6 +22,12 @@ export function missing() {
   if (!existsSync(program)) return "there is no ./netlyra: run `./task build`";
   if (!existsSync(browserPath)) return `there is no ${browserPath}: run \`apt-get install chromium\`, or set CHROMIUM to a Chromium`;
   return "";
+}
+
+/** What is missing for a Kafka, with the remedy; "" if nothing is. */
+export function missingKafka() {
+  const found = (name) => (process.env.PATH ?? "").split(":").some((dir) => existsSync(join(dir, name)));
+  return found("java") && found("mvn") ? "" : "Kafka needs Java 17 and Maven: tools/debian.sh installs them";
 }
 
 export function launch() {
@@ -40,9 +47,9 @@ export async function freePort() {
   return port;
 }
 
-/** Starts the program and waits until it answers. flags are those of `netlyra run`. */
-export async function start(port, database, flags) {
-  const child = spawn(program, ["run", "--listen", `127.0.0.1:${port}`, "--ws-listen", "off", "--database", database, ...flags], {
+/** Starts the program and waits until it answers. flags are those of the command. */
+export async function start(port, database, flags, command = "run") {
+  const child = spawn(program, [command, "--listen", `127.0.0.1:${port}`, "--ws-listen", "off", "--database", database, ...flags], {
     stdio: ["ignore", "ignore", "pipe"],
   });
   let log = "";
@@ -74,9 +81,9 @@ export async function start(port, database, flags) {
 
 export const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** Tests with a browser and a folder of their own. body gets the tools below. */
-export function suite(name, body) {
-  const problem = missing();
+/** Tests with a browser and a folder of their own. body gets the tools below. lacks is what else is missing for them. */
+export function suite(name, body, lacks = "") {
+  const problem = missing() || lacks;
   if (problem !== "" && process.env.CI === "true") throw new Error(problem);
   describe(name, { skip: problem === "" ? false : problem, timeout: 600_000 }, () => {
     const folder = mkdtempSync(join(tmpdir(), "netlyra-page-"));

@@ -1,6 +1,6 @@
 // The REST API as far as the page needs it. This file and socket.ts alone know addresses.
 import { isObject } from "./messages.ts";
-import type { Alert, AlertPage, Exception, ExceptionPage, ExceptionPreview, Health, NewException, Series, Triage } from "./schema.ts";
+import type { Alert, AlertPage, Exception, ExceptionPage, ExceptionPreview, Health, NewException, SensorPage, Series, Triage } from "./schema.ts";
 
 /** An answer that is not what was asked for. status 0: there was no answer. */
 export class APIError extends Error {
@@ -18,15 +18,22 @@ export async function getHealth(): Promise<Health> {
   return (await request("/api/v1/health")) as Health;
 }
 
-/** The traffic second by second from a time in ms until now, as far as the server has kept it. */
-export async function getSeconds(from: number): Promise<Series> {
-  return (await request(`/api/v1/series?step=1&from=${new Date(from).toISOString()}`)) as Series;
+/** The traffic second by second from a time in ms until now, as far as the server has kept it: of one sensor, or of all ("") together. */
+export async function getSeconds(from: number, sensor: string): Promise<Series> {
+  const query = new URLSearchParams({ step: "1", from: new Date(from).toISOString(), ...(sensor === "" ? {} : { sensor }) });
+  return (await request(`/api/v1/series?${query}`)) as Series;
+}
+
+/** The states of all sensors that the server knows. */
+export async function getSensors(): Promise<SensorPage> {
+  return (await request("/api/v1/sensors")) as SensorPage;
 }
 
 export interface AlertsAsked {
   readonly limit: number;
   readonly triage?: "hidden";
   readonly state?: "open";
+  readonly sensor?: string;
   /** Exclusive. */
   readonly to?: string;
   /** Of a page of the same filters. */

@@ -4,6 +4,7 @@ import type { Columns, ConnectionState } from "../api/schema.ts";
 
 export interface Connection {
   readonly id: string;
+  sensor: string;
   srcIP: string;
   dstIP: string;
   srcPort: number;
@@ -55,6 +56,7 @@ export class Connections {
       row = { ...blank, id };
       this.#byID.set(id, row);
     }
+    row.sensor = c.sensor[i] ?? "";
     row.srcIP = c.src_ip[i] ?? "";
     row.dstIP = c.dst_ip[i] ?? "";
     row.srcPort = c.src_port[i] ?? 0;
@@ -88,18 +90,19 @@ export class Connections {
     }
   }
 
-  /** All connections in an order; equals by the latest first. */
-  sorted(key: SortKey, descending: boolean): Connection[] {
+  /** The connections of a sensor, or all (""), in an order; equals by the latest first. */
+  sorted(key: SortKey, descending: boolean, sensor = ""): Connection[] {
     const sign = descending ? -1 : 1;
     const compare = comparators[key];
-    return [...this.#byID.values()].sort(
+    const all = [...this.#byID.values()];
+    return (sensor === "" ? all : all.filter((c) => c.sensor === sensor)).sort(
       (a, b) => sign * compare(a, b) || b.last - a.last || (a.id < b.id ? 1 : -1),
     );
   }
 }
 
 const blank: Connection = {
-  id: "", srcIP: "", dstIP: "", srcPort: 0, dstPort: 0, proto: "", state: "active", sni: "", first: 0, last: 0, packets: 0,
+  id: "", sensor: "", srcIP: "", dstIP: "", srcPort: 0, dstPort: 0, proto: "", state: "active", sni: "", first: 0, last: 0, packets: 0,
   bytesUp: 0, bytesDown: 0, score: 0, single: false, rate: 0, alert: "", gone: false,
 };
 

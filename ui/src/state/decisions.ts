@@ -72,6 +72,8 @@ export class Decisions {
   readonly moreHidden = signal(false);
   readonly problem = signal<Problem | null>(null);
   readonly done = signal<Done | null>(null);
+  /** Hidden alerts of this sensor are shown; "": of all. */
+  sensor = "";
   #calls = 0;
   #hiddenWanted = hiddenPage;
 
@@ -85,7 +87,7 @@ export class Decisions {
     if (this.view.value === "listed") return;
     const call = ++this.#calls;
     try {
-      const [exceptions, hidden] = await Promise.all([getExceptions(), newest({ triage: "hidden" }, this.#hiddenWanted)]);
+      const [exceptions, hidden] = await Promise.all([getExceptions(), newest({ triage: "hidden", ...ofSensor(this.sensor) }, this.#hiddenWanted)]);
       if (call !== this.#calls) return; // a later call has overtaken this one
       this.exceptions.value = exceptions;
       this.hidden.value = hidden.items;
@@ -147,6 +149,11 @@ export class Decisions {
     void this.load();
     return null;
   }
+}
+
+/** The filter of the API for the alerts of a sensor, or of all (""). */
+export function ofSensor(sensor: string): Pick<AlertsAsked, "sensor"> {
+  return sensor === "" ? {} : { sensor };
 }
 
 /** So many alerts, the newest first, or all there are, and the cursor of those that follow. */

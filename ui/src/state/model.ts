@@ -4,6 +4,7 @@ import { toNumber } from "../api/messages.ts";
 import { AlertList } from "./alerts.ts";
 import { isLoss } from "./status.ts";
 import { Connections } from "./connections.ts";
+import { isFleet } from "./fleet.ts";
 import { Traffic } from "./traffic.ts";
 
 /** What has to be done after a message. */
@@ -26,6 +27,8 @@ const lossWindowMs = 60_000;
 
 export class Model {
   version = "";
+  /** Alerts of this sensor are taken; "": all are. */
+  sensor = "";
   stats: Stats | null = null;
   /** The server's clock at the last numbers in ms; NaN before. */
   statsAt = Number.NaN;
@@ -111,7 +114,7 @@ export class Model {
   #setStats(stats: Stats, at: number): void {
     this.stats = stats;
     this.statsAt = at;
-    this.traffic.add(stats, at);
+    if (!isFleet(stats)) this.traffic.add(stats, at);
     const total = stats.drops.reduce((n, d) => n + (isLoss(d) ? d.count : 0), 0);
     this.#losses.push({ at, total });
     this.#losses = thin(this.#losses, at);
@@ -123,6 +126,7 @@ export class Model {
   }
 
   #alert(a: Alert): Effects {
+    if (this.sensor !== "" && a.sensor !== this.sensor) return {};
     return this.alerts.put(a) ? { fresh: a } : {};
   }
 }

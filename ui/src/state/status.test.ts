@@ -98,3 +98,15 @@ describe("silence has its reason", () => {
     expect(sourceState("up", { kind: "stale", seconds: 3 })).toEqual(["info", "unknown"]);
   });
 });
+
+describe("a console of many sensors", () => {
+  const fleet = (over: Partial<Stats> = {}): Stats => stats({ sensor: "", source: "fleet", interfaces: [], packets: 10, ...over });
+  test("is not silent because it has no interface", () => {
+    expect(silence(fleet(), 1e12)).toBe("");
+    expect(silence(fleet({ packets: 0 }), 1e12)).toMatch(/^No sensor/);
+  });
+  test("is calm as far as its sensors are judged", () => {
+    expect(calm(fleet(), { kind: "live" }, 1, ["a\u202eb", "c", "d", "e"]).text).toBe("Nothing abnormal where it is judged. Nobody judges a\\u{202e}b, c, d and 1 more.");
+    expect(calm(fleet({ detector: { ...fleet().detector, name: "" } }), { kind: "live" }, 1).text).toMatch(/^No detector of any sensor/);
+  });
+});

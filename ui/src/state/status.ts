@@ -3,7 +3,8 @@ import type { Link } from "../api/socket.ts";
 import type { Health, Stats } from "../api/schema.ts";
 import { age, clock, duration, parseTime } from "../format/time.ts";
 import { count, percent, shortCount } from "../format/units.ts";
-import { dropReason, words } from "../format/names.ts";
+import { dropReason, printable, words } from "../format/names.ts";
+import { isFleet } from "./fleet.ts";
 import { gapMs } from "./traffic.ts";
 
 export type Tone = "good" | "info" | "warn" | "bad";
@@ -93,7 +94,7 @@ export function lossesByStage(stats: Stats): ReadonlyMap<string, readonly Stats[
 export function notices(stats: Stats | null, health: Health | null, recentLosses: number): readonly Notice[] {
   const all: Notice[] = [];
   for (const r of health?.reasons ?? []) {
-    if (r.code !== "drops") all.push({ id: r.code, tone: "bad", title: "Degraded", text: r.message });
+    if (r.code !== "drops") all.push({ id: r.code, tone: "bad", title: "Degraded", text: printable(r.message) });
   }
   if (stats === null) return all;
   const lost = losses(stats);
@@ -115,6 +116,7 @@ export function notices(stats: Stats | null, health: Health | null, recentLosses
 /** Why no traffic is shown; empty while there is some. now is the server's clock in ms. */
 export function silence(stats: Stats | null, now: number): string {
   if (stats === null) return "";
+  if (isFleet(stats)) return stats.packets === 0 ? "No sensor has told of a packet yet." : "";
   const links = stats.interfaces ?? [];
   const bad = links.filter((i) => i.link === "gone" || i.link === "down");
   if (bad.length > 0 && bad.length === links.length) {
@@ -140,17 +142,21 @@ export interface Calm {
 
 /**
  * What can be said while there is no alert. Nothing is abnormal only where packets are seen and judged, and the server speaks;
- * since is the time in ms of what it has last said.
+ * since is the time in ms of what it has last said, unjudged the sensors of a fleet that nobody judges.
  */
-export function calm(stats: Stats | null, f: Freshness, since: number): Calm {
+export function calm(stats: Stats | null, f: Freshness, since: number, unjudged: readonly string[] = []): Calm {
   if (f.kind !== "live") {
     return Number.isNaN(since) || stats === null
       ? { title: "Unknown", text: "NetLyra has not answered yet." }
       : { title: `Unknown since ${clock(since)}`, text: "Nothing has come from NetLyra since then. There was no alert until then." };
   }
   if (stats === null) return { title: "Unknown", text: "NetLyra has not answered yet." };
-  if (stats.detector.name === "") return { title: "Nothing is judged", text: "The detector is off." };
+  if (stats.detector.name === "") return { title: "Nothing is judged", text: isFleet(stats) ? "No detector of any sensor is heard." : "The detector is off." };
   if (stats.packets === 0) return { title: "Nothing to judge: no packets", text: "No packet has come yet." };
+  if (isFleet(stats) && unjudged.length > 0) {
+    const some = unjudged.slice(0, 3).map(printable).join(", ");
+    return { title: "No alerts", text: `Nothing abnormal where it is judged. Nobody judges ${some}${unjudged.length > 3 ? ` and ${count(unjudged.length - 3)} more` : ""}.` };
+  }
   if (allEnded(stats)) return { title: "No alerts", text: "Nothing abnormal in the file, as far as could be judged." };
   return stats.detector.learning >= 1
     ? { title: "No alerts", text: "Nothing abnormal. The detector knows this network." }

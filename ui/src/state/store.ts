@@ -6,7 +6,8 @@ import type { Alert, Health, ServerMessage, Severity, Stats } from "../api/schem
 import { announcement } from "./alerts.ts";
 import { hold, type Connection, type SortKey } from "./connections.ts";
 import { captureNow, Clock, isPresent } from "./clock.ts";
-import { Decisions, newest } from "./decisions.ts";
+import { Decisions, newest, ofSensor } from "./decisions.ts";
+import { Fleet, isFleet, statsOf } from "./fleet.ts";
 import { Model } from "./model.ts";
 import { problemOf, type Problem } from "./problems.ts";
 import { parseTime } from "../format/time.ts";
@@ -18,6 +19,8 @@ const numbersEvery = 250;
 const rowsEvery = 1000;
 const healthEvery = 10_000;
 const announceEvery = 5_000;
+/** Sensors, and the seconds of their traffic, are told once a second, and kept a moment later. */
+const fleetEvery = 2_000;
 const alertsPage = 100;
 /** So many that go on are counted. */
 const mostOpen = 2_000;
@@ -49,6 +52,7 @@ export class Store {
   readonly link = signal<Link>({ kind: "connecting", attempt: 0 });
   readonly stats = signal<Stats | null>(null);
   readonly decisions = new Decisions();
+  readonly fleet = new Fleet();
   readonly version = signal("");
   readonly health = signal<Health | null>(null);
   readonly alerts = signal<readonly Alert[]>([]);
@@ -72,6 +76,17 @@ export class Store {
   readonly #recentLosses = signal(0);
   readonly #arrived = signal(Number.NaN);
 
+  /** The server has many sensors. */
+  readonly isFleet = computed(() => isFleet(this.stats.value));
+  /** The name of the sensor that the page is about; "": all there are. */
+  readonly chosen = computed(() => (this.isFleet.value ? this.fleet.chosen.value : ""));
+  /** The numbers of what the page is about; null while nothing is known of it. */
+  readonly shown = computed(() => {
+    const [all, one] = [this.stats.value, this.fleet.one.value];
+    if (all === null || this.chosen.value === "") return all;
+    return one === null ? null : statsOf(one, all);
+  });
+
   readonly freshness = computed(() => freshness(this.link.value, this.#arrived.value, this.now.value));
   readonly notices = computed(() => notices(this.stats.value, this.health.value, this.#recentLosses.value));
 
@@ -87,6 +102,7 @@ export class Store {
   #again: false | true | "anew" = false; // fetch alerts once more
   #timers: number[] = [];
   #historyTimer = 0;
+  #fleetCalls = 0;
   #historyDue = false; // with the next numbers, by which the server's clock is known
 
   constructor() {
@@ -128,7 +144,7 @@ export class Store {
   }
 
   #reached(): number {
-    return parseTime(this.stats.value?.clock_ts ?? null);
+    return parseTime(this.shown.value?.clock_ts ?? null);
   }
 
   /** Connects, and keeps the page up to date until the returned function is called. */
@@ -139,6 +155,7 @@ export class Store {
     every(numbersEvery, () => this.#publishNumbers());
     every(rowsEvery, () => this.#publishRows());
     every(healthEvery, () => void this.#fetchHealth());
+    every(fleetEvery, () => void this.#fetchFleet());
     void this.#socket.connect();
     return () => {
       document.removeEventListener("visibilitychange", visibility);
@@ -187,6 +204,28 @@ export class Store {
     if (!held) this.#publishRows();
   }
 
+  /** Makes the page about one sensor, or about all (""). */
+  choose(sensor: string): void {
+    this.setPaused(false);
+    this.closeAlert();
+    this.fleet.choose(sensor);
+    this.#about();
+    this.#model.alerts.clear();
+    this.#model.traffic.replace(null, 0);
+    this.alertsState.value = { kind: "loading" };
+    this.#publishAlerts();
+    this.#setRows(this.#sorted());
+    void this.#fetchAlerts("anew");
+    void this.decisions.load();
+    void this.#fetchFleet();
+  }
+
+  /** Has everything that is loaded be of the sensor that the page is about. */
+  #about(): void {
+    const stats = this.#model.stats;
+    this.#model.sensor = this.decisions.sensor = isFleet(stats) ? this.fleet.chosen.value : "";
+  }
+
   sortBy(key: SortKey): void {
     const { key: old, descending } = this.sort.value;
     this.sort.value = { key, descending: key === old ? !descending : key !== "state" && key !== "name" };
@@ -230,7 +269,7 @@ export class Store {
     list.expect(alertsPage);
     let problem: Problem | null = null;
     try {
-      const { items, next } = await getAlerts({ ...following, limit: alertsPage });
+      const { items, next } = await getAlerts({ ...following, ...ofSensor(this.#model.sensor), limit: alertsPage });
       list.append(following, items, next === null ? null : { ...following, cursor: next });
     } catch (e) {
       problem = await problemOf(e);
@@ -271,12 +310,14 @@ export class Store {
 
   #take(m: ServerMessage): void {
     const { ack, fetchAlerts, fresh } = this.#model.apply(m);
+    if (m.type === "snapshot") this.#about();
     if (m.type === "hello") this.version.value = this.#model.version;
     if (m.type === "stats" || m.type === "snapshot") this.#clocks(m.ts_us / 1000);
     if (m.type === "alert" || m.type === "hello") this.#publishAlerts();
     if (m.type === "alert") this.#updateLinked(m.data);
     if ((m.type === "stats" || m.type === "snapshot") && this.#historyDue) {
       this.#historyDue = false;
+      if (isFleet(m.type === "stats" ? m.data : (m.data.stats ?? null))) void this.#fetchFleet();
       void this.#fetchHistory();
       clearTimeout(this.#historyTimer);
       this.#historyTimer = window.setTimeout(() => void this.#fetchHistory(), historyAgain);
@@ -335,12 +376,12 @@ export class Store {
 
   #sorted(): readonly Connection[] {
     const { key, descending } = this.sort.value;
-    return this.#model.connections.sorted(key, descending);
+    return this.#model.connections.sorted(key, descending, this.#model.sensor);
   }
 
   #setRows(rows: readonly Connection[]): void {
     const { connections, stats } = this.#model;
-    this.rows.value = { rows, version: this.rows.value.version + 1, active: stats?.connections.active ?? 0, partial: connections.partial };
+    this.rows.value = { rows, version: this.rows.value.version + 1, active: (this.#model.sensor === "" ? stats?.connections.active : this.fleet.one.value?.active) ?? 0, partial: connections.partial };
   }
 
   #announce(): void {
@@ -374,11 +415,13 @@ export class Store {
       while (this.#again !== false) {
         const anew = this.#again === "anew";
         this.#again = false;
+        const of = ofSensor(this.#model.sensor);
         const doubted = new Set(anew ? list.items.map((a) => a.id) : []);
         list.askOpen();
         const [some, open] = await Promise.all([
-          newest({}, anew ? Math.max(alertsPage, list.items.length) : alertsPage), newest({ state: "open" }, mostOpen),
+          newest(of, anew ? Math.max(alertsPage, list.items.length) : alertsPage), newest({ state: "open", ...of }, mostOpen),
         ]);
+        if (of.sensor !== ofSensor(this.#model.sensor).sensor) continue; // another was chosen, and is asked for
         list.renew(some.items, some.next === null ? null : { cursor: some.next }, doubted);
         list.setOpen(open.items);
         this.#publishAlerts();
@@ -396,12 +439,22 @@ export class Store {
   /** Fills the chart with what the server has kept of the last minute. A capture with a time of its own has no place in it. */
   async #fetchHistory(): Promise<void> {
     const { stats, statsAt, traffic } = this.#model;
-    if (!isPresent(statsAt, parseTime(stats?.clock_ts ?? null))) return;
+    if (isFleet(stats) || !isPresent(statsAt, parseTime(stats?.clock_ts ?? null))) return;
     try {
-      traffic.fill(await getSeconds(statsAt - windowMs - 1000), statsAt);
+      traffic.fill(await getSeconds(statsAt - windowMs - 1000, ""), statsAt);
     } catch {
       // What the page has not seen itself stays unknown, and is hatched.
     }
+  }
+
+  /** Of many sensors the server has no common counters from one moment to the next: the chart is its history, again and again. */
+  async #fetchFleet(): Promise<void> {
+    if (this.link.value.kind !== "live" || !isFleet(this.#model.stats) || document.hidden || this.paused.value) return;
+    const { statsAt, traffic, sensor } = this.#model;
+    const call = ++this.#fleetCalls;
+    const [seconds] = await Promise.all([getSeconds(statsAt - windowMs - 1000, sensor).catch(() => null), this.fleet.load()]);
+    if (call !== this.#fleetCalls || this.paused.value) return; // a later call has overtaken this one
+    traffic.replace(seconds, statsAt);
   }
 
   async #fetchHealth(): Promise<void> {

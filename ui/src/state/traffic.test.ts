@@ -176,3 +176,15 @@ describe("traffic", () => {
     expect(t.takeDirty()).toBe(Number.NEGATIVE_INFINITY);
   });
 });
+
+test("a history that is all there is takes the place of what was known, and says how far it goes", () => {
+  const t = new Traffic();
+  t.replace(history(100_000, [1000, 2000, 3000, null]), 106_500);
+  expect(t.latest(107_000, "bytes")?.[0]).toBeCloseTo(3000);
+  t.replace(history(101_000, [2000, 9000, 500]), 106_500);
+  expect(t.latest(107_000, "bytes")?.[0]).toBeCloseTo(500);
+  expect(t.ratesAt(102_100, "bytes")?.[0]).toBeCloseTo(9000);
+  expect(t.ratesAt(100_100, "bytes")).toBeNull();
+  t.replace(null, 0);
+  expect([t.latest(107_000, "bytes"), t.hasHistory]).toEqual([null, false]);
+});

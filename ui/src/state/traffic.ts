@@ -69,6 +69,8 @@ export class Traffic {
 
   /** The time of the earliest numbers, NaN before. */
   firstAt = Number.NaN;
+  #settled = Number.NaN; // the end of a history that is all there is
+
   /** The server's history has something of the window. */
   hasHistory = false;
 
@@ -120,6 +122,19 @@ export class Traffic {
     this.#dirty = Number.NEGATIVE_INFINITY;
   }
 
+  /** Takes the server's history in place of all that was known: where no counters come, as of many sensors. Null: nothing is known any more. */
+  replace(s: Series | null, now: number): void {
+    this.#numbers.fill(Number.NaN);
+    this.#last = null;
+    this.firstAt = this.#settled = Number.NaN;
+    this.hasHistory = false;
+    this.#dirty = Number.NEGATIVE_INFINITY;
+    if (s === null) return;
+    this.fill(s, now);
+    const known = s.packets.findLastIndex((n, i) => n !== null && parseTime(s.from) + (i + 1) * 1000 <= now - settledMs);
+    if (known >= 0) this.#settled = parseTime(s.from) + (known + 1) * 1000;
+  }
+
   #fillBin(bin: number, perSecond: Float64Array): void {
     const cell = this.#cellFor(bin);
     if ((this.#cells[cell + known] ?? 0) > 0.99 * binMs) return;
@@ -163,6 +178,7 @@ export class Traffic {
     c.#cells.set(this.#cells);
     c.#numbers.set(this.#numbers);
     c.#last = this.#last;
+    c.#settled = this.#settled;
     c.firstAt = this.firstAt;
     c.hasHistory = this.hasHistory;
     return c;
@@ -170,7 +186,7 @@ export class Traffic {
 
   /** The rates of the last second: what the page calls the present, in each of its places. */
   latest(now: number, measure: Measure): Rates | null {
-    const end = Math.floor(now / binMs) * binMs;
+    const end = Number.isNaN(this.#settled) ? Math.floor(now / binMs) * binMs : this.#settled;
     return this.mean(end - 1000, end, measure);
   }
 

@@ -68,6 +68,7 @@ function AlertItem({ alert: a, store, now, active, stop }: ItemProps): JSX.Eleme
             <span class="hidden">score </span>
             {score(a.score)}
           </span>
+          {store.isFleet.value && store.chosen.value === "" && <span class="by-sensor"><FromPacket text={a.sensor} /></span>}
           <span class="spring" />
           <span class={`alert-state ${a.state}`}>
             {stateText(a, now)}

@@ -167,7 +167,7 @@ function NoAlerts({ store }: { readonly store: Store }): JSX.Element | null {
     case "loading":
       return <Skeleton rows={5} />;
     case "ready":
-      return <Empty {...calm(store.stats.value, store.freshness.value, store.heardAt)} />;
+      return <Empty {...calm(store.shown.value, store.freshness.value, store.heardAt, store.fleet.sensors.value.unjudged)} />;
     case "failed":
       return null;
   }

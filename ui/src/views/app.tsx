@@ -5,6 +5,7 @@ import { ConnectionsPanel } from "./connections.tsx";
 import { Foot } from "./foot.tsx";
 import { Header } from "./header.tsx";
 import { Notices } from "./notices.tsx";
+import { SensorsPanel } from "./sensors.tsx";
 import { Tiles } from "./tiles.tsx";
 import { Toast } from "./toast.tsx";
 import { TokenForm } from "./token.tsx";
@@ -21,8 +22,9 @@ export function App({ store }: { readonly store: Store }): JSX.Element {
         <TokenForm store={store} />
       ) : (
         <>
-          <main class="main">
+          <main class={store.isFleet.value ? "main fleet" : "main"}>
             <Tiles store={store} />
+            {store.isFleet.value && <SensorsPanel store={store} />}
             <TrafficPanel store={store} />
             <AlertsPanel store={store} />
             <ConnectionsPanel store={store} />

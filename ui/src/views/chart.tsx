@@ -17,7 +17,7 @@ export function Chart(props: { readonly store: Store; readonly measure: Signal<M
   const canvas = useRef<HTMLCanvasElement>(null);
   const scale = useSignal<Scale>({ top: 125, steps: 5 });
   useStrip(store, canvas, measure, (s) => (scale.value = s));
-  const quiet = silence(store.stats.value, store.captureNow());
+  const quiet = silence(store.shown.value, store.captureNow());
   return (
     <div class="plot">
       <Grid scale={scale.value} measure={measure.value} />

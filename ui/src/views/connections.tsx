@@ -31,6 +31,11 @@ const columns: readonly ColumnSpec[] = [
   { title: "Last", sort: "last", numeric: true },
 ];
 
+/** Where there are several sensors, each row says which one sees it. */
+function columnsOf(named: boolean): readonly ColumnSpec[] {
+  return named ? [{ title: "Sensor" }, ...columns] : columns;
+}
+
 /** A full bar stands for this much at least, in bit/s: what is next to nothing looks like it. */
 const leastScale = 100_000;
 
@@ -55,7 +60,7 @@ export function ConnectionsPanel({ store }: { readonly store: Store }): JSX.Elem
       }
     >
       <Grid store={store} rows={rows} held={held} read={read} scale={scale} />
-      <Facts of={read.value} />
+      <Facts of={read.value} named={store.isFleet.value} />
     </Panel>
   );
 }
@@ -89,6 +94,7 @@ function Grid({ store, rows, held, read, scale }: GridProps): JSX.Element {
   const scroller = useRef<HTMLDivElement>(null);
   const view = useViewport(scroller);
   const active = useSignal(0); // the row that the keyboard is on
+  const named = store.isFleet.value && store.chosen.value === "";
   const first = Math.max(0, Math.floor(view.value.top / rowHeight) - overscan);
   const last = Math.min(rows.length, Math.ceil((view.value.top + view.value.height) / rowHeight) + overscan);
   const hold = (by: boolean): void => {
@@ -98,8 +104,8 @@ function Grid({ store, rows, held, read, scale }: GridProps): JSX.Element {
     if (!held.value) read.value = null;
   };
   return (
-    <div class="conn-grid" role="grid" aria-label="Connections" aria-describedby="connections-extent" aria-rowcount={rows.length + 1} aria-colcount={columns.length}>
-      <HeadRow store={store} />
+    <div class={named ? "conn-grid named" : "conn-grid"} role="grid" aria-label="Connections" aria-describedby="connections-extent" aria-rowcount={rows.length + 1} aria-colcount={columnsOf(named).length}>
+      <HeadRow store={store} named={named} />
       <div
         ref={scroller}
         class="scroll conn-scroll"
@@ -112,12 +118,12 @@ function Grid({ store, rows, held, read, scale }: GridProps): JSX.Element {
       >
         <div class="conn-space" role="presentation" style={{ height: `${rows.length * rowHeight}px` }}>
           {rows.slice(first, last).map((c, i) => (
-            <Row key={c.id} conn={c} index={first + i} scale={scale} now={store.captureNow()} focusable={active.value === first + i} onRead={() => (read.value = c)} onAlert={(id) => void store.showAlert(id)} />
+            <Row key={c.id} conn={c} index={first + i} scale={scale} now={store.captureNow()} named={named} focusable={active.value === first + i} onRead={() => (read.value = c)} onAlert={(id) => void store.showAlert(id)} />
           ))}
         </div>
         {rows.length === 0 && (
           <div role="row">
-            <div role="gridcell" aria-colspan={columns.length}>
+            <div role="gridcell" aria-colspan={columnsOf(named).length}>
               <NoRows store={store} />
             </div>
           </div>
@@ -128,7 +134,7 @@ function Grid({ store, rows, held, read, scale }: GridProps): JSX.Element {
 }
 
 /** All of the row that somebody points at or is on: a row has no room for it. */
-function Facts({ of: c }: { readonly of: Connection | null }): JSX.Element {
+function Facts({ of: c, named }: { readonly of: Connection | null; readonly named: boolean }): JSX.Element {
   return (
     <p class="conn-facts num" id="connection-facts">
       {c === null ? (
@@ -138,6 +144,7 @@ function Facts({ of: c }: { readonly of: Connection | null }): JSX.Element {
           <FromPacket text={endpoint(c.srcIP, c.srcPort)} /> → <FromPacket text={endpoint(c.dstIP, c.dstPort)} /> {printable(c.proto)}
           {c.sni !== "" && <> <FromPacket text={c.sni} /></>}; {bytes(c.bytesUp)} up, {bytes(c.bytesDown)} down, {count(c.packets)} packets; from {absolute(c.first)} to{" "}
           {absolute(c.last)}
+          {named && <>; seen by <FromPacket text={c.sensor} /></>}
         </>
       )}
     </p>
@@ -145,17 +152,17 @@ function Facts({ of: c }: { readonly of: Connection | null }): JSX.Element {
 }
 
 function NoRows({ store }: { readonly store: Store }): JSX.Element {
-  const stats = store.stats.value;
+  const stats = store.shown.value;
   if (stats === null) return <Skeleton rows={8} />;
   const why = silence(stats, store.captureNow());
   return <Empty title="No open connections" text={why === "" ? "None of those seen is open at present." : why} />;
 }
 
-function HeadRow({ store }: { readonly store: Store }): JSX.Element {
+function HeadRow({ store, named }: { readonly store: Store; readonly named: boolean }): JSX.Element {
   const { key, descending } = store.sort.value;
   return (
     <div class="conn-row conn-head" role="row" aria-rowindex={1}>
-      {columns.map((c) => {
+      {columnsOf(named).map((c) => {
         const sorted = c.sort === key ? (descending ? "descending" : "ascending") : undefined;
         return (
           <div key={c.title} role="columnheader" class={c.numeric === true ? "numeric" : ""} aria-sort={sorted}>
@@ -181,12 +188,14 @@ interface RowProps {
   readonly index: number;
   readonly scale: number;
   readonly now: number;
+  /** The row says which sensor sees it. */
+  readonly named: boolean;
   readonly focusable: boolean;
   readonly onRead: () => void;
   readonly onAlert: (id: string) => void;
 }
 
-function Row({ conn: c, index, scale, now, focusable, onRead, onAlert }: RowProps): JSX.Element {
+function Row({ conn: c, index, scale, now, named, focusable, onRead, onAlert }: RowProps): JSX.Element {
   return (
     <div
       class={`conn-row ${c.gone ? "gone" : ""} ${index % 2 === 1 ? "odd" : ""}`}
@@ -199,6 +208,11 @@ function Row({ conn: c, index, scale, now, focusable, onRead, onAlert }: RowProp
       onFocusIn={onRead}
       style={{ transform: `translateY(${index * rowHeight}px)` }}
     >
+      {named && (
+        <div role="gridcell" class="seen-by">
+          <FromPacket text={c.sensor} />
+        </div>
+      )}
       <div role="gridcell" class={c.alert === "" ? "address" : "address alerted"}>
         {c.alert !== "" && (
           <button type="button" class="row-alert" tabIndex={focusable ? 0 : -1} onClick={() => onAlert(c.alert)}>

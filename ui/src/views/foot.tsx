@@ -20,7 +20,7 @@ export function Foot({ store }: { readonly store: Store }): JSX.Element {
           <span>malformed packets {shortCount(sum(stats.malformed))}</span>
           <span>memory {bytes(stats.memory_bytes)}</span>
           <span class="spring" />
-          <span>sensor {stats.sensor}</span>
+          {!store.isFleet.value && <span>sensor {stats.sensor}</span>}
           <span>up {duration(stats.uptime_seconds)}</span>
         </>
       )}

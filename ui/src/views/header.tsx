@@ -1,5 +1,6 @@
 import type { JSX } from "preact";
 import type { Stats } from "../api/schema.ts";
+import { FromPacket } from "../components/basics.tsx";
 import { Icon, Mark } from "../components/shapes.tsx";
 import { linkState, sourceState, type Freshness } from "../state/status.ts";
 import type { Store } from "../state/store.ts";
@@ -13,9 +14,15 @@ export function Header({ store }: { readonly store: Store }): JSX.Element {
       <h1>
         <Mark /> NetLyra
       </h1>
-      <Sources stats={store.stats.value} freshness={store.freshness.value} />
+      {store.chosen.value !== "" && (
+        <button type="button" class="chip chosen" title="Show all sensors" onClick={() => store.choose("")}>
+          sensor <FromPacket text={store.chosen.value} /> <span aria-hidden="true">×</span>
+          <span class="hidden">: show all sensors</span>
+        </button>
+      )}
+      <Sources stats={store.shown.value} freshness={store.freshness.value} />
       <span class="spring" />
-      <LinkChip state={linkState(store.freshness.value, paused, store.stats.value)} />
+      <LinkChip state={linkState(store.freshness.value, paused, store.shown.value)} />
       <button type="button" class="tool" aria-pressed={paused} title="Hold the display (p)" onClick={() => store.setPaused(!paused)}>
         <Icon name={paused ? "play" : "pause"} />
         <span>{paused ? "Resume" : "Pause"}</span>
@@ -38,7 +45,7 @@ function Sources({ stats, freshness }: { readonly stats: Stats | null; readonly 
         return (
           <li key={i.name} class={`chip tone-${tone}`}>
             <span class={`dot shape-${tone}`} aria-hidden="true" />
-            {i.name} <span class="chip-note">{text}</span>
+            <FromPacket text={i.name} /> <span class="chip-note">{text}</span>
           </li>
         );
       })}

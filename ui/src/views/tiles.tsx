@@ -11,7 +11,7 @@ import { total, type Measure } from "../state/traffic.ts";
 
 /** The state of things in six numbers. */
 export function Tiles({ store }: { readonly store: Store }): JSX.Element {
-  const stats = store.stats.value;
+  const stats = store.shown.value;
   return (
     <section class="tiles" aria-label="Now">
       {stats === null ? <Placeholders /> : <Numbers stats={stats} store={store} />}
@@ -48,7 +48,7 @@ function Numbers({ stats, store }: { readonly stats: Stats; readonly store: Stor
       <Tile label="Packets" note={`${shortCount(stats.packets)} in all, ${bytes(stats.bytes)}`}>
         <Amount of={packetsPerSecond(perSecond("packets"))} />
       </Tile>
-      <Tile label="Connections" note={`${shortCount(c.opened)} opened, ${shortCount(c.expired)} ended`}>
+      <Tile label="Connections" note={store.isFleet.value ? `${shortCount(c.opened)} opened` : `${shortCount(c.opened)} opened, ${shortCount(c.expired)} ended`}>
         <span class="amount num">{count(c.active)}</span>
       </Tile>
       <OpenAlerts alerts={store.openAlerts.value} />
@@ -100,9 +100,10 @@ function Lost({ stats }: { readonly stats: Stats }): JSX.Element {
   const all = losses(stats);
   const sum = all.reduce((n, l) => n + l.count, 0);
   const [first] = all;
+  const stages = lossesByStage(stats).size;
   if (first === undefined) {
     return (
-      <Tile label="Lost packets" note={`${lossesByStage(stats).size} stages watched`}>
+      <Tile label="Lost packets" note={`${stages} ${stages === 1 ? "stage" : "stages"} watched`}>
         <span class="amount num">0</span>
       </Tile>
     );
