@@ -48,6 +48,7 @@ class Engine:
         self.topic, self.judge, self.feeds, self.told = f"netlyra.{kind}", judge, feeds, ""
         self.offsets: dict[int, int] = {}  # of the partitions' next records
         self.stopped: list[float] = []  # when it was stopped
+        self.others = Feed(judge(), -1)  # counts what is of no sensor that is judged
         self.save: Callable[[dict[str, Feed]], None] = lambda feeds: None
 
     def run(self) -> None:
@@ -90,7 +91,7 @@ class Engine:
                     self.alert(alert)
             self.feeds[sensor] = feed  # a record that is none makes no sensor
         except (Unreadable, *MALFORMED) as error:
-            feed.consumer.malformed += 1
+            self.feeds.get(sensor, self.others).consumer.malformed += 1
             place = {"topic": self.topic, "partition": str(partition), "offset": str(offset)}
             headers = {"content-type": "application/octet-stream", "schema": "netlyra.dlq/1", "reason": str(error)}
             self.write("netlyra.dlq", message.key(), message.value(), headers | place)
@@ -167,25 +168,25 @@ class Engine:
 
     def figures(self) -> dict[str, Any]:
         """Those of all sensors together."""
-        all_of = [feed.judge.figures(feed.consumer) for feed in self.feeds.values()]
-        total = {name: sum(each[name] for each in all_of) for name in (all_of[0] if all_of else ())}
-        return total | ({"learning": total["learning"] / len(all_of)} if all_of else {}) | {"sensors": len(all_of)}
+        all_of = [feed.judge.figures(feed.consumer) for feed in (self.others, *self.feeds.values())]
+        total = {name: sum(each[name] for each in all_of) for name in all_of[0]}
+        return total | {"learning": total["learning"] / max(len(self.feeds), 1), "sensors": len(self.feeds)}
 
     def assigned(self, consumer: Any, partitions: list[Any]) -> None:
-        """Goes on where the state of a partition's sensors was saved."""
+        """Goes on where the sensors of the partitions stand. Those of others are another engine's."""
+        mine = {p.partition for p in partitions}
+        self.feeds = {name: feed for name, feed in self.feeds.items() if feed.partition in mine}
         for p in partitions:
             known = [feed.next for feed in self.feeds.values() if feed.partition == p.partition]
-            p.offset = min(known, default=p.offset)
-            self.offsets |= {p.partition: p.offset} if known else {}  # a record before it is one of another topic
+            if known:  # a record before that is one of another topic
+                p.offset = self.offsets[p.partition] = min(known)
         consumer.assign(partitions)
         say("INFO", f"{self.topic}: partitions {[p.partition for p in partitions]}")
 
-    def revoked(self, _: Any, partitions: list[Any]) -> None:
-        """Hands partitions over: another engine has their sensors now."""
+    def revoked(self, *_: Any) -> None:
+        """Hands all partitions over; those that do not come back with the next assignment are another engine's."""
         self.checkpoint()
-        gone = {p.partition for p in partitions}
-        self.feeds = {sensor: feed for sensor, feed in self.feeds.items() if feed.partition not in gone}
-        self.offsets = {partition: at for partition, at in self.offsets.items() if partition not in gone}
+        self.offsets = {}
 
 
 def follow(o: Any) -> int:

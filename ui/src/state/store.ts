@@ -429,11 +429,12 @@ export class Store {
       }
     } catch (e) {
       list.openFailed();
-      this.#again = false;
-      this.alertsState.value = { kind: "failed", problem: await problemOf(e) };
+      const problem = await problemOf(e);
+      if (this.#again === false) this.alertsState.value = { kind: "failed", problem };
     } finally {
       this.#fetching = false;
     }
+    if (this.#again !== false) void this.#fetchAlerts(this.#again); // asked for while one failed
   }
 
   /** Fills the chart with what the server has kept of the last minute. A capture with a time of its own has no place in it. */
@@ -454,7 +455,7 @@ export class Store {
     const call = ++this.#fleetCalls;
     const [seconds] = await Promise.all([getSeconds(statsAt - windowMs - 1000, sensor).catch(() => null), this.fleet.load()]);
     if (call !== this.#fleetCalls || this.paused.value) return; // a later call has overtaken this one
-    traffic.replace(seconds, statsAt);
+    if (seconds !== null) traffic.replace(seconds, statsAt);
   }
 
   async #fetchHealth(): Promise<void> {

@@ -185,6 +185,8 @@ test("a history that is all there is takes the place of what was known, and says
   expect(t.latest(107_000, "bytes")?.[0]).toBeCloseTo(500);
   expect(t.ratesAt(102_100, "bytes")?.[0]).toBeCloseTo(9000);
   expect(t.ratesAt(100_100, "bytes")).toBeNull();
+  t.replace(history(101_000, [2000, 9000, 500]), 150_000);
+  expect(t.latest(150_000, "bytes")).toBeNull();
   t.replace(null, 0);
   expect([t.latest(107_000, "bytes"), t.hasHistory]).toEqual([null, false]);
 });

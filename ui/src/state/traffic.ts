@@ -29,6 +29,8 @@ const fields = 1 + 2 * layers;
 
 /** A point of the server's history is whole this long after its second, ms: it is written once a second. */
 const settledMs = 2_500;
+/** The last second of a history that ended longer ago, ms, is not the present. */
+const stillNow = 10_000;
 
 function seriesOf(proto: string): number {
   switch (proto) {
@@ -132,7 +134,8 @@ export class Traffic {
     if (s === null) return;
     this.fill(s, now);
     const known = s.packets.findLastIndex((n, i) => n !== null && parseTime(s.from) + (i + 1) * 1000 <= now - settledMs);
-    if (known >= 0) this.#settled = parseTime(s.from) + (known + 1) * 1000;
+    const end = parseTime(s.from) + (known + 1) * 1000;
+    if (known >= 0 && now - end < stillNow) this.#settled = end;
   }
 
   #fillBin(bin: number, perSecond: Float64Array): void {

@@ -26,6 +26,7 @@ export function SensorsPanel({ store }: { readonly store: Store }): JSX.Element 
       extra={
         <>
           <span class="panel-note num">{listed.length < all ? `${count(listed.length)} of ${count(all)}, those not ok first` : count(all)}</span>
+          {chosen !== "" && store.fleet.one.value === null && <span class="panel-note">{printable(chosen)} has not been heard</span>}
           <ProblemNote problem={problem.value} onSignIn={() => void store.signIn()} />
           <span class="spring" />
           {chosen !== "" && (
