@@ -150,7 +150,8 @@ func (w *watcher) build(ctx context.Context) (console *role.Console, sensor *rol
 	changed := role.NewSignal()
 	sensor, err = role.NewSensor(role.SensorOptions{
 		Name: c.Sensor, Version: version(), Boot: w.boot, Source: w.source, Workers: c.Workers, File: c.Read != "", Live: true, Stay: true,
-		Flow: flow.Options{MaxConnections: c.MaxConnections, Seed: random64(), FirstID: last + 1},
+		Often: len(c.Brokers) > 0 && c.Counters == config.CountersSlot,
+		Flow:  flow.Options{MaxConnections: c.MaxConnections, Seed: random64(), FirstID: last + 1},
 	}, role.SensorDeps{
 		Sources: w.sources, Detector: judge, Bus: producer, Topics: role.ConsoleTopics(), Records: records, Changed: changed, Links: w.links, Received: w.received, FileTime: w.fileTime, Log: w.log,
 	})

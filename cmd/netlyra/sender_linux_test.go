@@ -102,8 +102,10 @@ func TestAlertsWhileTheSenderIsKilled(t *testing.T) {
 	}
 	broker := kafkatest.Start(t)
 	database := filepath.Join(t.TempDir(), "sender.db")
-	start := func() *exec.Cmd {
-		c := exec.CommandContext(t.Context(), os.Args[0])
+	start := func(within time.Duration) *exec.Cmd {
+		ctx, stop := context.WithTimeout(t.Context(), within)
+		t.Cleanup(stop)
+		c := exec.CommandContext(ctx, os.Args[0])
 		c.Env = append(os.Environ(), senderDatabase+"="+database, senderBroker+"="+broker.Addr)
 		c.Stderr = os.Stderr
 		if err := c.Start(); err != nil {
@@ -113,7 +115,7 @@ func TestAlertsWhileTheSenderIsKilled(t *testing.T) {
 	}
 	kills := 0
 	for ; kills < 10; kills++ {
-		c := start()
+		c := start(patience)
 		time.Sleep(700 * time.Millisecond) // it has begun by then, most likely; the test holds either way
 		if err := c.Process.Kill(); err != nil {
 			t.Fatal(err)
@@ -122,7 +124,7 @@ func TestAlertsWhileTheSenderIsKilled(t *testing.T) {
 			break // it had ended before
 		}
 	}
-	if err := start().Wait(); err != nil {
+	if err := start(2 * patience).Wait(); err != nil {
 		t.Fatal(err)
 	}
 	got, all := map[string]int64{}, 0

@@ -30,7 +30,8 @@ func (p *program) serve(ctx context.Context, c *config.Serve, log *slog.Logger, 
 	if err := w.openBroker(); err != nil {
 		return err
 	}
-	fleet, err := role.NewFleet(ctx, role.FleetDeps{Store: w.store, Log: log})
+	changed := role.NewSignal()
+	fleet, err := role.NewFleet(ctx, role.FleetDeps{Store: w.store, Bus: w.broker, Changed: changed, Log: log})
 	if err != nil {
 		return err
 	}
@@ -39,7 +40,7 @@ func (p *program) serve(ctx context.Context, c *config.Serve, log *slog.Logger, 
 		return err
 	}
 	console, err := role.NewConsole(ctx, role.ConsoleOptions{API: served, Group: "netlyra-" + c.Console + "-", Wait: true}, role.ConsoleDeps{
-		Store: w.store, Decided: w.decided, Bus: w.broker, Fleet: fleet, Changed: role.NewSignal(), Drops: w.drops, Health: w.health, Ending: w.end, Log: log,
+		Store: w.store, Decided: w.decided, Bus: w.broker, Fleet: fleet, Changed: changed, Drops: w.drops, Health: w.health, Ending: w.end, Log: log,
 	})
 	if err != nil {
 		return err

@@ -110,8 +110,10 @@ const (
 	RoleEngine   Role = "engine" // a detector in Python
 )
 
-// Sensor is the state of a sensor, or of a detector, about once a second: its sign of life. Counters run from its start.
+// Sensor is the state of a sensor, or of a detector, about once a second: its sign of life. Counters run from its start. A brief one comes between two others,
+// with each slot that has packets: of its members it has role, boot, times, packets, bytes and connections only.
 type Sensor struct {
+	Brief       bool                 `json:"brief,omitempty"`
 	Role        Role                 `json:"role"`
 	Version     string               `json:"version"`     // of the program
 	Boot        uint64               `json:"boot,string"` // random at each start; 0: it says nothing. Two at a time under one name are two sensors

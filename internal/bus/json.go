@@ -378,6 +378,20 @@ type sensorRecord struct {
 	Sensor
 }
 
+// briefRecord is a sensorRecord that is brief.
+type briefRecord struct {
+	V           int              `json:"v"`
+	Name        string           `json:"sensor"`
+	Role        Role             `json:"role"`
+	Boot        uint64           `json:"boot,string"`
+	Brief       bool             `json:"brief"`
+	TS          models.Micros    `json:"ts"`
+	Now         models.Micros    `json:"now"`
+	Packets     uint64           `json:"packets"`
+	Bytes       uint64           `json:"bytes"`
+	Connections models.ConnStats `json:"connections"`
+}
+
 // EncodeSensor writes a record of TopicSensors.
 func EncodeSensor(sensor string, s Sensor) ([]byte, error) {
 	s.TS, s.Now = clampMicros(s.TS), clampMicros(s.Now)
@@ -390,6 +404,11 @@ func EncodeSensor(sensor string, s Sensor) ([]byte, error) {
 		s.Series[i].TS = min(max(s.Series[i].TS, minMicros/secondMicros), maxMicros/secondMicros)
 	}
 	saturate(sensorCounts(&s))
+	if s.Brief {
+		return json.Marshal(&briefRecord{
+			V: version, Name: sensor, Role: s.Role, Boot: s.Boot, Brief: true, TS: s.TS, Now: s.Now, Packets: s.Packets, Bytes: s.Bytes, Connections: s.Connections,
+		})
+	}
 	return json.Marshal(&sensorRecord{V: version, Name: sensor, Sensor: s})
 }
 

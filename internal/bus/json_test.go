@@ -274,6 +274,7 @@ func TestSensorRoundTrip(t *testing.T) {
 	for name, want := range map[string]Sensor{
 		"all members": goldenState(),
 		"the least":   {Role: RoleEngine, TS: 1},
+		"brief":       {Brief: true, Role: RoleSensor, Boot: 7, TS: 1, Now: 2, Packets: 3, Bytes: 4, Connections: models.ConnStats{Active: 5, Opened: 6}},
 		"a detector":  {Role: RoleDetector, TS: 1, Now: 2, Version: "<v>\u2028", Drops: []models.Drop{}},
 	} {
 		b, err := EncodeSensor(goldenSensor, want)
@@ -287,11 +288,11 @@ func TestSensorRoundTrip(t *testing.T) {
 	}
 }
 
-// Every member of a state has a value in the example that documents it.
+// Every member of a state has a value in the example that documents it, but that which says that it has none.
 func TestTheExampleOfASensorIsComplete(t *testing.T) {
 	v := reflect.ValueOf(goldenState())
 	for i := range v.NumField() {
-		if v.Field(i).IsZero() {
+		if v.Field(i).IsZero() && v.Type().Field(i).Name != "Brief" {
 			t.Errorf("the example has no %s", v.Type().Field(i).Name)
 		}
 	}

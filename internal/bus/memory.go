@@ -93,7 +93,8 @@ func (m *Memory) Consumer(name string, topics ...Topic) (Consumer, error) {
 	return m.join(name, topics, false)
 }
 
-// Tail implements Bus. It holds no producer up: what has been trimmed before it was read is not seen.
+// Tail implements Bus. It keeps nothing: what the groups of a topic have committed is not seen any more by a tail that is behind. A topic that tails alone read fills up,
+// as one does that nobody reads.
 func (m *Memory) Tail(topics ...Topic) (Consumer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -70,7 +70,12 @@ type Run struct {
 	StateEvery Duration `help:"How often what has been learned is saved." default:"5m"`
 
 	Publish string `help:"What is published to --brokers beside alerts, connections, hosts and the state of this sensor: ${enum}. Packets and slots hold names that were asked for (DNS, TLS)." enum:"none,packets,slots,both" default:"none"`
+
+	Counters string `help:"How often counters are published to --brokers: ${enum}. With each slot (40 ms) that has packets, a console's page is as fast as this sensor's own; for a fleet of more than a hundred sensors, once a second is less to read." enum:"slot,second" default:"slot"`
 }
+
+// CountersSlot is the value of --counters that is for a live page elsewhere.
+const CountersSlot = "slot"
 
 // Detect is the command that detects for sensors elsewhere.
 type Detect struct {

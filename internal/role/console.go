@@ -213,10 +213,6 @@ func (c *Console) take(r *bus.Record) {
 	case bus.Hosts:
 		c.deps.Store.OfferHosts(v.Hosts)
 	case bus.Sensor:
-		if c.deps.Fleet != nil {
-			c.deps.Fleet.Hear(r.Key, v)
-			c.deps.Changed.Set()
-		}
 		c.deps.Store.OfferSeries(v.Series)
 	}
 }

@@ -126,11 +126,11 @@ func TestAConsoleOfAFleetEndsWithItsDatabaseLocked(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "netlyra.db")
 	s, _ := runStore(t, path)
 	log := slog.New(slog.DiscardHandler)
-	fleet, err := NewFleet(t.Context(), FleetDeps{Store: s, Log: log})
+	b := bus.NewMemory(bus.MemoryOptions{})
+	fleet, err := NewFleet(t.Context(), FleetDeps{Store: s, Bus: b, Changed: NewSignal(), Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := bus.NewMemory(bus.MemoryOptions{})
 	c, err := NewConsole(t.Context(), ConsoleOptions{API: api.Options{Listen: "127.0.0.1:0", WSListen: "off", Registry: prometheus.NewRegistry()}, Wait: true}, ConsoleDeps{
 		Store: s, Decided: NewSignal(), Bus: b, Fleet: fleet, Changed: NewSignal(), Log: log,
 		Drops: func() []models.Drop { return nil }, Health: func() []api.Reason { return nil }, Ending: make(chan struct{}),

@@ -3,6 +3,7 @@ package role
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -21,9 +22,11 @@ import (
 
 // FleetDeps are what a Fleet needs.
 type FleetDeps struct {
-	Store Origins
-	Log   *slog.Logger
-	Now   func() time.Time // the wall clock; nil means time.Now
+	Store   Origins
+	Bus     bus.Bus // signs of life are read from it
+	Changed Signal  // set when something has been heard
+	Log     *slog.Logger
+	Now     func() time.Time // the wall clock; nil means time.Now
 }
 
 // Origins is what the database knows of connections of sensors elsewhere. A store.Store has it.
@@ -37,6 +40,7 @@ type Origins interface {
 // broker, and may be hostile: all it holds is bounded.
 type Fleet struct {
 	deps       FleetDeps
+	signs      bus.Consumer
 	started    time.Time
 	table      *livetable.Table // the console's, of connections that move
 	generation atomic.Uint64
@@ -44,13 +48,14 @@ type Fleet struct {
 
 	mu      sync.Mutex
 	sensors map[string]*member
-	ids     map[origin]int64 // of open connections: the number here
-	ended   map[origin]int64 // of those that have ended lately, which the broker may deliver again
-	order   []origin         // of ended, the oldest first
-	last    int64            // the highest number that was given
-	starts  map[string]int64 // by sensor: the start whose connections are numbered here; others are cut off
-	cuts    map[string]int64 // by sensor: the start all others of which are to be cut off
-	refused uint64           // signs of life of sensors for which there was no room
+	ids     map[origin]int64   // of open connections: the number here
+	ended   map[origin]int64   // of those that have ended lately, which the broker may deliver again
+	order   []origin           // of ended, the oldest first
+	last    int64              // the highest number that was given
+	starts  map[string]int64   // by sensor: the start whose connections are numbered here; others are cut off
+	left    map[string][]int64 // by sensor: starts before that one, the latest last; the broker may deliver their records again
+	cuts    map[string]int64   // by sensor: the start all others of which are to be cut off
+	refused uint64             // signs of life of sensors for which there was no room
 }
 
 // origin is a connection as its sensor numbers it.
@@ -92,10 +97,13 @@ func NewFleet(ctx context.Context, deps FleetDeps) (*Fleet, error) {
 	}
 	f := &Fleet{
 		deps: deps, started: deps.Now(), table: livetable.New(), sensors: map[string]*member{}, ids: map[origin]int64{}, ended: map[origin]int64{},
-		starts: map[string]int64{}, cuts: map[string]int64{}, failing: telemetry.NewLimiter(time.Minute),
+		starts: map[string]int64{}, left: map[string][]int64{}, cuts: map[string]int64{}, failing: telemetry.NewLimiter(time.Minute),
 	}
 	f.generation.Store(1)
 	var err error
+	if f.signs, err = deps.Bus.Tail(bus.TopicSensors); err != nil { // apart from what waits for the database
+		return nil, err
+	}
 	if f.last, err = deps.Store.MaxConnectionID(ctx); err != nil {
 		return nil, err
 	}
@@ -113,9 +121,17 @@ func NewFleet(ctx context.Context, deps FleetDeps) (*Fleet, error) {
 		}
 		f.starts[c.Sensor] = c.Boot // of the latest
 	}
+	for i := range known {
+		if c := &known[i]; f.starts[c.Sensor] != c.Boot {
+			f.leave(c.Sensor, c.Boot)
+		}
+	}
 	for key := range f.ids {
 		if f.starts[key.sensor] != key.boot { // the console has ended before it could cut them off
 			f.cuts[key.sensor] = f.starts[key.sensor]
+		}
+		if f.sensors[key.sensor] == nil && len(f.sensors) < maxSensors { // one that is not heard any more is told, and its connections are cut off in the end
+			f.sensors[key.sensor] = &member{seen: f.started}
 		}
 	}
 	return f, nil
@@ -171,16 +187,39 @@ func (f *Fleet) renumber(sensor string, boot int64) {
 	if m == nil && !known || known && before == boot { // who gives no sign of life may be anybody
 		return
 	}
+	twice := m != nil && f.deps.Now().Sub(m.twice) < twiceFor // two of one name end nothing of each other's
+	if slices.Contains(f.left[sensor], boot) {                // delivered again
+		if !twice {
+			f.cuts[sensor] = before
+		}
+		return
+	}
 	f.starts[sensor] = boot
-	if !known || m != nil && f.deps.Now().Sub(m.twice) < twiceFor { // two of one name end nothing of each other's
+	if known {
+		f.leave(sensor, before)
+	}
+	if !known || twice {
 		return
 	}
 	f.forget(sensor, boot)
 }
 
-// forget gives up the connections of a sensor's starts but for one.
+// leave notes that a start of a sensor is over.
+func (f *Fleet) leave(sensor string, boot int64) {
+	left := f.left[sensor]
+	if !slices.Contains(left, boot) {
+		f.left[sensor] = append(left[max(0, len(left)-maxStarts+1):], boot)
+	}
+}
+
+// forget ends the connections of a sensor's starts but for one.
 func (f *Fleet) forget(sensor string, but int64) {
-	maps.DeleteFunc(f.ids, func(o origin, _ int64) bool { return o.sensor == sensor && o.boot != but })
+	for o, id := range f.ids {
+		if o.sensor == sensor && o.boot != but {
+			delete(f.ids, o)
+			f.end(o, id)
+		}
+	}
 	f.cuts[sensor] = but
 }
 
@@ -238,7 +277,7 @@ func (f *Fleet) Hear(name string, s bus.Sensor) {
 	defer f.mu.Unlock()
 	m := f.sensors[name]
 	if m == nil {
-		if s.Role != bus.RoleSensor {
+		if s.Role != bus.RoleSensor || s.Brief {
 			return // a detector goes on to tell of sensors that are gone
 		}
 		if len(f.sensors) >= maxSensors {
@@ -250,6 +289,12 @@ func (f *Fleet) Hear(name string, s bus.Sensor) {
 		f.deps.Log.LogAttrs(context.Background(), slog.LevelInfo, "sensor heard", slog.String("sensor", name), slog.String("version", s.Version))
 	}
 	f.generation.Add(1)
+	if s.Brief {
+		if s.Boot == m.state.Boot {
+			m.state.Now, m.state.Packets, m.state.Bytes, m.state.Connections = s.Now, s.Packets, s.Bytes, s.Connections
+		}
+		return
+	}
 	if s.Role != bus.RoleSensor {
 		m.judge, m.judged = models.DetectorStats{Name: cmp.Or(s.Detector.Name, string(s.Role)), Learning: s.Detector.Learning}, now
 		return
@@ -263,6 +308,9 @@ func (f *Fleet) Hear(name string, s bus.Sensor) {
 		}
 		m.before = append(slices.DeleteFunc(m.before, func(b uint64) bool { return b == s.Boot || b == m.state.Boot }), m.state.Boot)
 		m.before = m.before[max(0, len(m.before)-maxStarts):]
+	}
+	if len(s.Series) == 0 && s.Now <= m.state.Now { // its source has ended
+		m.rate, m.seconds = models.SeriesPoint{}, 0
 	}
 	m.state, m.seen = s, now
 	if s.Detector.Name != "" {
@@ -301,15 +349,28 @@ func (l *leading) add(d *models.Drop) {
 	}
 }
 
-// Run logs sensors that fall silent, and those that are heard again.
+// Run hears sensors, and logs those that fall silent and those that are heard again.
 func (f *Fleet) Run(ctx context.Context) error {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
+	next := f.deps.Now().Add(lookEvery)
 	for {
-		select {
-		case <-ctx.Done():
+		limited, stop := context.WithTimeout(ctx, lookEvery)
+		records, err := f.signs.Poll(limited)
+		stop()
+		for i := range records {
+			if s, ok := records[i].Value.(bus.Sensor); ok {
+				f.Hear(records[i].Key, s)
+			}
+		}
+		switch {
+		case err == nil:
+			f.deps.Changed.Set()
+		case errors.Is(err, bus.ErrClosed), errors.Is(err, context.Canceled):
 			return nil
-		case <-tick.C:
+		case !errors.Is(err, context.DeadlineExceeded):
+			return fmt.Errorf("fleet: %w", err)
+		}
+		if now := f.deps.Now(); !now.Before(next) {
+			next = now.Add(lookEvery)
 			f.tell(ctx)
 		}
 	}
@@ -323,6 +384,7 @@ func (f *Fleet) tell(ctx context.Context) {
 		if now.Sub(m.seen) > forgetTime {
 			delete(f.sensors, name)
 			delete(f.starts, name)
+			delete(f.left, name)
 			f.forget(name, 0) // which no start has
 			f.generation.Add(1)
 			f.deps.Log.LogAttrs(ctx, slog.LevelWarn, "a sensor that is silent for long is forgotten", slog.String("sensor", name))

@@ -50,7 +50,7 @@ func (o *origins) cuts() string {
 func TestConnectionsOfAFleetHaveNumbersOfTheirOwn(t *testing.T) {
 	db := &origins{}
 	fleet := func() *Fleet {
-		f, err := NewFleet(t.Context(), FleetDeps{Store: db, Log: slog.New(slog.DiscardHandler)})
+		f, err := NewFleet(t.Context(), FleetDeps{Store: db, Bus: bus.NewMemory(bus.MemoryOptions{}), Changed: NewSignal(), Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func TestOpenConnectionsAreCutOffAfterARestartOfTheConsole(t *testing.T) {
 	db := &origins{stored: []models.Connection{
 		{ID: 1, Sensor: "a", Boot: 1, Origin: 1}, {ID: 2, Sensor: "b", Boot: 7, Origin: 1}, {ID: 3, Sensor: "b", Boot: 8, Origin: 1}, {ID: 4, Sensor: "c", Boot: 9, Origin: 1},
 	}}
-	f, err := NewFleet(t.Context(), FleetDeps{Store: db, Log: slog.New(slog.DiscardHandler)})
+	f, err := NewFleet(t.Context(), FleetDeps{Store: db, Bus: bus.NewMemory(bus.MemoryOptions{}), Changed: NewSignal(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,12 +113,80 @@ func TestOpenConnectionsAreCutOffAfterARestartOfTheConsole(t *testing.T) {
 	}
 }
 
+// A console that was killed is delivered the last records of two starts of a sensor again: each connection has the number that it had, and only those of the first start end.
+func TestARestartThatIsDeliveredAgain(t *testing.T) {
+	db := &origins{}
+	fleet := func() *Fleet {
+		f, err := NewFleet(t.Context(), FleetDeps{Store: db, Bus: bus.NewMemory(bus.MemoryOptions{}), Changed: NewSignal(), Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Hear("a", bus.Sensor{Role: bus.RoleSensor, Boot: 2, TS: models.Micros(time.Now().UnixMicro())})
+		return f
+	}
+	f := fleet()
+	read := func() (ids []int64) {
+		for _, boot := range []uint64{1, 2} {
+			for n := range int64(3) {
+				v := f.Own("a", bus.Connections{Boot: boot, Changed: []models.Connection{{ID: n + 1, Sensor: "a"}}})
+				ids = append(ids, v.Changed[0].ID)
+			}
+		}
+		return ids
+	}
+	first := read()
+	for i, id := range first {
+		db.stored = append(db.stored, models.Connection{ID: id, Sensor: "a", Boot: int64(1 + i/3), Origin: int64(1 + i%3)})
+	}
+	if again := read(); !slices.Equal(first, again) {
+		t.Errorf("numbers %v, then %v", first, again)
+	}
+	f = fleet()
+	if again := read(); !slices.Equal(first, again) {
+		t.Errorf("after a restart: numbers %v, then %v", first, again)
+	}
+	if err := f.CutOff(t.Context()); err != nil || db.cuts() != "a 2" {
+		t.Errorf("cut off %q, %v", db.cuts(), err)
+	}
+}
+
+// A sensor that was gone before the console started is told to be silent, and what it had open is cut off after a day; one whose file has ended has no traffic.
+func TestSensorsThatAreGone(t *testing.T) {
+	now := time.UnixMicro(1_000_000 * second)
+	db := &origins{stored: []models.Connection{{ID: 1, Sensor: "gone", Boot: 1, Origin: 1}}}
+	f, err := NewFleet(t.Context(), FleetDeps{Store: db, Bus: bus.NewMemory(bus.MemoryOptions{}), Changed: NewSignal(), Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		s := bus.Sensor{Role: bus.RoleSensor, Boot: 1, TS: models.Micros(now.UnixMicro()), Now: 5}
+		if i == 0 {
+			s.Series = []models.SeriesPoint{{Packets: 1000}}
+		}
+		f.Hear("file", s)
+	}
+	f.Hear("file", bus.Sensor{Brief: true, Role: bus.RoleSensor, Boot: 1, TS: models.Micros(now.UnixMicro()), Packets: 7})
+	f.Hear("made up", bus.Sensor{Brief: true, Role: bus.RoleSensor, Boot: 1, TS: models.Micros(now.UnixMicro()), Packets: 7})
+	if all := f.Sensors(); len(all) != 2 || all[0].PacketRate != 0 || all[0].Packets != 7 {
+		t.Errorf("%+v", all)
+	}
+	now = now.Add(11 * time.Second)
+	if h := f.Health(); len(h) != 1 || !strings.Contains(h[0].Message, "gone") {
+		t.Errorf("%+v", h)
+	}
+	now = now.Add(24 * time.Hour)
+	f.tell(t.Context())
+	if err := f.CutOff(t.Context()); err != nil || !strings.Contains(db.cuts(), "gone 0") {
+		t.Errorf("cut off %q, %v", db.cuts(), err)
+	}
+}
+
 // Who is silent is told, and who is there twice; a sensor that starts anew cuts off what it had open; what is from long ago, or of more sensors than there may be, is no sign of life.
 func TestSignsOfAFleet(t *testing.T) {
 	db := &origins{}
 	now := time.UnixMicro(1_000_000 * second)
 	var log bytes.Buffer
-	f, err := NewFleet(t.Context(), FleetDeps{Store: db, Log: slog.New(slog.NewTextHandler(&log, nil)), Now: func() time.Time { return now }})
+	f, err := NewFleet(t.Context(), FleetDeps{Store: db, Bus: bus.NewMemory(bus.MemoryOptions{}), Changed: NewSignal(), Log: slog.New(slog.NewTextHandler(&log, nil)), Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +284,7 @@ func TestSignsOfAFleet(t *testing.T) {
 // what is kept of it.
 func TestReasonsOfAFleetAreTheSameOnes(t *testing.T) {
 	now := time.UnixMicro(1_000_000 * second)
-	f, err := NewFleet(t.Context(), FleetDeps{Store: &origins{}, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
+	f, err := NewFleet(t.Context(), FleetDeps{Bus: bus.NewMemory(bus.MemoryOptions{}), Changed: NewSignal(), Store: &origins{}, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}

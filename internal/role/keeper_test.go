@@ -144,8 +144,8 @@ func TestKeeperTakesNoMoreThanItCanStore(t *testing.T) {
 	go func() { kept <- k.run(ctx, consumer) }()
 	until(t, "showing of what is not stored", func() bool { return shown.Load() > 0 })
 	time.Sleep(saveWait + retryEvery + time.Second) // for what it may not do
-	if n := shown.Load(); n == 1000 {
-		t.Error("all alerts are taken though none can be stored")
+	if n := shown.Load(); n > 256 {
+		t.Errorf("%d alerts are taken, more than with one Poll, though none can be stored", n)
 	}
 	release()
 	until(t, "storing of all", func() bool { return k.stored.Load() == 1000 })

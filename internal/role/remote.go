@@ -102,7 +102,7 @@ type counters struct {
 const (
 	checkpointSlots = 7500
 	maxStreams      = 256
-	silentRecords   = 6 * 3600 * 25 // of a partition without one of a sensor: what one other gives in the six hours for which slots are kept
+	silentRecords   = 6 * 3600 * 25 // that one sensor gives in the six hours for which slots are kept
 	refreshFactor   = 64            // checkpoints' distance in records after which that of a silent sensor is written anew: a successor begins at the oldest
 )
 
@@ -255,7 +255,7 @@ func (d *RemoteDetector) take(ctx context.Context, e *Entry) error {
 func (d *RemoteDetector) follow(ctx context.Context, e *Entry) (*stream, error) {
 	if len(d.streams) == d.options.Sensors {
 		sensor := d.longestSilent()
-		if e.Offset-d.streams[sensor].place.heard <= silentRecords {
+		if e.Offset-d.streams[sensor].place.heard <= silentRecords*d.live(e.Offset) {
 			d.counts.refused.Add(1)
 			d.lines.refused.Log(ctx, d.deps.Log, slog.LevelError, "a partition has more sensors than are followed", slog.String("sensor", e.Sensor), slog.Int("followed", d.options.Sensors))
 			return nil, nil //nolint:nilnil // it is left
@@ -274,6 +274,17 @@ func (d *RemoteDetector) follow(ctx context.Context, e *Entry) (*stream, error) 
 	d.streams[e.Sensor] = s
 	s.done.next, s.done.heard = e.Offset, e.Offset
 	return s, d.save(ctx, s) // or a successor, who knows those of others only, might begin behind it
+}
+
+// live is how many sensors have been heard lately, 1 at least.
+func (d *RemoteDetector) live(at int64) int64 {
+	n := int64(0)
+	for _, s := range d.streams {
+		if at-s.place.heard < silentRecords {
+			n++
+		}
+	}
+	return max(n, 1)
 }
 
 // longestSilent is the sensor whose last record is the oldest.

@@ -26,6 +26,7 @@ type SensorOptions struct {
 	Workers int    // a file's: 0 means 1. Interfaces have one a ring
 	File    bool   // the source is a file: it waits for who takes its records, where an interface has them dropped
 	Live    bool   // capture time is now, and somebody watches: latency is measured, connections that move are told
+	Often   bool   // tell counters with each slot that has packets, not once a second only: for a console elsewhere
 	Stay    bool   // when the source has ended, go on until ctx ends
 	Flow    flow.Options
 }
@@ -51,6 +52,7 @@ type Sensor struct {
 	pipe    *pipeline.Pipeline
 	ended   atomic.Bool         // the source has come to its end
 	ends    []models.Connection // the export's: for which there was no room
+	told    time.Time           // the export's: when counters were told last
 }
 
 // NewSensor makes a sensor; it starts nothing.
@@ -104,12 +106,29 @@ func (s *Sensor) state(now int64, seconds []models.SeriesPoint) bus.Sensor {
 	}
 }
 
+// oftenAtMost is how often counters are told at most, whatever a file's slots come at: a slot has 40 ms.
+const oftenAtMost = 30 * time.Millisecond
+
+// brief tells the counters between two states. What there is no room for is told by the next.
+func (s *Sensor) brief(now int64) {
+	at := time.Now()
+	if !s.options.Often || !s.produces(bus.TopicSensors) || at.Sub(s.told) < oftenAtMost {
+		return
+	}
+	s.told = at
+	st := s.Stats()
+	s.deps.Bus.TryProduce(bus.Record{Topic: bus.TopicSensors, Key: s.options.Name, Value: bus.Sensor{
+		Brief: true, Role: bus.RoleSensor, Boot: s.options.Boot, TS: models.Micros(at.UnixMicro()), Now: models.Micros(now), Packets: st.Packets, Bytes: st.Bytes, Connections: st.Connections,
+	}})
+}
+
 // maxEnds bounds the connections that have ended and wait for room on the bus.
 const maxEnds = 1 << 14
 
 // connections hands on what has happened to connections. Those that have ended, which would stay open in the database, go with the next record
 // if there is no room for this one.
 func (s *Sensor) connections(now int64, changed, moving []models.Connection) {
+	s.brief(now)
 	if len(s.ends) > 0 {
 		changed = append(s.ends, changed...)
 	}
