@@ -187,17 +187,23 @@ func TestPublishedToKafka(t *testing.T) {
 	})
 	hosts := map[string]uint64{}
 	seconds := uint64(0)
-	stats := p.stats()
+	stats, briefs := p.stats(), 0
 	readTopic(t, b, bus.TopicSensors, func(r bus.Record) bool {
 		s, _ := r.Value.(bus.Sensor)
 		for _, point := range s.Series {
 			seconds += point.Packets
 		}
-		if r.Key != "hall" || s.Role != bus.RoleSensor || s.Boot == 0 || s.Source != filepath.Base(sample) {
+		if s.Brief {
+			briefs++
+		}
+		if r.Key != "hall" || s.Role != bus.RoleSensor || s.Boot == 0 || !s.Brief && s.Source != filepath.Base(sample) || s.Brief && s.Packets == 0 {
 			t.Errorf("%q: %+v", r.Key, s)
 		}
 		return seconds >= stats.Packets
 	})
+	if briefs == 0 {
+		t.Error("no counters between the states")
+	}
 	readTopic(t, b, bus.TopicHosts, func(r bus.Record) bool {
 		h, _ := r.Value.(bus.Hosts)
 		for _, host := range h.Hosts {
