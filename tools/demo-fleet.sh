@@ -124,7 +124,7 @@ cat <<TEXT
 
       kill -9 $detector; ./netlyra detect --brokers $brokers --group demo-detect
 
-  Ctrl-C ends all of it.
+  Ctrl-C ends all of it, but for what you have started yourself.
 TEXT
 ended=' '
 while :; do

@@ -96,11 +96,26 @@ func (b *Bus) untaken(t bus.Topic, err error) {
 	b.note(Problem{BrokerSlow, "The broker does not take records of " + string(t) + " now, and they wait: look at its log"}, err)
 }
 
+// passing says whether an error goes by itself: the broker is away, which Run says, or has just come back.
+func passing(err error) bool {
+	if refusal, ok := errors.AsType[*kerr.Error](err); ok {
+		return refusal.Retriable
+	}
+	var link net.Error
+	return errors.As(err, &link) || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// unread notes that a topic, or whatever a group reads (""), is refused.
 func (b *Bus) unread(t bus.Topic, err error) {
-	b.note(Problem{TopicRefused, "The broker does not let " + string(t) + " be read: let the user read the topic and join the group"}, err)
+	if !passing(err) {
+		b.note(Problem{TopicRefused, "The broker does not let " + cmp.Or(string(t), "what this program reads") + " be read: let the user read the topics and join the group"}, err)
+	}
 }
 
 func (b *Bus) uncommitted(err error) {
+	if passing(err) {
+		return
+	}
 	b.note(Problem{TopicRefused, "The broker does not keep how far this program has read, so nothing more is read: let the user commit offsets of the group"}, err)
 }
 

@@ -44,6 +44,8 @@ export function statsOf(s: Sensor, all: Stats): Stats {
 
 export class Fleet {
   readonly sensors = signal<Sensors>(none);
+  /** The server has told of its sensors. */
+  readonly loaded = signal(false);
   readonly problem = signal<Problem | null>(null);
   /** The name of the sensor that the page is about; "": all. It is in the page's address. */
   readonly chosen = signal(new URLSearchParams(location.search).get(parameter) ?? "");
@@ -62,6 +64,7 @@ export class Fleet {
   async load(): Promise<void> {
     try {
       this.sensors.value = arrange((await getSensors()).items, this.chosen.value);
+      this.loaded.value = true;
       this.problem.value = null;
     } catch (e) {
       this.problem.value = await problemOf(e);

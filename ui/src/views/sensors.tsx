@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import type { Sensor } from "../api/schema.ts";
-import { Age, Empty, FromPacket, Panel } from "../components/basics.tsx";
+import { Age, Empty, FromPacket, Panel, Skeleton } from "../components/basics.tsx";
 import { printable } from "../format/names.ts";
 import { parseTime } from "../format/time.ts";
 import { bitsPerSecond, count, packetsPerSecond, percent, shortCount, text } from "../format/units.ts";
@@ -25,7 +25,7 @@ export function SensorsPanel({ store }: { readonly store: Store }): JSX.Element 
       title="Sensors"
       extra={
         <>
-          <span class="panel-note num">{listed.length < all ? `${count(listed.length)} of ${count(all)}, those not ok first` : count(all)}</span>
+          <span class="panel-note num">{!store.fleet.loaded.value ? "" : listed.length < all ? `${count(listed.length)} of ${count(all)}, those not ok first` : count(all)}</span>
           {chosen !== "" && store.fleet.one.value === null && <span class="panel-note">{printable(chosen)} has not been heard</span>}
           <ProblemNote problem={problem.value} onSignIn={() => void store.signIn()} />
           <span class="spring" />
@@ -37,7 +37,9 @@ export function SensorsPanel({ store }: { readonly store: Store }): JSX.Element 
         </>
       }
     >
-      {all === 0 ? (
+      {!store.fleet.loaded.value ? (
+        <Skeleton rows={2} />
+      ) : all === 0 ? (
         <Empty title="No sensor has been heard" text="Start sensors with `netlyra run --brokers` and the same brokers." />
       ) : (
         <div class="scroll sensors-scroll" role="region" aria-label="Sensors as a table" tabIndex={0}>
