@@ -18,7 +18,8 @@ import (
 
 // keeper takes alerts from the bus, stores them, and then shows those that are not hidden: what a client has seen survives a power cut.
 // While the database cannot be written, alerts are shown after a short wait all the same, and stored as soon as they can be: hidden are then
-// those that the exceptions hide as they were read last, and the incidents that were hidden when they were stored last.
+// those that the exceptions hide as they were read last, and the incidents that were hidden when they were stored last. From a broker, which delivers again what is
+// not committed, nothing more is taken until those are stored.
 type keeper struct {
 	store   *store.Store
 	show    func(*models.Alert)

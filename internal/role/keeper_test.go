@@ -39,15 +39,7 @@ func TestKeeperAccountsForWhatHadToWait(t *testing.T) {
 	release := lockDatabase(t, path)
 
 	var shown atomic.Uint64
-	b := bus.NewMemory(bus.MemoryOptions{})
-	producer, err := b.Producer()
-	if err != nil {
-		t.Fatal(err)
-	}
-	consumer, err := b.Consumer("store", bus.TopicAlerts)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b, producer, consumer := alertsBus(t)
 	k := newKeeper(s, func(*models.Alert) { shown.Add(1) }, slog.New(slog.DiscardHandler), func() bool { return false }, b.Done(), false)
 	produce := func(host string, revs ...int64) {
 		t.Helper()
@@ -118,15 +110,7 @@ func TestKeeperTakesNoMoreThanItCanStore(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "netlyra.db")
 	s, ctx := runStore(t, path)
-	b := bus.NewMemory(bus.MemoryOptions{})
-	producer, err := b.Producer()
-	if err != nil {
-		t.Fatal(err)
-	}
-	consumer, err := b.Consumer("store", bus.TopicAlerts)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b, producer, consumer := alertsBus(t)
 	var shown atomic.Uint64
 	k := newKeeper(s, func(*models.Alert) { shown.Add(1) }, slog.New(slog.DiscardHandler), func() bool { return false }, b.Done(), true)
 	produce := func(from, to int) {
@@ -159,6 +143,21 @@ func TestKeeperTakesNoMoreThanItCanStore(t *testing.T) {
 		t.Errorf("%v, %d alerts lost", err, k.lost.Load())
 	}
 	release()
+}
+
+// alertsBus is a bus within the process, and both ends of its alerts.
+func alertsBus(t *testing.T) (*bus.Memory, bus.Producer, bus.Consumer) {
+	t.Helper()
+	b := bus.NewMemory(bus.MemoryOptions{})
+	producer, err := b.Producer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := b.Consumer("store", bus.TopicAlerts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b, producer, consumer
 }
 
 // lockDatabase keeps everybody else from writing a database until release is called.

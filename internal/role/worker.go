@@ -152,14 +152,14 @@ func (w *Worker) revoked(partitions []int32) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	for _, p := range partitions {
-		if !w.giveUp(ctx, p) {
+		if !w.handOver(ctx, p) {
 			stop()
 		}
 	}
 }
 
-// giveUp leaves a partition to others. It returns false if its last checkpoints were not written.
-func (w *Worker) giveUp(ctx context.Context, partition int32) bool {
+// handOver leaves a partition to others. It returns false if its last checkpoints were not written.
+func (w *Worker) handOver(ctx context.Context, partition int32) bool {
 	w.mu.Lock()
 	d := w.partitions[partition]
 	delete(w.partitions, partition)
